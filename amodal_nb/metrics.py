@@ -166,15 +166,16 @@ def area(
 def vote(
     batch: dict, # a batch
     clip: float = .25, # errors above this (in 0..1) count as this
-    unit: float = 1., # summed error difference, in pixels, that makes log-odds of 1
+    gain: float = .8, # log-odds = gain * log(1 + summed difference); fitted below
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] log-odds)
     "Compare each pair with the picture where they overlap outside the mask, and paint in the order that results."
-    seen = ((batch['alphas'] > .5)*(1-batch['mask'][:, None])).flatten(2)                                    # [B,N,P]
+    seen = ((batch['alphas'] > .5)*(1-batch['mask'][:, None])).flatten(2)                                  # [B,N,P]
     error = (batch['completions']-batch['partial'][:, None]).abs().mean(2).clamp(max=clip).flatten(2)*seen # [B,N,P]
     worse = error @ seen.transpose(1, 2)                             # [B,i,j]: error of i where both are seen
-    return _paint((worse.transpose(1, 2)-worse)/unit, batch)
+    better = worse.transpose(1, 2) - worse
+    return _paint(gain*better.sign()*better.abs().log1p(), batch)
 
-# %% ../nbs/08_metrics.ipynb #c035
+# %% ../nbs/08_metrics.ipynb #c037
 def true_order(
     batch: dict, # a batch whose scenes know their order
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] of -1, 0, 1)
@@ -184,7 +185,7 @@ def true_order(
     front = batch['front'].float()
     return _paint(front - front.transpose(1, 2), batch)
 
-# %% ../nbs/08_metrics.ipynb #c036
+# %% ../nbs/08_metrics.ipynb #c038
 def oracle(
     batch: dict, # a batch whose scenes have the true image
 ) -> tuple: # (weights [B,N+1,H,W] of 0 and 1, None)
@@ -197,10 +198,10 @@ def oracle(
     best = error.masked_fill(~allowed[..., None, None], torch.inf).argmin(1, keepdim=True)
     return torch.zeros_like(error).scatter(1, best, 1.), None
 
-# %% ../nbs/08_metrics.ipynb #c037
+# %% ../nbs/08_metrics.ipynb #c039
 BASELINES = {f.__name__: f for f in (mean, mean_valid, first, area, vote, true_order, oracle)}
 
-# %% ../nbs/08_metrics.ipynb #c040
+# %% ../nbs/08_metrics.ipynb #c042
 def add_scores(
     total: dict, # name -> [sum, count], changed in place
     new: dict, # name -> (sum, count)
@@ -210,7 +211,7 @@ def add_scores(
         t = total.setdefault(k, [0., 0])
         t[0] += s; t[1] += n
 
-# %% ../nbs/08_metrics.ipynb #c041
+# %% ../nbs/08_metrics.ipynb #c043
 def ratios(
     total: dict, # name -> [sum, count]
     lowest: 'dict | None' = None, # the total of `mean_valid`, for `closed`
@@ -223,7 +224,7 @@ def ratios(
     if len(l1) == 3 and l1[0] > l1[2]: out['closed'] = (l1[0]-l1[1])/(l1[0]-l1[2])
     return out
 
-# %% ../nbs/08_metrics.ipynb #c043
+# %% ../nbs/08_metrics.ipynb #c045
 def predict_scene(
     predictor, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number
     scene: Scene, # any scene
@@ -234,7 +235,7 @@ def predict_scene(
     batch = to_device(batch_of(scene, getattr(predictor, 'n_slots', None) or max(5, scene.n), on_extra), device)
     return fuse(batch, *predictor(batch)), batch
 
-# %% ../nbs/08_metrics.ipynb #c044
+# %% ../nbs/08_metrics.ipynb #c046
 def evaluate(
     predictors: dict, # name -> predictor
     scenes, # an iterable of `Scene`, each with its true image
@@ -260,7 +261,7 @@ def evaluate(
     return {name: ratios(t, *l1_bounds[name].values()) | {'scenes': t.get('seconds', (0, 0))[1], 'errors': errors[name]}
             for name, t in totals.items()}
 
-# %% ../nbs/08_metrics.ipynb #c045
+# %% ../nbs/08_metrics.ipynb #c047
 COLUMNS = {'contested_l1': 'L1', 'contested_psnr': 'PSNR', 'contested_ssim': 'SSIM', 'contested_lpips': 'LPIPS', 'closed': 'closed',
            'top': 'top', 'order_identifiable': 'order', 'order_all': 'order, all', 'padded': 'padded', 'mask_l1': 'L1, mask',
            'seconds': 's/scene', 'scenes': 'scenes'}
