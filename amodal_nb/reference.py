@@ -75,7 +75,9 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
         self.dropout = nn.Dropout(dropout)
 
-    def feed_forward(self, x):
+    def feed_forward(self,
+        x: torch.Tensor, # [B,L,D]
+    ) -> torch.Tensor: # [B,L,D]
         "[B,L,D] -> [B,L,D], each position by itself."
         return self.linear2(self.dropout(self.linear1(x).relu()))
 
