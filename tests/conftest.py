@@ -1,0 +1,17 @@
+"Settings of every test, and the options that choose which cells of the notebooks run."
+import os
+
+os.environ['OMP_NUM_THREADS'] = '1'  # before torch is imported: the tests share the cores among themselves
+os.environ['MPLBACKEND'] = 'Agg'
+
+from pathlib import Path
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption('--fast', action='store_true', help='leave out the cells flagged `#| claim` as well')
+    parser.addoption('--slow', action='store_true', help='run every cell, those flagged `#| slow` too')
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    "The top of the repository."
+    return Path(__file__).parents[1]
