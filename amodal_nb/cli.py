@@ -7,7 +7,7 @@ __all__ = ['app', 'one_line', 'documented', 'command', 'fail', 'say', 'fuse', 'r
            'main']
 
 # %% ../nbs/14_cli.ipynb #c003
-import inspect, sys
+import inspect, os, sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Optional
@@ -123,7 +123,7 @@ def scenes(
     backgrounds: str = 'procedural', # 'procedural', 'skimage' (photographs), or a folder of pictures
     seed: int = 0, # the same seed gives the same bytes
     noise: str = 'clean', # of the completions: 'clean', 'noisy', or e.g. 'shift=2,blur=1,jpeg=40'
-    objects: str = '2-6', # how many, or the least and the most
+    objects: str = '2-5', # how many, or the least and the most
     hide: float = .6, # share of the overlaps that the mask hides, 0..1
     similar: bool = False, # all objects of a scene from one group of cut-outs
     workers: int = 0, # processes beside this one
@@ -131,7 +131,7 @@ def scenes(
     "Compose scenes whose order is known from cut-outs and backgrounds."
     from amodal_nb.synth import Composer, write_scenes
     low, _, high = objects.partition('-')
-    if not (low.isdigit() and (high or low).isdigit()): raise ValueError(f'objects {objects!r}: give a number, or the least and the most as 2-6')
+    if not (low.isdigit() and (high or low).isdigit()): raise ValueError(f'objects {objects!r}: give a number, or the least and the most as 2-5')
     composer = Composer(cutouts, backgrounds, size, (int(low), int(high or low)), noise, seed, hide, similar=similar)
     typer.echo(f'{len(write_scenes(out, n, composer, workers))} scenes in {out}')
 
@@ -144,7 +144,7 @@ def train(
     from amodal_nb.train import TrainConfig, train
     def run(**values):
         measures = train(TrainConfig(**values))
-        typer.echo(', '.join(f'{k} {v:.4g}' for k, v in measures.items()))
+        if int(os.environ.get('RANK', 0)) == 0: typer.echo(f"best L1 in the mask: {measures['best']:.4f}; weights in {Path(values['out'])/'best.safetensors'}")
     P = inspect.Parameter
     options = [P(f.name, P.POSITIONAL_OR_KEYWORD if f.name == 'data' else P.KEYWORD_ONLY, annotation=f.type,
                  default=P.empty if f.default is MISSING else f.default) for f in fields(TrainConfig)]

@@ -8,14 +8,14 @@ __all__ = ['choose_slots', 'as_item', 'collate', 'batch_of', 'to_device', 'Scene
            'SceneSampler', 'make_loader']
 
 # %% ../nbs/02_data.ipynb #c003
-import hashlib, itertools, warnings
+import hashlib, itertools
 from dataclasses import replace
 from pathlib import Path
 
 import torch, torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from .scene import Scene, SceneError, assets, find_scenes, front_matrix, read_scene, show_pictures
+from .scene import Scene, SceneError, assets, find_scenes, front_matrix, read_scene, say_once, show_pictures
 
 # %% ../nbs/02_data.ipynb #c005
 def choose_slots(
@@ -90,7 +90,7 @@ class SceneDataset(Dataset):
         folders: 'list | str | Path', # scene folders, or a root that `find_scenes` searches
         n_max_completions: int = 5, # slots; missing completions are black and not `valid`
         on_extra: str = 'error', # more completions than slots: 'error', or 'largest' to keep the largest
-        on_bad: str = 'error', # an unusable scene: 'error', or 'next' to take the next good one and warn
+        on_bad: str = 'error', # an unusable scene: 'error', or 'next' to take the next good one and say so
         need_image: bool = False, # whether a scene without the true picture counts as unusable
     ):
         self.folders = [Path(p) for p in folders] if isinstance(folders, (list, tuple)) else find_scenes(folders)
@@ -108,8 +108,8 @@ class SceneDataset(Dataset):
         if self.on_bad == 'error': return self.read(i)
         for k in range(len(self)):
             try: return self.read((i+k) % len(self))
-            except SceneError as e: warnings.warn(f'left out: {e}')
-        raise SceneError(f'{self.folders[0].parent}: not one of its {len(self)} scenes can be used: see the warnings above')
+            except SceneError as e: say_once(f'left out: {e}')
+        raise SceneError(f'{self.folders[0].parent}: not one of its {len(self)} scenes can be used: see above')
 
 # %% ../nbs/02_data.ipynb #c021
 def split_scenes(
