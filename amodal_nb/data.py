@@ -24,7 +24,7 @@ def choose_slots(
     on_extra: str = 'error', # more completions than slots: 'error', or 'largest' to keep those with the largest alpha area
 ) -> list: # of slot indices into the scene's completions (from 0), in their own order
     "Which completions go into `n_slots` slots. Raises `SceneError` naming the scene if they do not fit."
-    if on_extra not in ('error', 'largest'): raise ValueError(f"on_extra is {on_extra!r}: choose 'error' or 'largest'")
+    if on_extra not in ('error', 'largest'): raise SceneError(f"on_extra is {on_extra!r}: choose 'error' or 'largest'")
     if scene.n <= n_slots: return list(range(scene.n))
     if on_extra == 'error':
         raise SceneError(f"{scene.id}: has {scene.n} completions but there are {n_slots} slots: "
@@ -128,9 +128,10 @@ def find_splits(
     seed: int = 0, # of the split
 ) -> tuple: # (training folders, validation folders); the second may be empty if there are few scenes
     "The folder's own `train` and `val` where it has them, else a split by name. Raises `SceneError` if there is no scene."
-    if (Path(root)/'train').is_dir():
-        return find_scenes(root, 'train'), find_scenes(root, 'val') if (Path(root)/'val').is_dir() else []
-    return split_scenes(find_scenes(root), val, seed)
+    train = (Path(root)/'train').is_dir()
+    folders = find_scenes(root, 'train' if train else None)
+    if train and (Path(root)/'val').is_dir(): return folders, find_scenes(root, 'val')
+    return split_scenes(folders, val, seed)
 
 # %% ../nbs/02_data.ipynb #c025
 class SceneSampler(DistributedSampler):

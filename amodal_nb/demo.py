@@ -8,6 +8,7 @@ __all__ = ['train_a_moment', 'sheet', 'demo']
 # %% ../nbs/13a_demo.ipynb #c003
 import json, tempfile
 from pathlib import Path
+from typing import Callable
 
 from .metrics import BASELINES, evaluate, predict_scene, table
 from .predict import fuse_folder, load_predictor
@@ -43,7 +44,7 @@ def sheet(
 def demo(
     out: 'str | Path' = 'amodal_demo', # gets fused/, sheet.png and table.md
     steps: int = 100, # of training
-    say = print, # called with each line
+    say: Callable = print, # called with each line
 ) -> dict: # the results, see `evaluate`
     "Fuse the shipped scenes, train the reference model for a moment, measure everything, write pictures."
     out, roots = Path(out), assets()/'scenes'

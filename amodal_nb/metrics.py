@@ -10,6 +10,7 @@ __all__ = ['MIN_OVERLAP', 'BASELINES', 'COLUMNS', 'covers', 'contested', 'true_t
 # %% ../nbs/08_metrics.ipynb #c003
 import math, time
 from functools import cache
+from typing import Callable, Iterable
 
 import torch
 
@@ -74,8 +75,9 @@ def picture_scores(
     regions: dict, # name -> bool [1,1,H,W]
     lpips: bool = True, # whether to measure LPIPS, which takes most of the time
 ) -> dict: # '<region>_l1', '_mse', '_ssim', '_lpips' -> (sum, count); L1 and squared error count pixels, the others scenes
-    "How close a result is to the truth within regions. An empty region counts as nothing."
+    "How close a result is to the truth within regions; an empty region counts as nothing. Raises `SceneError` for tiny pictures."
     from torchmetrics.functional.image import structural_similarity_index_measure
+    if min(result.shape[-2:]) < 6: raise SceneError(f'pictures of {result.shape[-1]}x{result.shape[-2]} px are too small to measure: use at least 6 px a side')
     maps = {'ssim': structural_similarity_index_measure(result, image, data_range=1., return_full_image=True)[1]}
     if lpips: maps['lpips'] = _lpips(result.device).distance(result, image).expand_as(result)
     out = {}
@@ -226,7 +228,7 @@ def ratios(
 
 # %% ../nbs/08_metrics.ipynb #c045
 def predict_scene(
-    predictor, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number
+    predictor: Callable, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number
     scene: Scene, # any scene
     on_extra: str = 'error', # more completions than the predictor has slots: 'error', or 'largest' to keep the largest
     device: 'str | torch.device' = 'cpu', # where to fuse
@@ -238,7 +240,7 @@ def predict_scene(
 # %% ../nbs/08_metrics.ipynb #c046
 def evaluate(
     predictors: dict, # name -> predictor
-    scenes, # an iterable of `Scene`, each with its true image
+    scenes: 'Iterable[Scene]', # each with its true image
     lpips: bool = True, # whether to measure LPIPS
 ) -> dict: # name -> {measure -> value}; `scenes` counts those done, `seconds` is per scene, `errors` lists the others, a line each
     "Measure predictors side by side. One that cannot do a scene keeps its place, and says why in `errors`."
@@ -250,14 +252,17 @@ def evaluate(
         limits = {}
         for k, f in bounds.items():
             fusion, batch = predict_scene(f, scene)
-            limits[k] = picture_scores(fusion.result, batch['image'], {'contested': contested(batch)}, lpips=False)
+            error = (fusion.result-batch['image']).abs().mean(1)[contested(batch)[:, 0]]
+            if len(error): limits[k] = {'contested_l1': (error.sum().item(), len(error))}
         for name, predictor in predictors.items():
-            start = time.perf_counter()
-            try: fusion, batch = predict_scene(predictor, scene)
+            try:
+                start = time.perf_counter()
+                fusion, batch = predict_scene(predictor, scene)
+                seconds = time.perf_counter()-start
+                new = scores(fusion, batch, lpips)
             except SceneError as e: errors[name].append(str(e)); continue
-            seconds = time.perf_counter()-start
-            add_scores(totals[name], scores(fusion, batch, lpips) | {'seconds': (seconds, 1)})
-            for k in bounds: add_scores(l1_bounds[name][k], limits[k])
+            add_scores(totals[name], new | {'seconds': (seconds, 1)})
+            for k, limit in limits.items(): add_scores(l1_bounds[name][k], limit)
     return {name: ratios(t, *l1_bounds[name].values()) | {'scenes': t.get('seconds', (0, 0))[1], 'errors': errors[name]}
             for name, t in totals.items()}
 

@@ -6,8 +6,8 @@
 __all__ = ['SKIMAGE', 'NOISE', 'Cutout', 'trim', 'group_of', 'read_cutout', 'folder_cutouts', 'find_tuxpaint', 'fetch_tuxpaint',
            'photo_score', 'tuxpaint_cutouts', 'load_cutouts', 'hold_out', 'smooth_field', 'load_backgrounds', 'crop_of',
            'procedural_background', 'sprite', 'on_canvas', 'arrange', 'paint_layers', 'hide_overlaps', 'holes_anywhere',
-           'overlapping_pairs', 'compose', 'seen', 'identifiable_pairs', 'continue_colours', 'shifted', 'recoloured',
-           'jpeg', 'grown', 'wrong_part', 'Noise', 'parse_noise', 'degrade', 'Composer', 'write_scenes']
+           'overlapping_pairs', 'compose', 'seen', 'continue_colours', 'shifted', 'recoloured', 'jpeg', 'grown',
+           'wrong_part', 'Noise', 'parse_noise', 'degrade', 'Composer', 'write_scenes']
 
 # %% ../nbs/01_synth.ipynb #c003
 import io, os, re, subprocess, sys
@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np, torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from .scene import (Scene, SceneError, assets, find_scenes, front_matrix, make_scene, read_picture, read_scene,
+from .scene import (MAX_PIXELS, Scene, SceneError, assets, find_scenes, front_matrix, make_scene, read_picture, read_scene,
                              show_pictures, show_scene, to_tensor, to_uint8, write_scene)
 
 # %% ../nbs/01_synth.ipynb #c005
@@ -348,16 +348,7 @@ def seen(
     covered = torch.einsum('ij,ihw->jhw', front, solid.float()) > 0
     return solid & ~covered & (scene.mask < .5)
 
-# %% ../nbs/01_synth.ipynb #c069
-def identifiable_pairs(
-    scene: Scene, # with known order
-    min_px: int = 16, # pixels that must show it
-) -> list: # of (front, back), a part of `scene.pairs`
-    "The pairs whose order also shows outside the mask."
-    top, solid = seen(scene), scene.alphas[:, 0] > .5
-    return [(f, b) for f, b in scene.pairs if (top[f-1] & solid[b-1]).sum() >= min_px]
-
-# %% ../nbs/01_synth.ipynb #c072
+# %% ../nbs/01_synth.ipynb #c071
 def continue_colours(
     rgba: Image.Image, # RGBA, straight alpha
 ) -> Image.Image: # RGB
@@ -367,7 +358,7 @@ def continue_colours(
     im.paste(rgba.convert('RGB'), mask=rgba.getchannel('A').point(lambda a: 255*(a > 127)))
     return im
 
-# %% ../nbs/01_synth.ipynb #c073
+# %% ../nbs/01_synth.ipynb #c072
 def shifted(
     im: Image.Image, # any mode
     dx: float, # px to the right, fractions too
@@ -376,7 +367,7 @@ def shifted(
     "A picture moved, bilinearly."
     return im.transform(im.size, Image.AFFINE, (1, 0, -dx, 0, 1, -dy), Image.BILINEAR)
 
-# %% ../nbs/01_synth.ipynb #c074
+# %% ../nbs/01_synth.ipynb #c073
 def recoloured(
     rgb: Image.Image, # RGB
     gain: np.ndarray, # [3], about 1
@@ -387,7 +378,7 @@ def recoloured(
     a = np.asarray(rgb, dtype=np.float32)*np.float32(gain) + 255*(field + bias)
     return Image.fromarray(np.clip(a, 0, 255).astype(np.uint8))
 
-# %% ../nbs/01_synth.ipynb #c075
+# %% ../nbs/01_synth.ipynb #c074
 def jpeg(
     rgb: Image.Image, # RGB
     quality: int, # 1..95
@@ -397,7 +388,7 @@ def jpeg(
     rgb.save(buffer, 'JPEG', quality=quality)
     return Image.open(buffer).convert('RGB')
 
-# %% ../nbs/01_synth.ipynb #c076
+# %% ../nbs/01_synth.ipynb #c075
 def grown(
     alpha: Image.Image, # L
     px: int, # grow by this much, or shrink if negative
@@ -405,7 +396,7 @@ def grown(
     "An alpha grown or shrunk."
     return alpha.filter((ImageFilter.MaxFilter if px > 0 else ImageFilter.MinFilter)(2*abs(px) + 1)) if px else alpha
 
-# %% ../nbs/01_synth.ipynb #c078
+# %% ../nbs/01_synth.ipynb #c077
 def wrong_part(
     rgb: Image.Image, # RGB
     hidden: np.ndarray, # bool [H,W], where the object was not seen
@@ -418,7 +409,7 @@ def wrong_part(
     smeared = np.asarray(rgb.filter(ImageFilter.GaussianBlur(6)))[..., rng.permutation(3)] + rng.integers(-60, 60, 3)
     return Image.composite(Image.fromarray(np.clip(smeared, 0, 255).astype(np.uint8)), rgb, where)
 
-# %% ../nbs/01_synth.ipynb #c082
+# %% ../nbs/01_synth.ipynb #c081
 @dataclass(frozen=True)
 class Noise:
     "How far completions may be off; each is drawn anew for every completion, up to these limits. All 0: perfect."
@@ -433,7 +424,7 @@ class Noise:
 
 NOISE = {'clean': Noise(), 'noisy': Noise(shift=2, gain=.12, bias=.04, field=.03, blur=1, jpeg=40, alpha=1)}
 
-# %% ../nbs/01_synth.ipynb #c083
+# %% ../nbs/01_synth.ipynb #c082
 def parse_noise(
     text: 'str | Noise', # 'clean', 'noisy', 'shift=2,blur=1', or 'noisy,wrong=0.5'
 ) -> Noise: # as described
@@ -452,7 +443,7 @@ def parse_noise(
         noise = replace(noise, **{key: number})
     return noise
 
-# %% ../nbs/01_synth.ipynb #c085
+# %% ../nbs/01_synth.ipynb #c084
 def _degrade_one(rgba, hidden, noise, rng):
     "One completion, uint8 [H,W,4], spoiled."
     within = lambda limit, n=None: rng.uniform(-limit, limit, n)
@@ -466,13 +457,13 @@ def _degrade_one(rgba, hidden, noise, rng):
     alpha = grown(alpha, int(rng.integers(-noise.alpha, noise.alpha + 1)))
     return np.dstack([rgb, alpha])
 
-# %% ../nbs/01_synth.ipynb #c087
+# %% ../nbs/01_synth.ipynb #c086
 def _box(alpha, margin):
     "Slices around what is not empty in [H,W], and `margin` px more."
     x0, y0, x1, y1 = Image.fromarray(alpha).getbbox() or (0, 0, 1, 1)
     return slice(max(0, y0 - margin), y1 + margin), slice(max(0, x0 - margin), x1 + margin)
 
-# %% ../nbs/01_synth.ipynb #c088
+# %% ../nbs/01_synth.ipynb #c087
 def degrade(
     scene: Scene, # with known order
     noise: Noise, # how much of what
@@ -488,7 +479,7 @@ def degrade(
     rgb, alpha = torch.stack([to_tensor(rgba) for rgba in rgbas]).split([3, 1], dim=1)
     return replace(scene, completions=rgb*(alpha > 0), alphas=alpha)
 
-# %% ../nbs/01_synth.ipynb #c092
+# %% ../nbs/01_synth.ipynb #c091
 @dataclass
 class Composer:
     "`composer[i]` is scene i, made when asked for; the same seed and options give the same scene. Raises `SceneError` for options that do not fit."
@@ -507,6 +498,7 @@ class Composer:
         if self.seed < 0: raise SceneError(f'seed {self.seed}: does not fit: give a whole number from 0')
         if not 0 <= self.hide <= 1: raise SceneError(f'hide {self.hide}: does not fit: give a share from 0 to 1')
         if self.size < 32: raise SceneError(f'size {self.size}: too small to show anything: give at least 32 px')
+        if self.size**2 > MAX_PIXELS: raise SceneError(f'size {self.size}: too large to be read again: give at most {int(MAX_PIXELS**.5)} px')
         low, high = (self.n_objects, self.n_objects) if isinstance(self.n_objects, int) else self.n_objects
         if not 1 <= low <= high: raise SceneError(f'n_objects {self.n_objects}: does not fit: give a number from 1, or the least and the most')
         self.noise = parse_noise(self.noise)
@@ -526,7 +518,7 @@ class Composer:
         scene = compose(pool, back, self.size, rng, self.n_objects, self.hide, self.holes, f'{i:04d}')
         return degrade(scene, self.noise, rng)
 
-# %% ../nbs/01_synth.ipynb #c099
+# %% ../nbs/01_synth.ipynb #c098
 _composer = None # in a worker process: whose scenes it makes
 
 def _start(composer):
@@ -536,7 +528,7 @@ def _start(composer):
 
 def _write(i, out): return write_scene(_composer[i], out)
 
-# %% ../nbs/01_synth.ipynb #c100
+# %% ../nbs/01_synth.ipynb #c099
 def write_scenes(
     out: 'str | Path', # the folder that gets 0000/, 0001/, …
     n: int, # how many

@@ -7,23 +7,25 @@ that goes on exactly where the run was."""
 __all__ = ['MODELS', 'SHOWN', 'TrainConfig', 'parse_args', 'build_model', 'lr_at', 'save_checkpoint', 'read_checkpoint',
            'load_weights', 'optimizer_tensors', 'load_optimizer', 'Process', 'join_processes', 'gather',
            'TrainingError', 'batch_loss', 'optimizer_step', 'weight_picture', 'evaluate_model', 'RunLog', 'Run',
-           'wrapped', 'batches_from', 'evaluate_and_save', 'train']
+           'wrapped', 'batches_from', 'train_step', 'evaluate_and_save', 'check_config', 'train']
 
 # %% ../nbs/09_train.ipynb #c003
-import json, math, os, sys, time, warnings
+import json, math, os, sys, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Callable, Iterator
 
 import torch, torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.utils.data import DataLoader
 
 from .data import SceneDataset, find_splits, make_loader, to_device
-from .fusion import as_slots, fused_picture, model_predictor, paste
+from .fusion import Fusion, as_slots, fused_picture, model_predictor, paste
 from .loss import FusionLoss
 from .metrics import add_scores, predict_scene, ratios, scores
 from .reference import AmodalFusionTransformer
-from .scene import SceneError, atomic_write, read_scene
+from .scene import SceneError, atomic_write, read_scene, say_once
 from .unet import UNetFusion
 
 # %% ../nbs/09_train.ipynb #c005
@@ -60,9 +62,9 @@ MODELS = {'reference': AmodalFusionTransformer, 'unet': UNetFusion}
 def parse_args(
     text: str, # 'd_model=128,context=inject'
 ) -> dict: # {'d_model': 128, 'context': 'inject'}
-    "Read 'key=value,…'; numbers become numbers. Raises `ValueError`."
+    "Read 'key=value,…'; numbers become numbers. Raises `SceneError`."
     pairs = [o.split('=', 1) for o in text.split(',') if o.strip()]
-    if bad := [o for o in pairs if len(o) != 2]: raise ValueError(f'model_args: {bad[0][0]!r} has no value: write key=value,key=value')
+    if bad := [o for o in pairs if len(o) != 2]: raise SceneError(f'model_args: {bad[0][0]!r} has no value: write key=value,key=value')
     def value(v):
         try: return json.loads(v)
         except ValueError: return v
@@ -73,10 +75,11 @@ def build_model(
     name: str, # a key of `MODELS`
     args: dict, # keyword arguments of its class
 ) -> torch.nn.Module: # freshly initialised from torch's global seed
-    "A model by name. Raises `ValueError` for an unknown name or argument."
-    if name not in MODELS: raise ValueError(f'model {name!r} is not known: choose one of {", ".join(MODELS)}')
+    "A model by name. Raises `SceneError` for an unknown name or argument, or sizes that make no model."
+    if name not in MODELS: raise SceneError(f'model {name!r} is not known: choose one of {", ".join(MODELS)}')
     try: return MODELS[name](**args)
-    except TypeError as e: raise ValueError(f'model {name!r}: {e}'.replace(f'{MODELS[name].__name__}.__init__() ', '')) from None
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as e:
+        raise SceneError(f'model {name!r} with {args}: {e}: change its arguments') from None
 
 # %% ../nbs/09_train.ipynb #c012
 def lr_at(
@@ -94,9 +97,11 @@ def save_checkpoint(
     tensors: dict, # name -> tensor
     info: dict, # JSON-able; at least 'model' (its name) and 'args'
 ):
-    "Write tensors and what they are, atomically."
+    "Write tensors and what they are, atomically. Raises `SceneError` if the disk refuses."
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with atomic_write(path) as tmp: save_file(tensors, tmp, metadata={'amodal_nb': json.dumps(info)})
+    with atomic_write(path) as tmp:
+        try: save_file(tensors, tmp, metadata={'amodal_nb': json.dumps(info)})
+        except SafetensorError as e: raise SceneError(f'{path}: cannot be written ({e}): free space there, or choose another folder') from None
 
 # %% ../nbs/09_train.ipynb #c016
 def read_checkpoint(
@@ -110,9 +115,9 @@ def read_checkpoint(
         with safe_open(path, framework='pt') as f:
             info = json.loads((f.metadata() or {}).get('amodal_nb', 'null'))
             tensors = {k.removeprefix(prefix): f.get_tensor(k) for k in f.keys() if k.startswith(prefix)}
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         raise SceneError(f'{path}: damaged, or not a safetensors file (pickles are never opened): give a checkpoint that `amodal train` wrote') from None
-    if not isinstance(info, dict) or 'model' not in info:
+    if not isinstance(info, dict) or not isinstance(info.get('model'), str):
         raise SceneError(f'{path}: holds the weights of something else: give a checkpoint that `amodal train` wrote')
     return tensors, info
 
@@ -125,7 +130,7 @@ def load_weights(
     try:
         model = build_model(info['model'], info.get('args', {}))
         model.load_state_dict(tensors)
-    except (ValueError, RuntimeError) as e:
+    except (SceneError, RuntimeError, TypeError, AttributeError) as e:
         raise SceneError(f'{path}: does not hold a {info["model"]!r} model of this version ({str(e).splitlines()[0]}): train it again') from None
     return model.eval(), info
 
@@ -158,7 +163,10 @@ class Process:
 def join_processes() -> Process: # this one
     "Join the group that torchrun made, if there is one, and choose the device by LOCAL_RANK."
     cuda = torch.cuda.is_available()
-    device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0))) if cuda else torch.device('cpu')
+    local = int(os.environ.get('LOCAL_RANK', 0))
+    if cuda and local >= torch.cuda.device_count():
+        raise SceneError(f'LOCAL_RANK {local}: this machine has {torch.cuda.device_count()} GPUs: start at most as many processes here')
+    device = torch.device('cuda', local) if cuda else torch.device('cpu')
     if cuda: torch.cuda.set_device(device)
     if int(os.environ.get('WORLD_SIZE', 1)) == 1: return Process(device=device)
     if not dist.is_initialized(): dist.init_process_group('nccl' if cuda else 'gloo')
@@ -166,7 +174,7 @@ def join_processes() -> Process: # this one
 
 # %% ../nbs/09_train.ipynb #c023
 def gather(
-    value, # anything small that pickles
+    value: object, # anything small that pickles
     process: Process, # this one
 ) -> list: # of every rank's value, in rank order
     "What every rank has, on every rank."
@@ -176,17 +184,18 @@ def gather(
     return values
 
 # %% ../nbs/09_train.ipynb #c025
-class TrainingError(RuntimeError):
-    "Training cannot go on; the message is one line that names step and batch."
+class TrainingError(SceneError):
+    "Training cannot go on; the message is one line."
 
 def batch_loss(
     model: torch.nn.Module, # called with the arguments that `prepare` gives
-    prepare, # batch -> tuple, the model's
+    prepare: Callable, # batch -> tuple, the model's
     loss_fn: FusionLoss, # of result, image, mask
     batch: dict, # with true images, on the model's device
+    amp: bool = False, # run the model (and it alone) in bfloat16
 ) -> dict: # 'loss', 'l1', 'lpips' -> scalar
     "Loss of the fused result."
-    out = model(*prepare(batch))
+    with torch.autocast(batch['mask'].device.type, torch.bfloat16, enabled=amp): out = model(*prepare(batch))
     weights = out[0] if isinstance(out, tuple) else out
     fused = fused_picture(as_slots(weights.float(), batch), batch)
     return loss_fn(paste(batch['partial'], batch['mask'], fused), batch['image'], batch['mask'])
@@ -197,20 +206,19 @@ def optimizer_step(
     model: torch.nn.Module, # has been used for it
     optimizer: torch.optim.Optimizer, # of its parameters
     clip: float, # largest norm of the gradient
-    where: str, # step and batch, for the message
 ) -> float: # norm of the gradient before clipping
     "Backward, clip, step. Raises `TrainingError` and changes no weight if loss or gradient is not finite."
-    if not torch.isfinite(loss): raise TrainingError(f'{where}: the loss is {loss.item()}')
+    if not torch.isfinite(loss): raise TrainingError(f'the loss is {loss.item()}')
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g['params']], clip)
-    if not torch.isfinite(norm): raise TrainingError(f'{where}: the gradient is {norm.item()}')
+    if not torch.isfinite(norm): raise TrainingError(f'the gradient is {norm.item()}')
     optimizer.step()
     return norm.item()
 
 # %% ../nbs/09_train.ipynb #c029
 def weight_picture(
-    fusion, # `Fusion` of a batch of one
+    fusion: Fusion, # of a batch of one
     batch: dict, # that batch
 ) -> torch.Tensor: # [3,H,W'] in 0..1: partial, result, image, then the weights of the slots as grey
     "A strip to look at."
@@ -226,11 +234,11 @@ def evaluate_model(
     process: Process, # this one; each rank takes every world-size-th scene
     on_extra: str = 'error', # see `choose_slots`
 ) -> tuple: # ({measure: value} over all scenes and ranks, picture of the first scene or None)
-    "Measures (without LPIPS) on validation scenes; unusable ones are left out with a warning."
+    "Measures (without LPIPS) on validation scenes; unusable ones are left out, and named on stderr."
     total, picture, predictor = {}, None, model_predictor(model)
     for folder in folders[process.rank::process.world_size]:
         try: fusion, batch = predict_scene(predictor, read_scene(folder), on_extra, process.device)
-        except SceneError as e: warnings.warn(f'left out: {e}'); continue
+        except SceneError as e: say_once(f'left out: {e}'); continue
         if not batch['has_image']: continue
         add_scores(total, scores(fusion, batch, lpips=False))
         if picture is None: picture = weight_picture(fusion, batch)
@@ -268,10 +276,11 @@ class Run:
     def __init__(self,
         config: TrainConfig, # of the run
         process: Process, # this one
+        scenes: int, # how many there are to train on
     ):
-        self.config, self.process, self.out = config, process, Path(config.out)
+        self.config, self.process, self.scenes, self.out = config, process, scenes, Path(config.out)
         self.step, self.best = 0, math.inf
-        self.args = {'n_completions': config.n_max_completions} | parse_args(config.model_args)
+        self.args = parse_args(config.model_args) | {'n_completions': config.n_max_completions}
         torch.manual_seed(config.seed)                # the same weights on every rank,
         self.model = build_model(config.model, self.args).to(process.device)
         torch.manual_seed(config.seed + process.rank) # but its own dropout
@@ -280,7 +289,7 @@ class Run:
     def info(self) -> dict: # JSON-able
         "What a checkpoint says about itself."
         return {'model': self.config.model, 'args': self.args, 'step': self.step, 'best': self.best, 'config': asdict(self.config),
-                'world_size': self.process.world_size}
+                'world_size': self.process.world_size, 'scenes': self.scenes}
     def generator(self) -> torch.Generator: # the one that dropout draws from
         "The device's generator of random numbers."
         device = self.process.device
@@ -294,7 +303,7 @@ class Run:
         "Write `last`, and `best` if they are; every rank calls it, rank 0 writes."
         rngs = gather(self.generator().get_state(), self.process)
         if self.process.rank: return
-        if best: save_checkpoint(self.out/'best.safetensors', self.weights(), self.info())
+        if best or not (self.out/'best.safetensors').exists(): save_checkpoint(self.out/'best.safetensors', self.weights(), self.info())
         save_checkpoint(self.out/'last.safetensors', self.weights() | optimizer_tensors(self.optimizer) |
                         {f'rng.{r}': s for r, s in enumerate(rngs)}, self.info())
     def load(self):
@@ -302,10 +311,13 @@ class Run:
         path = self.out/'last.safetensors'
         tensors, info = read_checkpoint(path, '')
         free = {'data', 'out', 'workers', 'log_every', 'eval_every', 'val_scenes', 'compile', 'resume'}
-        other = [k for k, v in asdict(self.config).items() if k not in free and info['config'].get(k) != v]
+        saved = info.get('config', {})
+        other = [k for k, v in asdict(self.config).items() if k not in free and saved.get(k) != v]
         if other:
-            was = ', '.join(f'{k} ({info["config"].get(k)!r})' for k in other)
+            was = ', '.join(f'{k} ({saved.get(k)!r})' for k in other)
             raise SceneError(f'{path}: was trained with another {was}: use the same settings, or another --out')
+        for k, now in ('world_size', self.process.world_size), ('scenes', self.scenes):
+            if info[k] != now: say_once(f'{path}: {k} was {info[k]} and is {now}: the run goes on, but not exactly as it would have')
         def part(name): return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
         self.model.load_state_dict(part('model.'))
         load_optimizer(self.optimizer, part('optimizer.'))
@@ -325,8 +337,8 @@ def wrapped(
 # %% ../nbs/09_train.ipynb #c037
 def batches_from(
     run: Run, # where the run is
-    loader, # from `make_loader`
-): # yields batches, epoch after epoch, until the run's steps are done
+    loader: DataLoader, # from `make_loader`
+) -> Iterator: # of batches, epoch after epoch, until the run's steps are done
     "The rest of the run's batches."
     loader.sampler.start = 0
     per_epoch = len(loader)
@@ -334,17 +346,38 @@ def batches_from(
         epoch, begin = divmod(run.step, per_epoch)
         loader.sampler.set_epoch(epoch)
         loader.sampler.start = begin*loader.batch_size
-        for batch in loader:
-            if run.step == run.config.steps: return
-            yield to_device(batch, run.process.device)
+        try:
+            for batch in loader:
+                if run.step == run.config.steps: return
+                yield to_device(batch, run.process.device)
+        except SceneError as e: # from a worker it comes with a traceback in its message
+            raise SceneError(str(e).strip().splitlines()[-1].removeprefix('amodal_nb.scene.SceneError: ')) from None
 
 # %% ../nbs/09_train.ipynb #c038
+def train_step(
+    run: Run, # its step is advanced by one
+    model: torch.nn.Module, # from `wrapped`
+    loss_fn: FusionLoss, # on the run's device
+    batch: dict, # there too
+) -> tuple: # ({'loss', 'l1', 'lpips': number}, norm of the gradient)
+    "One optimizer step at the step's learning rate. Raises `TrainingError` if it is not finite."
+    for g in run.optimizer.param_groups: g['lr'] = lr_at(run.step, run.config)
+    model.train()
+    losses = batch_loss(model, run.model.prepare, loss_fn, batch, run.config.amp)
+    norm = optimizer_step(losses['loss'], run.model, run.optimizer, run.config.clip)
+    run.step += 1
+    return {k: v.item() for k, v in losses.items()}, norm
+
+# %% ../nbs/09_train.ipynb #c039
 def evaluate_and_save(
     run: Run, # after a step
     folders: list, # validation scenes
     log: 'RunLog | None', # rank 0's
 ) -> dict: # the measures
-    "Measure, log, write the checkpoints."
+    "Measure, log, write the checkpoints. Raises `TrainingError` before weights that are not finite replace good ones."
+    if run.process.world_size > 1: # BatchNorm's statistics differ by rank until the next forward: measure what is saved, rank 0's
+        for b in run.model.buffers(): dist.broadcast(b, 0)
+    if not all(torch.isfinite(t).all() for t in run.model.state_dict().values()): raise TrainingError('the weights are not finite')
     measures, picture = evaluate_model(run.model, folders, run.process, run.config.on_extra)
     best = measures.get('mask_l1', math.inf) < run.best
     if best: run.best = measures['mask_l1']
@@ -352,7 +385,21 @@ def evaluate_and_save(
     run.save(best)
     return measures
 
-# %% ../nbs/09_train.ipynb #c039
+# %% ../nbs/09_train.ipynb #c040
+def check_config(
+    config: TrainConfig, # as given
+):
+    "Raises `SceneError` for numbers that cannot work and words that mean nothing."
+    for k in 'steps', 'batch_size', 'n_max_completions', 'eval_every', 'log_every', 'val_scenes':
+        if getattr(config, k) < 1: raise SceneError(f'{k} is {getattr(config, k)}: give a whole number from 1')
+    for k in 'lr', 'clip':
+        if not getattr(config, k) > 0: raise SceneError(f'{k} is {getattr(config, k)}: give a number above 0')
+    for k in 'warmup', 'workers', 'weight_decay', 'lpips_weight':
+        if not getattr(config, k) >= 0: raise SceneError(f'{k} is {getattr(config, k)}: give a number from 0')
+    for k, words in ('resume', ('auto', 'never')), ('on_extra', ('error', 'largest')):
+        if getattr(config, k) not in words: raise SceneError(f'{k} is {getattr(config, k)!r}: choose {" or ".join(words)}')
+
+# %% ../nbs/09_train.ipynb #c042
 SHOWN = 'mask_l1', 'contested_l1', 'top', 'order_identifiable', 'padded'  # what a line about an evaluation holds
 
 def train(
@@ -361,41 +408,44 @@ def train(
     "Train a model. Raises `SceneError` for data, settings or checkpoints that cannot be used, `TrainingError` if the loss is not finite."
     from tqdm.auto import tqdm
     process, out = join_processes(), Path(config.out)
-    going_on = (out/'last.safetensors').exists()
+    check_config(config)
+    last = out/'last.safetensors'
+    going_on = last.exists()
     if going_on and config.resume != 'auto':
         raise SceneError(f'{out}: holds a run already: go on with it by --resume auto, or choose another --out')
     folders, val = find_splits(config.data, config.val)
     if not folders: raise SceneError(f'{config.data}: no scene is left for training: add scenes or lower val')
     data = SceneDataset(folders, config.n_max_completions, config.on_extra, on_bad='next', need_image=True)
     loader = make_loader(data, config.batch_size, True, config.seed, config.workers, process.rank, process.world_size)
+    if not val and config.val: say_once('no scene is left for validation: measuring on the training scenes')
     val = (val or folders)[:config.val_scenes]
-    run = Run(config, process)
+    run = Run(config, process, len(folders))
     if going_on: run.load()
     model, loss_fn = wrapped(run), FusionLoss(config.lpips_weight, config.as_written).to(process.device)
+    if process.rank == 0:
+        for left in out.glob('.*.tmp'): left.unlink(missing_ok=True) # by a run that was killed while writing
     log = RunLog(out, run.step) if process.rank == 0 else None
     measures, start, began = {}, time.perf_counter(), run.step
     with tqdm(total=config.steps, initial=run.step, desc=config.model, disable=True if process.rank else None) as bar:
         for batch in batches_from(run, loader):
-            for g in run.optimizer.param_groups: g['lr'] = lr_at(run.step, config)
-            model.train()
-            with torch.autocast(process.device.type, torch.bfloat16, enabled=config.amp):
-                losses = batch_loss(model, run.model.prepare, loss_fn, batch)
             where = f"step {run.step+1}, batch [{', '.join(batch['id'])}]"
-            try: norm = optimizer_step(losses['loss'], run.model, run.optimizer, config.clip, where)
-            except TrainingError as e: raise TrainingError(f'{e}: stopped; the last good checkpoint is in {out}') from None
-            run.step += 1
-            bar.update()
-            if log and run.step % config.log_every == 0:
-                speed = (run.step-began)*config.batch_size/(time.perf_counter()-start)
-                values = {k: v.item() for k, v in losses.items()}
-                log.write(run.step, values | {'lr': lr_at(run.step-1, config), 'grad_norm': norm, 'scenes_per_second': speed})
-                bar.set_postfix({k: f'{v:.4f}' for k, v in values.items()} | {'top': f"{measures.get('top', math.nan):.3f}"})
-            if run.step % config.eval_every == 0 or run.step == config.steps:
-                measures = evaluate_and_save(run, val, log)
-                if log: bar.write(f'step {run.step}: ' + ', '.join(f'{k} {measures[k]:.4f}' for k in SHOWN if k in measures))
+            try:
+                losses, norm = train_step(run, model, loss_fn, batch)
+                bar.update()
+                if log and run.step % config.log_every == 0:
+                    speed = (run.step-began)*config.batch_size*process.world_size/(time.perf_counter()-start)
+                    log.write(run.step, losses | {'lr': lr_at(run.step-1, config), 'grad_norm': norm, 'scenes_per_second': speed})
+                    bar.set_postfix({k: f'{v:.4f}' for k, v in losses.items()} | {'top': f"{measures.get('top', math.nan):.3f}"})
+                if run.step % config.eval_every == 0 or run.step == config.steps:
+                    measures = evaluate_and_save(run, val, log)
+                    if log: bar.write(f'step {run.step}: ' + ', '.join(f'{k} {measures[k]:.4f}' for k in SHOWN if k in measures))
+            except TrainingError as e:
+                kept = f'the last good checkpoint is {last}' if last.exists() else 'there is no checkpoint yet'
+                raise TrainingError(f'{where}: {e}: stopped; {kept}') from None
+    if process.world_size > 1: dist.destroy_process_group()
     return measures | {'best': run.best}
 
-# %% ../nbs/09_train.ipynb #c048
+# %% ../nbs/09_train.ipynb #c054
 if __name__ == '__main__':
     from amodal_nb.cli import main
     main(['train', *sys.argv[1:]])

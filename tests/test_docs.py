@@ -38,6 +38,7 @@ def missing_docs(name, obj):
     for k, p in inspect.signature(obj).parameters.items() if own_init else ():
         documented = comments.get(k) or explained_by_typer(p) or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         if k not in ('self', 'cls') and not documented: missing.append(f'{name}: no comment on {k}')
+        if k not in ('self', 'cls') and p.annotation is p.default is p.empty: missing.append(f'{name}: no type of {k}')
     if inspect.isfunction(obj) and gives_something(obj) and '#' not in end_of_signature(obj): missing.append(f'{name}: no comment on what it returns')
     return missing
 

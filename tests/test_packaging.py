@@ -78,8 +78,7 @@ WHERE = 'from pathlib import Path; import amodal_nb.scene as s; print(Path(s.__f
 def check_shipped(folder, data):
     "What `data/` holds is there, and in particular what the package cannot do without."
     for name in SHIPPED: assert (folder/name).is_file(), name
-    for name in 'scenes', 'cutouts':
-        if (data/name).is_dir(): assert any((folder/name).rglob('*.png')), name
+    for name in 'scenes', 'cutouts': assert any((folder/name).rglob('*.png')), name
     files = {p.relative_to(data).as_posix() for p in data.rglob('*') if p.is_file() and not p.name.endswith(('.py', '.pyc'))}
     assert files == {p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and not p.name.endswith(('.py', '.pyc'))}
 
