@@ -56,14 +56,14 @@ def test_missing_docs_are_found(tmp_path, monkeypatch):
     (tmp_path/'undocumented.py').write_text(textwrap.dedent('''
         __all__ = ['f', 'C']
         def f(
-            a, # explained
-            b,
+            a: int, # explained
+            b: int,
         ):
             return a
         class C:
             "Explained."
             def m(self,
-                x, # explained
+                x: int, # explained
             ) -> int: # explained
                 "Explained."
                 return x
@@ -71,7 +71,7 @@ def test_missing_docs_are_found(tmp_path, monkeypatch):
         '''))
     monkeypatch.syspath_prepend(tmp_path)
     found = [m for name, obj in own_public(importlib.import_module('undocumented')) for m in missing_docs(name, obj)]
-    assert found == ['f: no docstring', 'f: no comment on b', 'f: no comment on what it returns', 'C.n: no comment on y']
+    assert found == ['f: no docstring', 'f: no comment on b', 'f: no comment on what it returns', 'C.n: no comment on y', 'C.n: no type of y']
 
 def test_readme_is_the_index_notebook(root):
     done = subprocess.run([sys.executable, root/'.ci'/'readme.py', '--check'], capture_output=True, text=True)
