@@ -22,7 +22,7 @@ def one_line(
     "The message for a person, if the error is one that a person can mend."
     from amodal_nb.scene import SceneError
     if isinstance(error, OSError) and error.strerror: return f'{error.filename or "output"}: {error.strerror}'
-    if isinstance(error, SceneError): return ' '.join(str(error).split())
+    if isinstance(error, SceneError): return str(error)
     return None
 
 # %% ../nbs/14_cli.ipynb #c008
@@ -58,8 +58,8 @@ def fail(
 def say(
     line: str, # for a person
 ):
-    "A line on stderr."
-    typer.echo(line, err=True)
+    "A line on stderr; the name of a file may hold anything."
+    typer.echo(' '.join(line.splitlines()), err=True)
 
 # %% ../nbs/14_cli.ipynb #c011
 @command
@@ -80,6 +80,7 @@ def fuse(
 def readable(
     root: Path, # scenes
     bad: list, # gets a line for each that cannot be used
+    smallest: int = 1, # px a side that the measures need
 ): # `Scene`s, with a progress bar
     "The scenes of a folder that can be evaluated; the others are named on stderr."
     from tqdm.auto import tqdm
@@ -88,6 +89,7 @@ def readable(
         try:
             scene = read_scene(folder)
             if scene.image is None: raise SceneError(f'{folder}: has no {scene.id}_image.png to compare with: add the true picture')
+            if min(scene.size) < smallest: raise SceneError(f'{folder}: a side is under {smallest} px, the least for SSIM (6) and LPIPS (31): leave it out')
         except SceneError as e: bad.append(str(e)); say(str(e)); continue
         yield scene
 
@@ -105,7 +107,7 @@ def eval(
     from amodal_nb.predict import load_predictor
     from amodal_nb.scene import write_json
     bad = []
-    results = evaluate(BASELINES | {m: load_predictor(m) for m in model}, readable(root, bad), lpips)
+    results = evaluate(BASELINES | {m: load_predictor(m) for m in model}, readable(root, bad, 31 if lpips else 6), lpips)
     typer.echo(table(results))
     for name, r in results.items():
         for line in r['errors']: say(f'{name}: {line}')

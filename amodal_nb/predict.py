@@ -7,6 +7,7 @@ __all__ = ['DEFAULT_MODEL', 'load_predictor', 'FusedScene', 'on_valid', 'fuse_sc
            'remove_fused', 'fuse_folder']
 
 # %% ../nbs/11_predict.ipynb #c003
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -95,12 +96,18 @@ def write_fused(
     fused: FusedScene, # what to write
     out: 'str | Path', # gets `<id>/<id>_fused.png`, `<id>_weights.npz`, `<id>_order.json`
 ) -> Path: # the scene's folder
-    "Write a fusion, each file whole or not at all."
+    "Write a fusion: all three files, each whole, or none."
     folder = Path(out)/fused.id
-    write_picture(folder/f'{fused.id}_fused.png', fused.result)
-    with atomic_write(folder/f'{fused.id}_weights.npz') as tmp, open(tmp, 'wb') as f:
-        np.savez_compressed(f, weights=fused.weights.numpy().astype(np.float16), slots=np.array(fused.slots))
-    write_json(folder/f'{fused.id}_order.json', {'pairs': fused.pairs, 'uncovered_fraction': round(fused.uncovered, 6)})
+    try:
+        write_picture(folder/f'{fused.id}_fused.png', fused.result)
+        with atomic_write(folder/f'{fused.id}_weights.npz') as tmp, open(tmp, 'wb') as f:
+            np.savez_compressed(f, weights=fused.weights.numpy().astype(np.float16), slots=np.array(fused.slots))
+        write_json(folder/f'{fused.id}_order.json', {'pairs': fused.pairs, 'uncovered_fraction': round(fused.uncovered, 6)})
+    except OSError: # a full disk needs the room for the next scene, and for the report
+        with suppress(OSError):
+            remove_fused(fused.id, out)
+            folder.rmdir()
+        raise
     return folder
 
 # %% ../nbs/11_predict.ipynb #c019
@@ -134,7 +141,8 @@ def fuse_folder(
                 write_fused(fuse_scene(read_scene(folder), predictor, on_extra), out)
                 report['done'].append(folder.name)
             except Exception as e: # whatever it is, it never stops the others
-                reason = ' '.join(str(e).split()) or type(e).__name__
+                text = f'{e.filename or out/folder.name}: cannot be written ({e.strerror or e}): free space there, or choose another folder' if isinstance(e, OSError) else str(e)
+                reason = ' '.join(text.splitlines()) or type(e).__name__
                 say(reason if folder.name in reason else f'{folder}: {reason}')
                 report['failed'].append({'id': folder.name, 'reason': reason})
     finally: write_json(out/'report.json', report) # also after Ctrl-C

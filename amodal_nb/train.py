@@ -66,8 +66,10 @@ def parse_args(
     pairs = [o.split('=', 1) for o in text.split(',') if o.strip()]
     if bad := [o for o in pairs if len(o) != 2]: raise SceneError(f'model_args: {bad[0][0]!r} has no value: write key=value,key=value')
     def value(v):
-        try: return json.loads(v)
-        except ValueError: return v
+        for read in json.loads, float: # JSON has no '.5'
+            try: return read(v)
+            except ValueError: pass
+        return v
     return {k.strip(): value(v.strip()) for k, v in pairs}
 
 # %% ../nbs/09_train.ipynb #c009
@@ -130,6 +132,7 @@ def load_weights(
     try:
         model = build_model(info['model'], info.get('args', {}))
         model.load_state_dict(tensors)
+        if not all(torch.isfinite(t).all() for t in tensors.values()): raise SceneError('its weights are not finite')
     except (SceneError, RuntimeError, TypeError, AttributeError) as e:
         raise SceneError(f'{path}: does not hold a {info["model"]!r} model of this version ({str(e).splitlines()[0]}): train it again') from None
     return model.eval(), info

@@ -36,6 +36,7 @@ class UNetFusion(nn.Module):
         depth: int = 3, # how often the side is halved
     ):
         super().__init__()
+        if depth < 0: raise ValueError(f'depth is {depth}: it must not be negative')
         if width <= 0 or width % 8: raise ValueError(f'width is {width}: it must be a multiple of 8, the number of groups that are normalised together')
         self.n_completions = n_completions
         c = [width*2**i for i in range(depth+1)]
