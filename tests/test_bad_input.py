@@ -1,0 +1,464 @@
+"Bad input: each bad scene is named in one line with its reason, every other scene is done, and nothing half-made is left."
+import ctypes, json, math, os, pickle, resource, struct, subprocess, sys, zlib
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import SimpleNamespace
+import numpy as np, pytest, torch
+from PIL import Image
+from safetensors.torch import save_file
+from amodal_nb.cli import main
+from amodal_nb.train import build_model, save_checkpoint
+
+SIDE = 24  # px
+
+# Files
+
+def noise(*shape, seed=0, high=256): return np.random.default_rng(seed).integers(0, high, shape, dtype=np.uint8)
+
+def disc(cx, side=SIDE):
+    y, x = np.mgrid[:side, :side]
+    return ((x-cx*side)**2 + (y-side/2)**2 < (side/3.2)**2).astype(np.uint8)
+
+def save(path, array, mode=None, format='PNG'):
+    im = Image.fromarray(array)
+    (im.convert(mode) if mode else im).save(path, format=format)
+
+def png(path, width, height, depth, colour_type, rows, *chunks):
+    "A PNG from its parts, for what PIL does not write. `rows` are zlib-compressed; `chunks` are (name, data) before them."
+    parts = [(b'IHDR', struct.pack('>IIBBBBB', width, height, depth, colour_type, 0, 0, 0)), *chunks, (b'IDAT', rows), (b'IEND', b'')]
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(struct.pack('>I', len(d)) + n + d + struct.pack('>I', zlib.crc32(n+d)) for n, d in parts))
+
+def zeros(n):
+    "`n` zero bytes, compressed."
+    c = zlib.compressobj(9)
+    return b''.join(c.compress(bytes(min(2**20, n-i))) for i in range(0, n, 2**20)) + c.flush()
+
+class Parts:
+    "The files of one scene: `s('mask.png')` is a path."
+    def __init__(self, folder): self.folder = Path(folder)
+    def __call__(self, part): return self.folder/f'{self.folder.name}_{part}'
+
+def good_scene(folder, side=SIDE, image=True, partial=True, background=True, pairs=True):
+    "Two discs that overlap, on noise; the mask hides part of the overlap."
+    s, back = Parts(folder), noise(side, side, 3)
+    s.folder.mkdir(parents=True)
+    left, right = disc(.38, side)[..., None], disc(.62, side)[..., None]
+    comps = [noise(side, side, 3, seed=1)//2 + 100, noise(side, side, 3, seed=2)//2 + 60]
+    truth = np.where(left, comps[0], np.where(right, comps[1], back))
+    mask = (disc(.5, side)*(np.mgrid[:side, :side][0] < side/2)*255).astype(np.uint8)
+    save(s('mask.png'), mask)
+    for k, (c, a) in enumerate(zip(comps, (left, right)), 1): save(s(f'comp{k}.png'), np.dstack([c, a*255]))
+    if image: save(s('image.png'), truth)
+    if partial: save(s('partial.png'), truth*(mask == 0)[..., None])
+    if background: save(s('background.png'), back)
+    if pairs: s('scene.json').write_text('{"version": 1, "pairs": [{"front": 1, "back": 2}]}')
+    return s
+
+# What must work
+
+def rgb_on_black(s): save(s('comp1.png'), noise(SIDE, SIDE, 3)*disc(.4)[..., None])
+def jpeg_inside(s): save(s('image.png'), noise(SIDE, SIDE, 3), format='JPEG')
+def blank_completion(s): save(s('comp2.png'), np.zeros((SIDE, SIDE, 4), np.uint8))
+def interlocked(s): s('scene.json').write_text('{"version": 1, "pairs": [{"front": 1, "back": 2}, {"front": 2, "back": 1}]}')
+def more_files(s): s('notes.txt').write_text('mine'); s('comp1_alpha.txt').touch()
+
+GOOD = { # name -> (what good_scene is given, what is changed)
+    'plain': ({}, None), 'with  two spaces': ({}, None), 'größe 東京 🙂': ({}, None), "quote' [x]* $HOME": ({}, None), '-n': ({}, None),
+    'new\nline': ({}, None), 'é'*118: ({}, None), '_comp1.png': ({}, None),
+    **({os.fsdecode(b'latin-1 \xe9'): ({}, None)} if sys.platform == 'linux' else {}),  # elsewhere file names are UTF-8
+    'only the image': (dict(partial=False), None), 'only the partial': (dict(image=False), None), 'least': (dict(partial=False, background=False, pairs=False), None),
+    'rgb on black': ({}, rgb_on_black), 'jpeg data': (dict(partial=False), jpeg_inside), 'blank completion': ({}, blank_completion),
+    'interlocked': ({}, interlocked), 'more files': ({}, more_files),
+}
+
+# What must be refused
+
+def remove(*parts):
+    def damage(s):
+        for p in parts: s(p).unlink()
+    return damage
+def rename(old, new): return lambda s: s(old).rename(s(new))
+def empty(part): return lambda s: s(part).write_bytes(b'')
+def text(part, value='hello'): return lambda s: s(part).write_text(value)
+def half(part): return lambda s: s(part).write_bytes(s(part).read_bytes()[:s(part).stat().st_size//2])
+def header_only(part): return lambda s: s(part).write_bytes(s(part).read_bytes()[:40])
+def flipped(part):
+    def damage(s):
+        data = bytearray(s(part).read_bytes())
+        data[len(data)//2] ^= 255
+        s(part).write_bytes(data)
+    return damage
+def picture(part, array, **how): return lambda s: save(s(part), array, **how)
+def sized(part, *shape): return picture(part, noise(*shape))
+def scene_json(value): return text('scene.json', value if isinstance(value, str) else json.dumps(value))
+def pairs(*pairs): return scene_json({'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in pairs]})
+
+def deep_rgb(s): png(s('partial.png'), SIDE, SIDE, 16, 2, zeros(SIDE*(1+SIDE*6)))
+def real_bomb(s): png(s('partial.png'), 12000, 12000, 8, 2, zeros(12000*(1+12000*3)))  # 0.4 MB that decode to 0.4 GB
+def claimed_bomb(s): png(s('comp2.png'), 2**31-1, 2**31-1, 8, 6, zeros(1000))
+def a_little_too_large(s): png(s('mask.png'), 8193, 8192, 8, 0, zeros(1000))
+def text_bomb(s): png(s('mask.png'), SIDE, SIDE, 8, 0, zeros(SIDE*(1+SIDE)), (b'zTXt', b'Comment\0\0' + zeros(2**27)))
+def a_folder(part):
+    def damage(s): s(part).unlink(missing_ok=True); s(part).mkdir()
+    return damage
+def a_pipe(part):
+    def damage(s): s(part).unlink(); os.mkfifo(s(part))
+    return damage
+def link(part, to):
+    def damage(s): s(part).unlink(); s(part).symlink_to(to or s(part))
+    return damage
+
+HALF_MASK = disc(.5)*128
+DEEP = noise(SIDE, SIDE).astype(np.uint16)*257
+
+BAD = { # name -> (damage, what the line must say)
+    'no mask': (remove('mask.png'), '_mask.png', 'missing'),
+    'no picture': (remove('partial.png', 'image.png'), '_partial.png', 'missing'),
+    'no completions': (remove('comp1.png', 'comp2.png'), '_comp1.png', 'missing'),
+    'only json': (remove('mask.png', 'partial.png', 'image.png', 'background.png', 'comp1.png', 'comp2.png'), '_comp1.png', 'missing'),
+    'gap': (rename('comp2.png', 'comp3.png'), '_comp2.png', 'missing', 'comp3'),
+    'from 2': (rename('comp1.png', 'comp3.png'), '_comp1.png', 'missing'),
+    'from 0': (rename('comp2.png', 'comp0.png'), '_comp0.png', 'comp1.png'),
+    'leading zero': (rename('comp2.png', 'comp02.png'), '_comp02.png'),
+    'wrong suffix': (rename('comp2.png', 'comp2.JPG'), '_comp2.JPG'),
+    **{f'empty {p}': (empty(f'{p}.png'), f'_{p}.png', 'empty (0 bytes)') for p in ('mask', 'partial', 'image', 'comp2', 'background')},
+    **{f'half {p}': (half(f'{p}.png'), f'_{p}.png', 'damaged') for p in ('mask', 'partial', 'comp1', 'background')},
+    'header only': (header_only('comp1.png'), '_comp1.png', 'damaged'),
+    'flipped byte': (flipped('partial.png'), '_partial.png', 'damaged'),
+    'half jpeg': (lambda s: (picture('image.png', noise(SIDE, SIDE, 3), format='JPEG')(s), half('image.png')(s)), '_image.png', 'damaged'),
+    **{f'text {p}': (text(f'{p}.png'), f'_{p}.png', 'not a PNG or JPEG') for p in ('mask', 'partial', 'comp2', 'background')},
+    'gif': (picture('comp1.png', noise(SIDE, SIDE), format='GIF'), '_comp1.png', 'not a PNG or JPEG'),
+    'small mask': (picture('mask.png', disc(.5, 8)*255), '.png', '8x8', f'{SIDE}x{SIDE}'),
+    'small image': (sized('image.png', SIDE-1, SIDE, 3), '_image.png', f'{SIDE}x{SIDE-1}', f'{SIDE}x{SIDE}'),
+    'small partial': (sized('partial.png', SIDE-1, SIDE, 3), '_partial.png', f'{SIDE}x{SIDE-1}', f'{SIDE}x{SIDE}'),
+    'wide completion': (sized('comp2.png', SIDE, 2*SIDE, 4), '_comp2.png', f'{2*SIDE}x{SIDE}'),
+    'tiny background': (sized('background.png', 1, 1, 3), '_background.png', '1x1'),
+    'grey levels': (picture('mask.png', HALF_MASK), '_mask.png', 'neither 0 nor 255', '128'),
+    'ones': (picture('mask.png', disc(.5)), '_mask.png', 'neither 0 nor 255'),
+    'black mask': (picture('mask.png', disc(.5)*0), '_mask.png', 'all black'),
+    'rgb mask': (picture('mask.png', disc(.5)*255, mode='RGB'), '_mask.png', 'mode is RGB'),
+    '1 bit mask': (picture('mask.png', disc(.5)*255, mode='1'), '_mask.png', 'mode is 1'),
+    'palette mask': (picture('mask.png', disc(.5)*255, mode='P'), '_mask.png', 'mode is P'),
+    '16 bit mask': (picture('mask.png', DEEP), '_mask.png', '16 bits'),
+    '16 bit partial': (picture('partial.png', DEEP), '_partial.png', '16 bits'),
+    '16 bit rgb': (deep_rgb, '_partial.png', '16 bits'),
+    'palette partial': (picture('partial.png', noise(SIDE, SIDE, 3), mode='P'), '_partial.png', 'mode is P'),
+    'palette completion': (picture('comp1.png', noise(SIDE, SIDE, 3), mode='P'), '_comp1.png', 'mode is P'),
+    'cmyk image': (picture('image.png', noise(SIDE, SIDE, 3), mode='CMYK', format='JPEG'), '_image.png', 'mode is CMYK'),
+    'grey partial': (picture('partial.png', noise(SIDE, SIDE)), '_partial.png', 'mode is L'),
+    'grey completion': (picture('comp2.png', noise(SIDE, SIDE)), '_comp2.png', 'mode is L'),
+    'grey alpha completion': (picture('comp2.png', noise(SIDE, SIDE), mode='LA'), '_comp2.png', 'mode is LA'),
+    'rgba partial': (sized('partial.png', SIDE, SIDE, 4), '_partial.png', 'mode is RGBA'),
+    'real bomb': (real_bomb, '_partial.png', '12000x12000', 'more pixels than the limit'),
+    'claimed bomb': (claimed_bomb, '_comp2.png', 'more pixels than the limit'),
+    'a little too large': (a_little_too_large, '_mask.png', '8193x8192', 'more pixels than the limit'),
+    'text bomb': (text_bomb, '_mask.png', 'damaged'),
+    'not json': (scene_json('{"version": 1, "pairs": ['), '_scene.json', 'not JSON'),
+    'empty json': (scene_json(''), '_scene.json', 'not JSON'),
+    'binary json': (lambda s: s('scene.json').write_bytes(b'\xff\xfe\x00'), '_scene.json', 'not JSON'),
+    'nested json': (scene_json('['*100_000), '_scene.json', 'not JSON'),
+    'nested version': (scene_json('{"version": ' + '['*900 + ']'*900 + ', "pairs": []}'), '_scene.json'),
+    'long version': (scene_json({'version': 'v'*10_000, 'pairs': []}), '_scene.json', 'version'),
+    'version 2': (scene_json({'version': 2, 'pairs': []}), '_scene.json', 'version 2'),
+    'no version': (scene_json({'pairs': []}), '_scene.json', 'form'),
+    'list json': (scene_json([1]), '_scene.json', 'form'),
+    'strings for pairs': (scene_json({'version': 1, 'pairs': ['12']}), '_scene.json', 'form'),
+    'pair 0': (pairs((0, 1)), '_scene.json', '(0, 1)', '1 to 2'),
+    'pair 3': (pairs((1, 2), (3, 1)), '_scene.json', '(3, 1)', '1 to 2'),
+    'pair with itself': (pairs((2, 2)), '_scene.json', '(2, 2)'),
+    'pair of words': (pairs((1, 'x\n'*1000)), '_scene.json', '1 to 2'),
+    'pair of halves': (pairs((1, 1.5)), '_scene.json', '1.5'),
+    'folder for mask': (a_folder('mask.png'), '_mask.png', 'neither a file'),
+    'folder for json': (a_folder('scene.json'), '_scene.json', 'neither a file'),
+    'pipe for partial': (a_pipe('partial.png'), '_partial.png', 'neither a file'),
+    'pipe for json': (a_pipe('scene.json'), '_scene.json', 'neither a file'),
+    'dead link': (link('background.png', 'nowhere.png'), '_background.png', 'neither a file'),
+    'looping link': (link('partial.png', None), '_partial.png', 'neither a file'),
+    'looping json': (link('scene.json', None), '_scene.json', 'neither a file'),
+    'bad größe 東京': (empty('comp1.png'), '_comp1.png', 'empty'),
+    'bad new\nline': (empty('comp1.png'), '_comp1.png', 'empty'),
+    'unreadable mask': (lambda s: s('mask.png').chmod(0), '_mask.png', 'ermission'),
+    'unreadable folder': (lambda s: s.folder.chmod(0), 'ermission'),
+}
+
+# Running
+
+def without_root_powers():
+    "In a child before exec: root without the right to read and write everything (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH)."
+    for capability in 1, 2: LIBC.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == 'linux' else None
+DROP = without_root_powers if LIBC and os.geteuid() == 0 else None
+
+def permissions_count(folder):
+    "Whether a child of ours is stopped by permissions."
+    if not (folder/'closed').exists(): (folder/'closed').touch(mode=0)
+    return subprocess.run(['cat', folder/'closed'], preexec_fn=DROP, capture_output=True).returncode != 0
+
+def start(*args, limit=None):
+    "The command in a process of its own; (status, stdout, lines of stderr, peak memory in bytes)."
+    def before():
+        if DROP: DROP()
+        if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    env = os.environ | {'PYTHONDONTWRITEBYTECODE': '1', 'NO_COLOR': '1'}
+    with TemporaryFile('w+') as out, TemporaryFile('w+', errors='surrogateescape') as err:
+        p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=before, env=env)
+        _, status, used = os.wait4(p.pid, 0)
+        p.returncode = os.waitstatus_to_exitcode(status)
+        for f in out, err: f.seek(0)
+        return p.returncode, out.read(), err.read().splitlines(), used.ru_maxrss*1024
+
+def here(capfd, *args):
+    "The command in this process, which has torch already; (status, lines of stderr). An exception that escapes is a traceback."
+    try: main([*map(str, args)]); status = 0
+    except SystemExit as e: status = e.code
+    return status, capfd.readouterr().err.splitlines()
+
+def refused(capfd, *args):
+    "The one line."
+    status, lines = here(capfd, *args)
+    assert status and len(lines) == 1 and 'Traceback' not in lines[0], (status, lines)
+    return lines[0]
+
+def leftovers(folder): return [p for p in Path(folder).rglob('*') if p.name.endswith('.tmp')]
+
+# One folder with everything
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    "`amodal fuse`, once, over all of it."
+    top = tmp_path_factory.mktemp('bad input')
+    root, out = top/'the scenes', top/'the results'
+    good = {name: good_scene(root/name, **how) for name, (how, _) in GOOD.items()}
+    for name, (_, change) in GOOD.items():
+        if change: change(good[name])
+    bad = {name for name in BAD if 'unreadable' not in name or permissions_count(top)}
+    for name in sorted(bad): BAD[name][0](good_scene(root/name))
+    for split in 'train', 'val': good_scene(root/split/'twice')
+    (root/'around').symlink_to(root)               # every scene again, and again
+    (root/'loop').symlink_to(root/'loop')
+    (root/'not a scene').mkdir()
+    (root/'not a scene'/'README.txt').write_text('mine')
+    (root/'file.txt').touch()
+    before = {p: p.lstat().st_mtime_ns for p in root.rglob('*')}
+    status, stdout, lines, peak = start('fuse', root, '--out', out)
+    after = {p: p.lstat().st_mtime_ns for p in root.rglob('*')}
+    report = json.loads((out/'report.json').read_text(encoding='utf-8'))
+    yield SimpleNamespace(root=root, out=out, status=status, stdout=stdout, lines=lines, peak=peak, good=good, bad=bad, report=report, untouched=before == after)
+    if (root/'unreadable folder').exists(): (root/'unreadable folder').chmod(0o700)  # so that it can be removed
+
+def test_status_and_totals(run):
+    assert run.status == 1
+    assert not any('Traceback' in o for o in run.lines)
+    assert len(run.lines) == len(run.bad) + 1, run.lines  # one each, and one for the second `twice`
+    assert sorted(run.report['done']) == sorted([*run.good, 'twice'])
+    assert sorted(o['id'] for o in run.report['failed']) == sorted([*run.bad, 'twice'])
+    assert f"{len(run.report['done'])} fused, {len(run.report['failed'])} failed" in run.stdout
+
+def names(line, folder): return any(' '.join(f'{folder}{end}'.splitlines()) in line for end in '/:')
+
+@pytest.mark.parametrize('name', BAD)
+def test_bad_scene_is_named_with_its_reason(run, name):
+    if name not in run.bad: pytest.skip('this user can read everything')
+    (line,) = [o for o in run.lines if names(o, run.root/name)]
+    for word in BAD[name][1:]: assert word in line
+    assert len(line) < 600
+    (entry,) = [o for o in run.report['failed'] if o['id'] == name]
+    assert entry['reason'] in line
+    assert not (run.out/name).exists()
+
+def read_picture(path): return np.asarray(Image.open(path))
+
+@pytest.mark.parametrize('name', [*GOOD, 'twice'])
+def test_good_scene_is_done(run, name):
+    s, o = run.good.get(name) or Parts(run.root/'train'/'twice'), Parts(run.out/name)
+    assert {p.name for p in o.folder.iterdir()} == {o(k).name for k in ('fused.png', 'weights.npz', 'order.json')}
+    fused, mask = Image.open(o('fused.png')), read_picture(s('mask.png'))
+    assert (fused.format, fused.mode, fused.size) == ('PNG', 'RGB', mask.shape[::-1])
+    partial = read_picture(s('partial.png' if s('partial.png').exists() else 'image.png'))
+    assert (np.asarray(fused)[mask == 0] == partial[mask == 0]).all()
+    weights = np.load(o('weights.npz'), allow_pickle=False)
+    slots = ['comp1', 'comp2'] + ['background']*s('background.png').exists()
+    assert set(weights.files) == {'weights', 'slots'} and weights['slots'].tolist() == slots
+    assert weights['weights'].dtype == np.float16 and weights['weights'].shape == (len(slots), *mask.shape)
+    assert np.isfinite(weights['weights']).all() and weights['weights'].min() >= 0 and weights['weights'].max() <= 1
+    order = json.loads(o('order.json').read_text(encoding='utf-8'))
+    assert set(order) == {'pairs', 'uncovered_fraction'} and 0 <= order['uncovered_fraction'] <= 1
+    for p in order['pairs']:
+        assert set(p) == {'a', 'b', 'p_a_front', 'overlap_px'}
+        assert p['a'] in (1, 2) and p['b'] in (1, 2) and 0 <= p['p_a_front'] <= 1 and p['overlap_px'] > 0
+
+def test_the_second_of_a_name_is_refused(run):
+    (line,) = [o for o in run.lines if str(run.root/'val'/'twice') in o]
+    assert 'same name' in line and str(run.root/'train'/'twice') in line
+
+def test_nothing_else_is_written(run):
+    assert not leftovers(run.out) and not leftovers(run.root) and run.untouched
+    assert {p.name for p in run.out.iterdir()} == {*run.good, 'twice', 'report.json'}
+
+def test_bombs_are_not_decoded(run):
+    assert run.peak < 1.2e9, f'{run.peak/1e9:.2f} GB; the largest bomb is 2.7 GB as float'
+
+def test_eval_names_the_same_scenes(run, capfd, tmp_path):
+    readable = {n for n in run.bad if 'unreadable' not in n}
+    status, lines = here(capfd, 'eval', run.root, '--no-lpips', '--json', tmp_path/'table.json')
+    results = json.loads((tmp_path/'table.json').read_text(encoding='utf-8'))
+    assert status == 1
+    for name in readable: assert sum(names(o, run.root/name) for o in lines) == 1, name
+    assert any('only the partial' in o and 'image' in o for o in lines)
+    assert results['results']['oracle']['scenes'] >= len(run.good) - 1
+    assert len(results['failed']) >= len(readable) + 1
+
+# The output folder
+
+@pytest.fixture
+def three(tmp_path):
+    "Two small scenes and a large one between them, whose result takes about 50 kB."
+    for name, side in ('a', 16), ('b', 128), ('c', 16): good_scene(tmp_path/'in'/name, side)
+    return tmp_path/'in'
+
+def check_b_failed(status, lines, out, why):
+    "One line, which names the file and why; the others are done, and of `b` nothing is left."
+    assert status == 1 and len(lines) == 1 and why in lines[0] and str(out/'b') in lines[0], lines
+    report = json.loads((out/'report.json').read_text())
+    assert report['done'] == ['a', 'c'] and [o['id'] for o in report['failed']] == ['b']
+    for name in 'ac': assert len(list((out/name).iterdir())) == 3
+    assert not leftovers(out) and not (out/'b').is_dir()
+
+def test_a_write_that_fails_half_way(three, tmp_path):
+    status, _, lines, _ = start('fuse', three, '--out', tmp_path/'out', limit=20_000)
+    check_b_failed(status, lines, tmp_path/'out', 'cannot be written (File too large)')
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A folder that holds 64 kB."
+    if not DROP: pytest.skip('only root can mount a file system')
+    disk = tmp_path/'disk'
+    disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', disk], capture_output=True).returncode: pytest.skip('mounting is not permitted here')
+    yield disk
+    subprocess.run(['umount', disk], check=True)
+
+def test_a_full_disk(three, small_disk, capfd):
+    status, lines = here(capfd, 'fuse', three, '--out', small_disk/'out')
+    check_b_failed(status, lines, small_disk/'out', 'cannot be written (No space left')
+
+def test_scenes_on_a_full_disk(small_disk, capfd):
+    assert 'No space left' in refused(capfd, 'scenes', small_disk/'out', '--n', 5, '--size', 64)
+    assert not leftovers(small_disk)
+
+def test_a_file_where_a_results_folder_should_be(three, tmp_path, capfd):
+    (tmp_path/'out').mkdir()
+    (tmp_path/'out'/'b').write_text('mine')
+    status, lines = here(capfd, 'fuse', three, '--out', tmp_path/'out')
+    check_b_failed(status, lines, tmp_path/'out', 'cannot be written')
+    assert (tmp_path/'out'/'b').read_text() == 'mine'
+
+@pytest.mark.parametrize('where', ['file', 'below a file', '/proc/amodal', '/dev/null/amodal'])
+@pytest.mark.parametrize('command', ['fuse', 'scenes', 'train', 'eval'])
+def test_nowhere_to_write(three, tmp_path, capfd, command, where):
+    (tmp_path/'file').write_text('mine')
+    out = Path(where) if where.startswith('/') else tmp_path/'file'/'x' if where == 'below a file' else tmp_path/'file'
+    if command == 'eval' and where == 'file': pytest.skip('a file is what eval writes')
+    args = {'fuse': ['fuse', three, '--out', out], 'scenes': ['scenes', out, '--n', 1, '--size', 32], 'eval': ['eval', three, '--no-lpips', '--json', out],
+            'train': ['train', three, '--out', out, '--steps', 1, '--model', 'unet', '--model-args', 'width=8', '--lpips-weight', 0, '--workers', 0, '--val', 0]}
+    line = refused(capfd, *args[command])
+    assert str(out) in line or str(out.parent) in line
+    assert (tmp_path/'file').read_text() == 'mine'
+
+def test_a_read_only_folder(three, tmp_path):
+    if not permissions_count(tmp_path): pytest.skip('this user can write everywhere')
+    (tmp_path/'out').mkdir(mode=0o500)
+    status, _, lines, _ = start('fuse', three, '--out', tmp_path/'out')
+    assert status == 1 and all('ermission' in o and str(tmp_path/'out') in o for o in lines)
+    for name in 'abc': assert sum(str(tmp_path/'out'/name) in o for o in lines) == 1
+
+def test_results_are_not_taken_for_scenes(three, capfd):
+    for _ in 'once', 'again': assert here(capfd, 'fuse', three, '--out', three/'fused') == (0, [])
+
+def test_no_scene_is_usable(tmp_path, capfd):
+    empty('mask.png')(good_scene(tmp_path/'in'/'a'))
+    assert 'empty' in refused(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out')
+    assert json.loads((tmp_path/'out'/'report.json').read_text())['done'] == []
+
+# Nonsense on the command line
+
+@pytest.mark.parametrize('args, words', [
+    ('fuse nowhere --out out', 'nowhere'), ('fuse in --out out --model nonsense', 'nonsense'), ('fuse in --out out --model nowhere.safetensors', 'nowhere'),
+    ('fuse in --out out --on-extra some', 'largest'), ('fuse in/a/a_mask.png --out out', 'no folder'), ('fuse out --out out', 'no folder'),
+    ('eval nowhere', 'nowhere'), ('eval in --model nonsense', 'nonsense'),
+    ('scenes new --n 0', 'n 0'), ('scenes new --n -1', 'n -1'), ('scenes new --n 1 --noise loud', 'loud'), ('scenes new --n 1 --noise blur=-1', 'blur'),
+    ('scenes new --n 1 --objects x', 'objects'), ('scenes new --n 1 --objects 5-2', '(5, 2)'), ('scenes new --n 1 --objects 0', 'objects'),
+    ('scenes new --n 1 --size 2', 'size 2'), ('scenes new --n 1 --size 100000', '100000'), ('scenes new --n 1 --seed -1', 'seed -1'),
+    ('scenes new --n 1 --hide 7', 'hide'), ('scenes new --n 1 --workers -1', 'workers'), ('scenes new --n 1 --cutouts nowhere', 'nowhere'),
+    ('scenes new --n 1 --backgrounds nowhere', 'nowhere'),
+    ('train nowhere --out new', 'nowhere'), ('train in --out new --val 0 --model nonsense', 'nonsense'), ('train in --out new --val 2', 'val'),
+    *((f'train in --out new --val 0 --model unet --lpips-weight 0 --workers 0 --steps 1 --model-args width=8 {o}', w) for o, w in [
+        ('--resume yes', 'resume'), ('--eval-every 0', 'eval_every'), ('--log-every 0', 'log_every'), ('--steps 0', 'steps'), ('--batch-size 0', 'batch_size'),
+        ('--n-max-completions 0', 'n_max_completions'), ('--lr nan', 'nan'), ('--workers -1', 'workers'), ('--on-extra some', 'largest'),
+        ('--model-args width=7', 'width'), ('--model-args width', 'width'), ('--model-args depth=-1,width=8', 'depth'), ('--model-args wide=8', 'wide')]),
+    *((f'train in --out new --val 0 --lpips-weight 0 --workers 0 --steps 1 --model-args {o}', w) for o, w in [
+        ('d_model=6', 'd_model'), ('d_model=0', 'd_model'), ('d_model=16,nhead=0', 'nhead'), ('d_model=16,nhead=3', 'nhead'), ('context=some', 'inject')]),
+])
+def test_nonsense_options(args, words, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    good_scene(tmp_path/'in'/'a')
+    assert words in refused(capfd, *args.split())
+    assert {p.name for p in tmp_path.iterdir()} <= {'in', 'new', 'out'}
+    assert not any(p.is_file() and p.suffix != '.jsonl' and 'tensorboard' not in p.parts for p in tmp_path.glob('new/**/*'))
+
+@pytest.mark.parametrize('args', ['', 'nonsense', 'fuse', 'fuse in', 'fuse in --out', 'fuse in --out out --nonsense', 'scenes new', 'scenes new --n x',
+                                  'train', 'train in', 'train in --out new --steps x', 'train in --out new --nonsense 1', 'eval', 'demo --steps x'])
+def test_wrong_usage_is_explained(args, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    status, lines = here(capfd, *args.split())
+    assert status == 2 and not list(tmp_path.iterdir())
+
+# Weights that are none
+
+class Trap:
+    "A pickle that leaves a mark when it is opened."
+    def __init__(self, mark): self.mark = mark
+    def __reduce__(self): return Path.touch, (self.mark,)
+
+def unet(**args): return {f'model.{k}': v for k, v in build_model('unet', {'width': 8, 'n_completions': 5, **args}).state_dict().items()}
+INFO = {'model': 'unet', 'args': {'width': 8, 'n_completions': 5}}
+def checkpoint(info, **args): return lambda p: save_checkpoint(p, unet(**args), info)
+
+WEIGHTS = {
+    'pickle': lambda p: p.write_bytes(pickle.dumps(Trap(p.with_name('mark')))),
+    'torch pickle': lambda p: torch.save(Trap(p.with_name('mark')), p),
+    'empty': lambda p: p.write_bytes(b''),
+    'text': lambda p: p.write_text('hello'),
+    'cut': lambda p: (checkpoint(INFO)(p), p.write_bytes(p.read_bytes()[:-7])),
+    'cut header': lambda p: (checkpoint(INFO)(p), p.write_bytes(p.read_bytes()[:50])),
+    'long header': lambda p: (checkpoint(INFO)(p), p.write_bytes(b'\xff'*8 + p.read_bytes()[8:])),
+    'folder': lambda p: p.mkdir(),
+    "somebody else's": lambda p: save_file({'w': torch.zeros(2)}, p),
+    'nested': lambda p: save_file(unet(), p, metadata={'amodal_nb': '['*100_000}),
+    'no json': lambda p: save_file(unet(), p, metadata={'amodal_nb': '{'}),
+    'unknown model': checkpoint(INFO | {'model': 'resnet'}),
+    'list for model': checkpoint(INFO | {'model': ['unet']}),
+    'other model': checkpoint(INFO | {'model': 'reference'}),
+    'other sizes': checkpoint(INFO | {'args': {'width': 16}}),
+    'list for sizes': checkpoint(INFO | {'args': [1]}),
+    'nonsense sizes': checkpoint({'model': 'reference', 'args': {'nhead': 0}}),
+    'negative sizes': checkpoint(INFO | {'args': {'n_completions': -5}}),
+    'not finite': lambda p: save_checkpoint(p, {k: v*math.nan for k, v in unet().items()}, INFO),
+}
+
+@pytest.mark.parametrize('name', WEIGHTS)
+@pytest.mark.filterwarnings('ignore')
+def test_weights_that_are_none(name, tmp_path, capfd):
+    good_scene(tmp_path/'in'/'a')
+    path = tmp_path/'weights.safetensors'
+    WEIGHTS[name](path)
+    line = refused(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', path)
+    assert str(path) in line and len(line) < 600
+    assert not (tmp_path/'mark').exists(), 'the pickle was opened'
+    assert not (tmp_path/'out').exists()
+
+def test_weights_that_are_some(tmp_path, capfd):
+    good_scene(tmp_path/'in'/'a')
+    checkpoint(INFO)(tmp_path/'weights.safetensors')
+    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', tmp_path/'weights.safetensors') == (0, [])

@@ -1,0 +1,235 @@
+"Training as processes: killed and resumed, as one of two ranks, with losses and scenes that are no good."
+import json, math, os, signal, subprocess, sys
+import pytest, torch
+import amodal_nb.train
+from amodal_nb.cli import main
+from amodal_nb.metrics import BASELINES
+from amodal_nb.synth import Composer, write_scenes
+from amodal_nb.train import load_weights, read_checkpoint
+
+TINY = 'd_model=16,nhead=2,dim_feedforward=32,num_encoder_layers=1,num_decoder_layers=1,dropout=.2'
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    "Ten scenes of 32 px, seed 0."
+    write_scenes(tmp_path_factory.mktemp('data')/'scenes', 10, Composer(size=32, n_objects=(2, 3)))
+    return tmp_path_factory.getbasetemp()/'data0'/'scenes'
+
+def arguments(data, out, steps=13, eval_every=2, **options):
+    "Three steps an epoch, shuffled, dropout on; L1 only."
+    options = dict(model_args=TINY, batch_size=4, log_every=1, lpips_weight=0, val=0, val_scenes=2, warmup=2, workers=0) | options
+    return [str(data), '--out', str(out), '--steps', str(steps), '--eval-every', str(eval_every),
+            *(str(o) for k, v in options.items() for o in (f'--{k.replace("_", "-")}', v))]
+
+def here(capfd, *args):
+    "The command in this process, which has torch already; (status, lines of stderr). An exception that escapes is a traceback."
+    try: main([*map(str, args)]); status = 0
+    except SystemExit as e: status = e.code
+    return status, capfd.readouterr().err.splitlines()
+
+def log_of(run): return [json.loads(o) for o in (run/'log.jsonl').read_text().splitlines()]
+def steps_of(run): return [o['step'] for o in log_of(run) if 'loss' in o]
+def losses_of(run): return [{k: v for k, v in o.items() if k != 'scenes_per_second'} for o in log_of(run)]
+
+def assert_same(run, other):
+    "Bit for bit: weights, optimizer, random numbers, what is said about them, and the log."
+    for name in 'last', 'best':
+        (a, about_a), (b, about_b) = (read_checkpoint(r/f'{name}.safetensors', '') for r in (run, other))
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+        for k in 'step', 'best', 'model', 'args', 'world_size': assert about_a[k] == about_b[k]
+    assert losses_of(run) == losses_of(other)
+
+# Processes that die
+
+FORKS = """
+import io, json, os, signal, socket, sys
+import torch.utils.tensorboard, torchmetrics.functional.image, torchvision.utils  # slow imports, once for all children
+import amodal_nb.train as t
+from amodal_nb.cli import main
+
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+
+def dying(name, when, half):
+    "Let t.<name> die at its `when`-th call, after `half`."
+    real, calls = getattr(t, name), []
+    def f(*args, **kwargs):
+        calls.append(1)
+        if len(calls) < when: return real(*args, **kwargs)
+        half(real, *args, **kwargs)
+        die()
+    setattr(t, name, f)
+
+def half_a_file(real, tensors, path, **kwargs):
+    real(tensors, path, **kwargs)
+    os.truncate(path, path.stat().st_size//2)
+
+def half_a_line(path, mode):
+    f = open(path, mode)
+    f.write('{"step": ')
+    f.flush()
+
+deaths = {'never': lambda when: None,
+          'after a step': lambda when: dying('optimizer_step', when, lambda real, *args: real(*args)),
+          'in the middle of a checkpoint': lambda when: dying('save_file', when, half_a_file),
+          'before a checkpoint has its name': lambda when: dying('save_file', when, lambda real, *args, **kwargs: real(*args, **kwargs)),
+          'in the middle of a line of the log': lambda when: dying('open', when, lambda real, *args: half_a_line(*args))}
+t.open = open
+
+def child(rank, ranks, port, death, when, args):
+    os.dup2(2, 1)
+    if ranks > 1: os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    deaths[death](when)
+    main(['train', *args])
+    sys.exit()
+
+for order in sys.stdin:
+    ranks, *rest = json.loads(order)
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    pids = []
+    for rank in range(ranks):
+        pid = os.fork()
+        if not pid: child(rank, ranks, port, *rest)
+        pids.append(pid)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in pids]), flush=True)
+"""
+
+ENV = {'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}  # the loopback interface only
+
+@pytest.fixture(scope='module')
+def train():
+    "train(ranks, death, when, args) -> the exit status of each rank, all of them processes that have not trained before."
+    with subprocess.Popen([sys.executable, '-c', FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ENV) as p:
+        def train(ranks, death, when, args):
+            print(json.dumps([ranks, death, when, args]), file=p.stdin, flush=True)
+            return json.loads(p.stdout.readline())
+        yield train
+        p.stdin.close()
+
+def info_step(run): return read_checkpoint(run/'last.safetensors')[1]['step'] if (run/'last.safetensors').exists() else None
+
+def test_a_killed_run_resumes_exactly(data, tmp_path, train):
+    whole, run = tmp_path/'whole', tmp_path/'killed'
+    assert train(1, 'never', 0, arguments(data, whole)) == [0]
+    for death, when, last in [('after a step', 2, None),  # of the first epoch, before any checkpoint
+                              ('after a step', 4, 2),     # of the second epoch, between two checkpoints
+                              ('in the middle of a checkpoint', 2, 2),
+                              ('in the middle of a checkpoint', 3, 4),
+                              ('before a checkpoint has its name', 2, 4),
+                              ('in the middle of a line of the log', 4, 6)]:
+        assert train(1, death, when, arguments(data, run, resume='auto')) == [-signal.SIGKILL]
+        for path in run.glob('*.safetensors'): load_weights(path)  # whole, whenever the process died
+        assert info_step(run) == last
+    p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *arguments(data, run, resume='auto', workers=1)], env=os.environ | ENV)
+    assert p.returncode == 0
+    assert_same(run, whole)
+    assert steps_of(run) == list(range(1, 14))
+    assert not [p for p in run.iterdir() if p.name.endswith('.tmp')], 'what the killed process had begun to write is still there'
+
+def test_two_ranks_under_torchrun_train_one_model(data, tmp_path, train):
+    whole, run = tmp_path/'whole', tmp_path/'killed'
+    options = dict(steps=6, batch_size=2)  # five scenes each, three steps an epoch
+    p = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'amodal_nb.train',
+                        *arguments(data, whole, **options)], env=os.environ | ENV, capture_output=True, text=True, timeout=240)
+    assert p.returncode == 0, p.stderr
+    tensors, info = read_checkpoint(whole/'last.safetensors', 'rng.')
+    assert (info['step'], info['world_size'], set(tensors)) == (6, 2, {'0', '1'})
+    assert not torch.equal(tensors['0'], tensors['1'])  # each rank its own dropout
+    assert steps_of(whole) == [1, 2, 3, 4, 5, 6]
+    load_weights(whole/'best.safetensors')
+    assert train(2, 'after a step', 5, arguments(data, run, **options)) == [-signal.SIGKILL]*2
+    assert info_step(run) == 4
+    assert train(2, 'never', 0, arguments(data, run, resume='auto', **options)) == [0, 0]
+    assert_same(run, whole)
+
+# A loss that is not finite
+
+@pytest.mark.parametrize('eval_every, good', [(2, 4), (5, None), (3, 3)])
+def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch, capfd, eval_every, good):
+    "The learning rate of step 5 spoils the weights. No checkpoint may hold them, not even one that is due after that very step."
+    real = amodal_nb.train.lr_at
+    monkeypatch.setattr(amodal_nb.train, 'lr_at', lambda step, config: math.inf if step == 4 else real(step, config))
+    run = tmp_path/'run'
+    status, lines = here(capfd, 'train', *arguments(data, run, eval_every=eval_every))
+    assert status == 1 and len(lines) == 1, lines
+    assert f'step {5 if good is None else 6}, batch [0' in lines[0]
+    if good is None: assert not list(run.glob('*.safetensors')); return
+    assert info_step(run) == good and str(run) in lines[0]
+    for name in 'last', 'best': assert all(torch.isfinite(w).all() for w in load_weights(run/f'{name}.safetensors')[0].state_dict().values())
+    monkeypatch.undo()
+    assert here(capfd, 'train', *arguments(data, run, eval_every=eval_every, resume='auto'))[0] == 0  # and the run can go on from there
+    assert steps_of(run) == list(range(1, 14))
+
+def test_a_learning_rate_that_is_not_finite(data, tmp_path, capfd):
+    status, lines = here(capfd, 'train', *arguments(data, tmp_path/'run', lr='inf'))
+    assert status == 1 and len(lines) == 1 and 'step 2, batch [0' in lines[0], lines
+
+# Data that is not good
+
+@pytest.fixture
+def some(data, tmp_path):
+    "Five of the scenes, to be damaged."
+    for name in sorted(p.name for p in data.iterdir())[:5]: copy(data/name, tmp_path/'some'/name)
+    return tmp_path/'some'
+
+def copy(folder, to):
+    to.mkdir(parents=True)
+    for p in folder.iterdir(): (to/p.name).write_bytes(p.read_bytes())
+
+@pytest.mark.parametrize('damage', ['cut', 'no image', 'too many'])
+def test_training_goes_on_without_a_damaged_scene(some, tmp_path, capfd, damage):
+    bad = some/'0002'
+    if damage == 'cut': (bad/'0002_comp1.png').write_bytes((bad/'0002_comp1.png').read_bytes()[:100])
+    if damage == 'no image': (bad/'0002_image.png').unlink()
+    if damage == 'too many':
+        for k in range(3, 8): (bad/f'0002_comp{k}.png').write_bytes((bad/'0002_comp1.png').read_bytes())
+    status, lines = here(capfd, 'train', *arguments(some, tmp_path/'run', steps=4))
+    assert status == 0 and steps_of(tmp_path/'run') == [1, 2, 3, 4]
+    assert len(lines) == 1 and '0002' in lines[0], lines
+    assert {'cut': 'damaged', 'no image': '0002_image.png', 'too many': 'slots'}[damage] in lines[0]
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_training_without_any_good_scene(some, tmp_path, capfd, workers):
+    for p in some.rglob('*_image.png'): p.unlink()
+    status, lines = here(capfd, 'train', *arguments(some, tmp_path/'run', workers=workers))
+    assert status == 1 and len(lines) == 6 and 'Traceback' not in '\n'.join(lines), lines
+    assert str(some) in lines[-1] and 'not one' in lines[-1]
+
+def test_another_run_is_not_overwritten(data, tmp_path, capfd):
+    assert here(capfd, 'train', *arguments(data, tmp_path/'run', steps=2))[0] == 0
+    before = (tmp_path/'run'/'last.safetensors').read_bytes()
+    for options, word in [({}, '--resume auto'), (dict(resume='auto', lr=1), 'lr'), (dict(resume='auto', model='unet', model_args='width=8'), 'model')]:
+        status, lines = here(capfd, 'train', *arguments(data, tmp_path/'run', steps=2, **options))
+        assert status == 1 and len(lines) == 1 and word in lines[0] and str(tmp_path/'run') in lines[0], lines
+    assert (tmp_path/'run'/'last.safetensors').read_bytes() == before
+
+@pytest.mark.parametrize('content', [b'', b'hello', None])
+def test_a_damaged_checkpoint_is_not_resumed(data, tmp_path, capfd, content):
+    assert here(capfd, 'train', *arguments(data, tmp_path/'run', steps=2))[0] == 0
+    last = tmp_path/'run'/'last.safetensors'
+    last.write_bytes(last.read_bytes()[:-9] if content is None else content)
+    status, lines = here(capfd, 'train', *arguments(data, tmp_path/'run', steps=2, resume='auto'))
+    assert status == 1 and len(lines) == 1 and str(last) in lines[0], lines
+
+# Evaluation
+
+def test_eval_measures_all_but_the_scene_without_image(some, tmp_path, capfd):
+    (some/'0002'/'0002_image.png').unlink()
+    assert here(capfd, 'train', *arguments(some, tmp_path/'run', steps=2))[0] == 0
+    status, lines = here(capfd, 'eval', some, '--no-lpips', '--model', tmp_path/'run', '--json', tmp_path/'table.json')
+    assert status == 1 and len(lines) == 1 and '0002_image.png' in lines[0]
+    measured = json.loads((tmp_path/'table.json').read_text())
+    assert set(measured['results']) == {*BASELINES, str(tmp_path/'run')} and measured['failed'] == lines
+    for r in measured['results'].values(): assert r['scenes'] == 4 and r['errors'] == [] and 'closed' in r
+    assert measured['results']['oracle']['closed'] == 1 and measured['results']['mean_valid']['closed'] == 0
+    assert measured['results']['true_order']['order_all'] == 1
+
+def test_eval_of_tiny_pictures(tmp_path, capfd):
+    "Smaller than the windows of SSIM and the strides of LPIPS."
+    from amodal_nb.scene import make_scene, write_scene
+    g = torch.Generator().manual_seed(0)
+    write_scene(make_scene(torch.rand(3, 4, 5, generator=g), torch.ones(1, 4, 5), list(torch.rand(2, 4, 4, 5, generator=g)), id='a', pairs=[]), tmp_path/'in')
+    for options, least in [(['--no-lpips'], '6'), ([], '31')]:
+        status, lines = here(capfd, 'eval', tmp_path/'in', *options)
+        assert status == 1 and len(lines) == 1 and str(tmp_path/'in'/'a') in lines[0] and least in lines[0], lines
