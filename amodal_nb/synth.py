@@ -539,6 +539,7 @@ def write_scenes(
     from tqdm import tqdm
     out = Path(out)
     if n < 1: raise SceneError(f'n {n}: does not fit: ask for at least 1 scene')
+    if workers < 0: raise SceneError(f'workers {workers}: does not fit: give a number from 0')
     progress = lambda done: list(tqdm(done, total=n, unit='scene', disable=None))  # None: no bar where nobody looks
     try:
         out.mkdir(parents=True, exist_ok=True)
