@@ -188,4 +188,4 @@ def main(
         sys.exit(1)
 
 # %% ../nbs/14_cli.ipynb #c028
-if __name__ == '__main__': main()
+if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook

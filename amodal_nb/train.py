@@ -448,7 +448,7 @@ def train(
     if process.world_size > 1: dist.destroy_process_group()
     return measures | {'best': run.best}
 
-# %% ../nbs/09_train.ipynb #c054
-if __name__ == '__main__':
+# %% ../nbs/09_train.ipynb #c057
+if __name__ == '__main__' and '__file__' in globals(): # as a program, not in a notebook
     from amodal_nb.cli import main
     main(['train', *sys.argv[1:]])
