@@ -186,13 +186,17 @@ class Scene:
         return f"Scene({self.id!r}, {w}x{h} px, {self.n} completions, {self.mask.mean():.1%} masked, knows: {', '.join(known) or 'nothing more'})"
 
 # %% ../nbs/00_scene.ipynb #c035
+def _tensor(picture, what):
+    try: return to_tensor(picture)
+    except SceneError as e: raise SceneError(f'{what}: {e}') from None
+
 def _rgb(picture, what):
-    t = to_tensor(picture)
+    t = _tensor(picture, what)
     if t.shape[0] != 3: raise SceneError(f'{what}: has {t.shape[0]} channels, not 3: convert it to RGB')
     return t
 
 def _mask(picture, what):
-    t = to_tensor(picture)
+    t = _tensor(picture, what)
     if getattr(picture, 'dtype', None) in (np.uint8, torch.uint8) and t.max()*255 <= 1: t = t*255  # an array of 0 and 1
     if t.shape[0] != 1: raise SceneError(f'{what}: has {t.shape[0]} channels, not 1: convert it to 8-bit grey')
     odd = t[(t != 0) & (t != 1)]
@@ -201,7 +205,7 @@ def _mask(picture, what):
     return t
 
 def _completion(picture, what):
-    t = to_tensor(picture)
+    t = _tensor(picture, what)
     if t.shape[0] == 1: raise SceneError(f'{what}: is grey: convert it to RGB or RGBA')
     rgb, alpha = (t[:3], t[3:]) if t.shape[0] == 4 else (t, coverage(t))
     return rgb*(alpha > 0), alpha
@@ -228,6 +232,7 @@ def make_scene(
     "Build a scene and check it. Raises `SceneError` naming the part, what is wrong and what to do."
     name = lambda k: (names or {}).get(k, f'{id}: completion {k}' if isinstance(k, int) else f'{id}: {k}')
     if picture is None and partial is None: raise SceneError(f'{name("partial")}: missing, and so is the image: give one of them')
+    if isinstance(completions, Image.Image): raise SceneError(f'{id}: completions are one picture: give a list of pictures')
     if not len(completions): raise SceneError(f'{name(1)}: missing: a scene needs at least one completion')
     m = _mask(mask, name('mask'))
     image = None if picture is None else _rgb(picture, name('image'))
@@ -280,7 +285,7 @@ def _completion_files(folder):
     found = {int(m[1]): p for p in like if (m := re.fullmatch(rf'{stem}_comp([1-9][0-9]{{0,5}})\.png', p.name))}
     good = set(found.values())
     stray = [p for p in like if p not in good]
-    if stray: raise SceneError(f'{stray[0]}: would be passed over: name completions {folder.name}_comp1.png, {folder.name}_comp2.png, …')
+    if stray: raise SceneError(f'{stray[0]}: would be passed over: save completions as PNG, named {folder.name}_comp1.png, {folder.name}_comp2.png, …')
     if not found: raise SceneError(f'{folder/(folder.name + "_comp1.png")}: missing: a scene needs at least one completion')
     gaps = [i for i in range(1, max(found)) if i not in found]
     if gaps: raise SceneError(f'{folder/f"{folder.name}_comp{gaps[0]}.png"}: missing although comp{max(found)} is there: number completions without gaps')

@@ -17,7 +17,7 @@ from typing import Callable, Iterator
 
 import torch, torch.distributed as dist
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.utils.data import DataLoader
 
 from .data import SceneDataset, find_splits, make_loader, to_device
@@ -43,12 +43,12 @@ class TrainConfig:
     weight_decay: float = .01 # of AdamW
     clip: float = 1. # largest norm of the gradient
     lpips_weight: float = .1 # loss = L1 + this times LPIPS; 0 leaves LPIPS out
-    as_written: bool = False # the document's form of both losses, see the loss notebook
+    as_written: bool = False # both losses as the reference document has them, see 07_loss
     n_max_completions: int = 5 # slots
-    on_extra: str = 'error' # scenes with more completions than slots: 'error', or 'largest' to keep the largest
+    on_extra: str = 'error' # scenes with more completions than slots: 'error' leaves them out and says so, 'largest' keeps the largest completions
     val: float = .1 # share of the scenes to validate on, where the data has no `val/`; 0: validate on the training scenes
     val_scenes: int = 64 # at most so many of them
-    eval_every: int = 500 # steps between evaluations, each with a checkpoint
+    eval_every: int = 500 # steps between evaluations, each with a checkpoint: a run that is stopped goes on from the last one
     log_every: int = 10 # steps between lines in the log
     seed: int = 0 # of initialisation, shuffling and dropout
     workers: int = 2 # reading processes
@@ -99,11 +99,9 @@ def save_checkpoint(
     tensors: dict, # name -> tensor
     info: dict, # JSON-able; at least 'model' (its name) and 'args'
 ):
-    "Write tensors and what they are, atomically. Raises `SceneError` if the disk refuses."
+    "Write tensors and what they are, atomically. Raises `OSError` if the disk refuses."
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with atomic_write(path) as tmp:
-        try: save_file(tensors, tmp, metadata={'amodal_nb': json.dumps(info)})
-        except SafetensorError as e: raise SceneError(f'{path}: cannot be written ({e}): free space there, or choose another folder') from None
+    with atomic_write(path) as tmp: tmp.write_bytes(save(tensors, metadata={'amodal_nb': json.dumps(info)}))
 
 # %% ../nbs/09_train.ipynb #c016
 def read_checkpoint(
@@ -445,7 +443,9 @@ def train(
             except TrainingError as e:
                 kept = f'the last good checkpoint is {last}' if last.exists() else 'there is no checkpoint yet'
                 raise TrainingError(f'{where}: {e}: stopped; {kept}') from None
-    if process.world_size > 1: dist.destroy_process_group()
+    if process.world_size > 1:
+        dist.barrier() # leave together: a rank that is gone would break the connections of one that still writes
+        dist.destroy_process_group()
     return measures | {'best': run.best}
 
 # %% ../nbs/09_train.ipynb #c057

@@ -1,5 +1,5 @@
 "Training as processes: killed and resumed, as one of two ranks, with losses and scenes that are no good."
-import json, math, os, signal, subprocess, sys
+import json, math, os, signal, subprocess, sys, time
 import pytest, torch
 import amodal_nb.train
 from amodal_nb.cli import main
@@ -43,6 +43,7 @@ def assert_same(run, other):
 
 FORKS = """
 import io, json, os, signal, socket, sys
+from pathlib import Path
 import torch.utils.tensorboard, torchmetrics.functional.image, torchvision.utils  # slow imports, once for all children
 import amodal_nb.train as t
 from amodal_nb.cli import main
@@ -59,9 +60,15 @@ def dying(name, when, half):
         die()
     setattr(t, name, f)
 
-def half_a_file(real, tensors, path, **kwargs):
-    real(tensors, path, **kwargs)
-    os.truncate(path, path.stat().st_size//2)
+def dying_write(when, share):
+    "Die while the `when`-th checkpoint is written, after that share of its bytes."
+    real, calls = Path.write_bytes, []
+    def f(path, data):
+        calls.append(1)
+        if len(calls) < when: return real(path, data)
+        real(path, data[:int(share*len(data))])
+        die()
+    Path.write_bytes = f
 
 def half_a_line(path, mode):
     f = open(path, mode)
@@ -70,8 +77,8 @@ def half_a_line(path, mode):
 
 deaths = {'never': lambda when: None,
           'after a step': lambda when: dying('optimizer_step', when, lambda real, *args: real(*args)),
-          'in the middle of a checkpoint': lambda when: dying('save_file', when, half_a_file),
-          'before a checkpoint has its name': lambda when: dying('save_file', when, lambda real, *args, **kwargs: real(*args, **kwargs)),
+          'in the middle of a checkpoint': lambda when: dying_write(when, .5),
+          'before a checkpoint has its name': lambda when: dying_write(when, 1),
           'in the middle of a line of the log': lambda when: dying('open', when, lambda real, *args: half_a_line(*args))}
 t.open = open
 
@@ -233,3 +240,16 @@ def test_eval_of_tiny_pictures(tmp_path, capfd):
     for options, least in [(['--no-lpips'], '6'), ([], '31')]:
         status, lines = here(capfd, 'eval', tmp_path/'in', *options)
         assert status == 1 and len(lines) == 1 and str(tmp_path/'in'/'a') in lines[0] and least in lines[0], lines
+
+def test_ctrl_c_says_how_to_go_on(data, tmp_path):
+    args = arguments(data, tmp_path/'run', steps=100_000, eval_every=1)
+    p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.train', *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path/'run'/'last.safetensors').exists() and time.monotonic() < deadline and p.poll() is None: time.sleep(.1)
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=60)
+    finally: p.kill()
+    assert p.returncode == 130 and 'Traceback' not in err
+    assert f"stopped; --resume auto goes on from {tmp_path/'run'/'last.safetensors'}" in err
+    read_checkpoint(tmp_path/'run'/'last.safetensors')
