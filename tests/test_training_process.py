@@ -243,7 +243,8 @@ def test_eval_of_tiny_pictures(tmp_path, capfd):
 
 def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     args = arguments(data, tmp_path/'run', steps=100_000, eval_every=1)
-    p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.train', *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) # a job in the background of a script has it ignored, and passes that on
+    p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.train', *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     try:
         deadline = time.monotonic() + 120
         while not (tmp_path/'run'/'last.safetensors').exists() and time.monotonic() < deadline and p.poll() is None: time.sleep(.1)
