@@ -142,14 +142,14 @@ def scenes(
     *,
     n: int, # how many
     size: int = 256, # px, of the square canvas
-    cutouts: str = 'cc0', # 'cc0' (shipped), 'tuxpaint' (photographs, fetched from Debian's package), or a folder of RGBA PNG files
+    cutouts: str = 'cc0', # 'cc0' (shipped), 'repainted' (these in other colours), 'procedural' (invented), 'tuxpaint' (photographs, fetched from Debian's package), a folder of RGBA PNG files, or several joined by commas
     backgrounds: str = 'procedural', # 'procedural', 'skimage' (photographs), or a folder of pictures
     seed: int = 0, # the same seed gives the same bytes
-    noise: str = 'clean', # of the completions: 'clean', 'noisy', or e.g. 'shift=2,blur=1,jpeg=40'
+    noise: str = 'clean', # of the completions: 'clean', 'noisy', 'varied' (from scene to scene, for training), or e.g. 'shift=2,blur=1,jpeg=40'
     objects: str = '2-5', # how many, or the least and the most
     hide: float = .6, # share of the overlaps that the mask hides, 0..1
     holes: str = '0-2', # holes elsewhere in the mask, how many, or the least and the most
-    similar: bool = False, # all objects of a scene from one group of cut-outs
+    similar: float = 0, # share of the scenes whose objects are all from one group of cut-outs, 0..1
     workers: int = 0, # processes beside this one
 ):
     "Compose scenes whose order is known from cut-outs and backgrounds."

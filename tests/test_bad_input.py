@@ -391,7 +391,8 @@ def test_no_scene_is_usable(tmp_path, capfd):
     ('scenes new --n 1 --objects x', 'objects'), ('scenes new --n 1 --objects 5-2', '(5, 2)'), ('scenes new --n 1 --objects 0', 'objects'),
     ('scenes new --n 1 --size 2', 'size 2'), ('scenes new --n 1 --size 100000', '100000'), ('scenes new --n 1 --seed -1', 'seed -1'),
     ('scenes new --n 1 --hide 7', 'hide'), ('scenes new --n 1 --workers -1', 'workers'), ('scenes new --n 1 --cutouts nowhere', 'nowhere'),
-    ('scenes new --n 1 --backgrounds nowhere', 'nowhere'),
+    ('scenes new --n 1 --backgrounds nowhere', 'nowhere'), ('scenes new --n 1 --cutouts cc0,nowhere', 'nowhere'), ('scenes new --n 1 --cutouts cc0,', 'commas'),
+    ('scenes new --n 1 --noise varied,spread=9', 'spread'), ('scenes new --n 1 --similar 2', 'similar'), ('scenes new --n 1 --similar nan', 'similar'),
     ('train nowhere --out new', 'nowhere'), ('train in --out new --val 0 --model nonsense', 'nonsense'), ('train in --out new --val 2', 'val'),
     *((f'train in --out new --val 0 --model unet --lpips-weight 0 --workers 0 --steps 1 --model-args width=8 {o}', w) for o, w in [
         ('--resume yes', 'resume'), ('--eval-every 0', 'eval_every'), ('--log-every 0', 'log_every'), ('--steps 0', 'steps'), ('--batch-size 0', 'batch_size'),
@@ -407,7 +408,7 @@ def test_nonsense_options(args, words, tmp_path, monkeypatch, capfd):
     assert {p.name for p in tmp_path.iterdir()} <= {'in', 'new', 'out'}
     assert not any(p.is_file() and p.suffix != '.jsonl' and 'tensorboard' not in p.parts for p in tmp_path.glob('new/**/*'))
 
-@pytest.mark.parametrize('args', ['', 'nonsense', 'fuse', 'fuse in', 'fuse in --out', 'fuse in --out out --nonsense', 'scenes new', 'scenes new --n x',
+@pytest.mark.parametrize('args', ['', 'nonsense', 'fuse', 'fuse in', 'fuse in --out', 'fuse in --out out --nonsense', 'scenes new', 'scenes new --n x', 'scenes new --n 1 --similar',
                                   'train', 'train in', 'train in --out new --steps x', 'train in --out new --nonsense 1', 'eval', 'demo --steps x'])
 def test_wrong_usage_is_explained(args, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
