@@ -6,16 +6,16 @@ that goes on exactly where the run was."""
 # %% auto #0
 __all__ = ['MODELS', 'SHOWN', 'TrainConfig', 'parse_args', 'build_model', 'lr_at', 'save_checkpoint', 'read_checkpoint',
            'load_weights', 'optimizer_tensors', 'load_optimizer', 'Process', 'join_processes', 'gather',
-           'TrainingError', 'batch_loss', 'optimizer_step', 'weight_picture', 'evaluate_model', 'RunLog', 'Run',
-           'wrapped', 'batches_from', 'train_step', 'evaluate_and_save', 'check_config', 'train']
+           'TrainingError', 'order_loss', 'batch_loss', 'optimizer_step', 'weight_picture', 'evaluate_model', 'RunLog',
+           'Run', 'wrapped', 'batches_from', 'train_step', 'evaluate_and_save', 'check_config', 'train']
 
 # %% ../nbs/09_train.ipynb #c003
-import json, math, os, sys, time
+import inspect, json, math, os, sys, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Callable, Iterator
 
-import torch, torch.distributed as dist
+import torch, torch.distributed as dist, torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.utils.data import DataLoader
@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 from .data import SceneDataset, find_splits, make_loader, to_device
 from .fusion import Fusion, as_slots, fused_picture, model_predictor, paste
 from .loss import FusionLoss
-from .metrics import add_scores, predict_scene, ratios, scores
+from .metrics import add_scores, known_pairs, predict_scene, ratios, scores
+from .order import OrderFusion
 from .reference import AmodalFusionTransformer
 from .scene import SceneError, atomic_write, read_scene, say_once
 from .unet import UNetFusion
@@ -34,7 +35,7 @@ class TrainConfig:
     "Everything that determines a training run."
     data: str # folder of scenes, or of `train/` and `val/` with scenes
     out: str # the run's folder: checkpoints, log.jsonl, tensorboard/
-    model: str = 'reference' # 'reference' or 'unet'
+    model: str = 'reference' # 'reference', 'unet' or 'order'
     model_args: str = '' # sizes of the model, e.g. 'd_model=128,nhead=4'
     steps: int = 10_000 # optimizer steps in all
     batch_size: int = 8 # scenes a step, per process
@@ -43,6 +44,7 @@ class TrainConfig:
     weight_decay: float = .01 # of AdamW
     clip: float = 1. # largest norm of the gradient
     lpips_weight: float = .1 # loss = L1 + this times LPIPS; 0 leaves LPIPS out
+    order_weight: float = 1. # a model that predicts the order is also taught by it, where it is known, with this weight; 0: by pictures alone
     as_written: bool = False # both losses as the reference document has them, see 07_loss
     n_max_completions: int = 5 # slots
     on_extra: str = 'error' # scenes with more completions than slots: 'error' leaves them out and says so, 'largest' keeps the largest completions
@@ -57,7 +59,7 @@ class TrainConfig:
     resume: str = 'never' # 'auto' goes on with the run in `out` if there is one; 'never' refuses to touch it
 
 # %% ../nbs/09_train.ipynb #c007
-MODELS = {'reference': AmodalFusionTransformer, 'unet': UNetFusion}
+MODELS = {'reference': AmodalFusionTransformer, 'unet': UNetFusion, 'order': OrderFusion}
 
 def parse_args(
     text: str, # 'd_model=128,context=inject'
@@ -188,20 +190,33 @@ def gather(
 class TrainingError(SceneError):
     "Training cannot go on; the message is one line."
 
+def order_loss(
+    order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
+    batch: dict, # the batch
+) -> torch.Tensor: # scalar, 0 if no order is known
+    "Cross-entropy of the known pairs, each counted once."
+    pairs = known_pairs(batch).triu(1)
+    loss = F.binary_cross_entropy_with_logits(order, batch['front'].to(order), reduction='none')
+    return loss[pairs].sum()/pairs.sum().clamp(min=1)
+
 def batch_loss(
     model: torch.nn.Module, # called with the arguments that `prepare` gives
     prepare: Callable, # batch -> tuple, the model's
     loss_fn: FusionLoss, # of result, image, mask
     batch: dict, # with true images, on the model's device
     amp: bool = False, # run the model (and it alone) in bfloat16
-) -> dict: # 'loss', 'l1', 'lpips' -> scalar
-    "Loss of the fused result."
+    order_weight: float = 0., # of the loss of the order, for a model that predicts one
+) -> dict: # 'loss', 'l1', 'lpips', and 'order' -> scalar
+    "Loss of the fused result, and of the order."
     with torch.autocast(batch['mask'].device.type, torch.bfloat16, enabled=amp): out = model(*prepare(batch))
-    weights = out[0] if isinstance(out, tuple) else out
+    weights, order = out if isinstance(out, tuple) else (out, None)
     fused = fused_picture(as_slots(weights.float(), batch), batch)
-    return loss_fn(paste(batch['partial'], batch['mask'], fused), batch['image'], batch['mask'])
+    losses = loss_fn(paste(batch['partial'], batch['mask'], fused), batch['image'], batch['mask'])
+    if order is None or not order_weight: return losses
+    said = order_loss(order.float(), batch)
+    return losses | {'loss': losses['loss'] + order_weight*said, 'order': said}
 
-# %% ../nbs/09_train.ipynb #c026
+# %% ../nbs/09_train.ipynb #c027
 def optimizer_step(
     loss: torch.Tensor, # scalar
     model: torch.nn.Module, # has been used for it
@@ -217,7 +232,7 @@ def optimizer_step(
     optimizer.step()
     return norm.item()
 
-# %% ../nbs/09_train.ipynb #c029
+# %% ../nbs/09_train.ipynb #c030
 def weight_picture(
     fusion: Fusion, # of a batch of one
     batch: dict, # that batch
@@ -228,7 +243,7 @@ def weight_picture(
     strip = torch.cat([batch['partial'], fusion.result, batch['image'], weights])
     return make_grid(strip.clamp(0, 1).cpu(), nrow=len(strip), padding=2, pad_value=1.)
 
-# %% ../nbs/09_train.ipynb #c030
+# %% ../nbs/09_train.ipynb #c031
 def evaluate_model(
     model: torch.nn.Module, # not wrapped
     folders: list, # scene folders
@@ -247,7 +262,7 @@ def evaluate_model(
     for t in gather(total, process): add_scores(everything, t)
     return ratios(everything), picture
 
-# %% ../nbs/09_train.ipynb #c032
+# %% ../nbs/09_train.ipynb #c033
 class RunLog:
     "log.jsonl and tensorboard/ of a run; only rank 0 makes one."
     def __init__(self,
@@ -271,7 +286,7 @@ class RunLog:
         if picture is not None: self.board.add_image('weights', picture, step)
         self.board.flush()
 
-# %% ../nbs/09_train.ipynb #c034
+# %% ../nbs/09_train.ipynb #c035
 class Run:
     "The state of a training run: model, optimizer, step, best measure; saved and loaded as a whole."
     def __init__(self,
@@ -281,7 +296,9 @@ class Run:
     ):
         self.config, self.process, self.scenes, self.out = config, process, scenes, Path(config.out)
         self.step, self.best = 0, math.inf
-        self.args = parse_args(config.model_args) | {'n_completions': config.n_max_completions}
+        self.args = parse_args(config.model_args)
+        if config.model in MODELS and 'n_completions' in inspect.signature(MODELS[config.model]).parameters: # built for so many
+            self.args['n_completions'] = config.n_max_completions
         torch.manual_seed(config.seed)                # the same weights on every rank,
         self.model = build_model(config.model, self.args).to(process.device)
         torch.manual_seed(config.seed + process.rank) # but its own dropout
@@ -326,7 +343,7 @@ class Run:
         rng = part('rng.').get(str(self.process.rank))
         if rng is not None: self.generator().set_state(rng)
 
-# %% ../nbs/09_train.ipynb #c035
+# %% ../nbs/09_train.ipynb #c036
 def wrapped(
     run: Run, # of this process
 ) -> torch.nn.Module: # what the loop calls
@@ -335,7 +352,7 @@ def wrapped(
     if run.process.world_size == 1: return model
     return torch.nn.parallel.DistributedDataParallel(model, [run.process.device] if run.process.device.type == 'cuda' else None)
 
-# %% ../nbs/09_train.ipynb #c037
+# %% ../nbs/09_train.ipynb #c038
 def batches_from(
     run: Run, # where the run is
     loader: DataLoader, # from `make_loader`
@@ -354,22 +371,22 @@ def batches_from(
         except SceneError as e: # from a worker it comes with a traceback in its message
             raise SceneError(str(e).strip().splitlines()[-1].removeprefix('amodal_nb.scene.SceneError: ')) from None
 
-# %% ../nbs/09_train.ipynb #c038
+# %% ../nbs/09_train.ipynb #c039
 def train_step(
     run: Run, # its step is advanced by one
     model: torch.nn.Module, # from `wrapped`
     loss_fn: FusionLoss, # on the run's device
     batch: dict, # there too
-) -> tuple: # ({'loss', 'l1', 'lpips': number}, norm of the gradient)
+) -> tuple: # ({'loss', 'l1', 'lpips', 'order': number}, norm of the gradient)
     "One optimizer step at the step's learning rate. Raises `TrainingError` if it is not finite."
     for g in run.optimizer.param_groups: g['lr'] = lr_at(run.step, run.config)
     model.train()
-    losses = batch_loss(model, run.model.prepare, loss_fn, batch, run.config.amp)
+    losses = batch_loss(model, run.model.prepare, loss_fn, batch, run.config.amp, run.config.order_weight)
     norm = optimizer_step(losses['loss'], run.model, run.optimizer, run.config.clip)
     run.step += 1
     return {k: v.item() for k, v in losses.items()}, norm
 
-# %% ../nbs/09_train.ipynb #c039
+# %% ../nbs/09_train.ipynb #c040
 def evaluate_and_save(
     run: Run, # after a step
     folders: list, # validation scenes
@@ -386,7 +403,7 @@ def evaluate_and_save(
     run.save(best)
     return measures
 
-# %% ../nbs/09_train.ipynb #c040
+# %% ../nbs/09_train.ipynb #c041
 def check_config(
     config: TrainConfig, # as given
 ):
@@ -395,12 +412,12 @@ def check_config(
         if getattr(config, k) < 1: raise SceneError(f'{k} is {getattr(config, k)}: give a whole number from 1')
     for k in 'lr', 'clip':
         if not getattr(config, k) > 0: raise SceneError(f'{k} is {getattr(config, k)}: give a number above 0')
-    for k in 'warmup', 'workers', 'weight_decay', 'lpips_weight':
+    for k in 'warmup', 'workers', 'weight_decay', 'lpips_weight', 'order_weight':
         if not getattr(config, k) >= 0: raise SceneError(f'{k} is {getattr(config, k)}: give a number from 0')
     for k, words in ('resume', ('auto', 'never')), ('on_extra', ('error', 'largest')):
         if getattr(config, k) not in words: raise SceneError(f'{k} is {getattr(config, k)!r}: choose {" or ".join(words)}')
 
-# %% ../nbs/09_train.ipynb #c042
+# %% ../nbs/09_train.ipynb #c043
 SHOWN = 'mask_l1', 'contested_l1', 'top', 'order_identifiable', 'padded'  # what a line about an evaluation holds
 
 def train(
@@ -448,7 +465,7 @@ def train(
         dist.destroy_process_group()
     return measures | {'best': run.best}
 
-# %% ../nbs/09_train.ipynb #c057
+# %% ../nbs/09_train.ipynb #c058
 if __name__ == '__main__' and '__file__' in globals(): # as a program, not in a notebook
     from amodal_nb.cli import main
     main(['train', *sys.argv[1:]])
