@@ -106,6 +106,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'amodal_nb.order.Residual': ('order.html#residual', 'amodal_nb/order.py'),
                                  'amodal_nb.order.Residual.__init__': ('order.html#residual.__init__', 'amodal_nb/order.py'),
                                  'amodal_nb.order.Residual.forward': ('order.html#residual.forward', 'amodal_nb/order.py'),
+                                 'amodal_nb.order.around': ('order.html#around', 'amodal_nb/order.py'),
                                  'amodal_nb.order.bent': ('order.html#bent', 'amodal_nb/order.py'),
                                  'amodal_nb.order.box_of': ('order.html#box_of', 'amodal_nb/order.py'),
                                  'amodal_nb.order.local_sides': ('order.html#local_sides', 'amodal_nb/order.py'),

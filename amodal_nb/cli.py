@@ -77,7 +77,7 @@ def fuse(
     root: Path, # scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …
     *,
     out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json
-    model: str = 'vote', # a baseline's name, a checkpoint (.safetensors), or a run's folder
+    model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), or a run's folder
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
 ):
     "Fuse every scene of a folder. A scene that cannot be used is named, the others are done, and the exit status is 1."
@@ -108,16 +108,16 @@ def readable(
 def eval(
     root: Path, # scenes with their true image
     *,
-    model: list[str] = (), # a checkpoint or a run's folder, beside the baselines, which are always there; may be repeated
+    model: list[str] = (), # a checkpoint or a run's folder, beside the baselines and the shipped model, which are always there; may be repeated
     json: Optional[Path] = None, # write the results here too
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
-    "Measure every baseline and the given models beside the per-pixel oracle. Exit status 1 if a scene could not be used."
+    "Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a scene could not be used."
     from amodal_nb.metrics import BASELINES, evaluate, table
     from amodal_nb.predict import load_predictor
     from amodal_nb.scene import write_json
     bad = []
-    results = evaluate(BASELINES | {m: load_predictor(m) for m in model}, readable(root, bad, 31 if lpips else 6), lpips)
+    results = evaluate(BASELINES | {m: load_predictor(m) for m in ('order', *model)}, readable(root, bad, 31 if lpips else 6), lpips)
     if any(r['scenes'] for r in results.values()): typer.echo(table(results))
     for name, r in results.items():
         for line in r['errors']: say(f'{name}: {line}')

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable
 
 from .metrics import BASELINES, evaluate, predict_scene, table
-from .predict import fuse_folder, load_predictor
+from .predict import DEFAULT_MODEL, fuse_folder, load_predictor
 from .scene import assets, atomic_write, find_scenes, read_scene, show_pictures
 from .synth import Composer, write_scenes
 from .train import TrainConfig, train
@@ -49,14 +49,14 @@ def demo(
     "Fuse the shipped scenes, train the reference model for a moment, measure everything, write pictures."
     out, roots = Path(out), assets()/'scenes'
     report = fuse_folder(roots, out/'fused', say=say)
-    say(f"1. Fused {len(report['done'])} sample scenes with the default model: {out/'fused'}\n")
+    say(f"1. Fused {len(report['done'])} sample scenes with the shipped model, {DEFAULT_MODEL}: {out/'fused'}\n")
     with tempfile.TemporaryDirectory() as d:
         log = train_a_moment(d, steps)
         reference = load_predictor(d)
     say('2. The reference model, trained for a moment on 16 other scenes of 64 px, learns them by heart:')
     for o in log: say(f"   after {o['step']:3} steps: L1 {o['val/contested_l1']:.3f}, the right completion on top in {o['val/top']:.0%} of the contested pixels")
     scenes = [read_scene(p) for p in find_scenes(roots)]
-    predictors = BASELINES | {f'reference, {steps} steps': reference}
+    predictors = BASELINES | {DEFAULT_MODEL: load_predictor(), f'reference, {steps} steps': reference}
     results = evaluate(predictors, scenes)
     with atomic_write(out/'table.md') as tmp: tmp.write_text(table(results)+'\n')
     say(f'\n3. On the {len(scenes)} sample scenes, contested pixels (closed: share of the way from mean_valid to the per-pixel oracle;\n'

@@ -5,7 +5,7 @@ all of it one order, probabilities, and weights."""
 
 # %% auto #0
 __all__ = ['WORK_PIXELS', 'MAPS', 'WINDOW', 'SHARED', 'INTERLOCKED', 'LIMIT', 'working_size', 'shrunk', 'bent', 'box_of',
-           'match_maps', 'window_around', 'pair_windows', 'Residual', 'PairNet', 'local_sides', 'OrderFusion']
+           'match_maps', 'window_around', 'pair_windows', 'Residual', 'PairNet', 'local_sides', 'around', 'OrderFusion']
 
 # %% ../nbs/05_order.ipynb #c003
 import torch, torch.nn.functional as F
@@ -73,7 +73,7 @@ SHARED = 5 # channels that do not belong to one of the two: picture 3, seen, thi
 
 def window_around(
     where: torch.Tensor, # bool [h,w], some True
-) -> tuple: # two slices of equal length, at least WINDOW or what there is
+) -> tuple: # two slices, of equal length and at least WINDOW where the picture is that large
     "A square around what is True, 8 px more on each side."
     spans = [(int(at[0]), int(at[-1])+1) for at in (where.any(1).nonzero()[:, 0], where.any(0).nonzero()[:, 0])]
     side = max(WINDOW, *(high-low+16 for low, high in spans))
@@ -164,7 +164,9 @@ def local_sides(
     evidence: torch.Tensor, # [h,w] of one pair
 ) -> 'torch.Tensor | None': # [h,w]: positive where the first is in front; None if there is no strong evidence both ways
     "Who is in front where."
-    if min(evidence.clamp(min=0).sum(), -evidence.clamp(max=0).sum()) < INTERLOCKED: return None
+    evidence = F.avg_pool2d(evidence[None, None], 5, 1, 2)[0, 0]
+    weaker, stronger = sorted([evidence.clamp(min=0).sum(), -evidence.clamp(max=0).sum()])
+    if weaker < INTERLOCKED or weaker < .1*stronger: return None
     y, x = torch.meshgrid(*(torch.arange(float(n), device=evidence.device) for n in evidence.shape), indexing='ij')
     places = torch.stack([y, x], -1).flatten(0, 1)                   # [P,2]
     told = evidence.flatten().abs() > 1e-3
@@ -173,6 +175,22 @@ def local_sides(
     return (near @ evidence.flatten()[told]).view_as(evidence)
 
 # %% ../nbs/05_order.ipynb #c022
+def around(
+    sides: torch.Tensor, # [h,w] from `local_sides`
+    at: tuple, # two slices, its window at the working size
+    size: tuple, # (height, width) of the picture
+    working: tuple, # (height, width), the working size
+) -> tuple: # (two slices of the picture, the window and as much again on each side; bool [H',W'] there: the first is in front)
+    "Local sides at full resolution, continued beyond the window."
+    low, high = zip(*((s.start*n//w, -(-s.stop*n//w)) for s, n, w in zip(at, size, working)))
+    side = [h - l for l, h in zip(low, high)]
+    place = tuple(slice(max(0, l-n), min(whole, h+n)) for l, h, n, whole in zip(low, high, side, size))
+    wide = F.interpolate(sides[None, None], size=side, mode='bilinear')
+    wide = F.pad(wide, (side[1], side[1], side[0], side[0]), mode='replicate')[0, 0]
+    y, x = (p.start - l + n for p, l, n in zip(place, low, side))
+    return place, wide[y:y+place[0].stop-place[0].start, x:x+place[1].stop-place[1].start] > 0
+
+# %% ../nbs/05_order.ipynb #c025
 LIMIT = 12. # log-odds of one pair's own evidence
 
 class OrderFusion(nn.Module):
@@ -221,7 +239,8 @@ class OrderFusion(nn.Module):
             windows += cut
         if not found: # nothing to compare; the network is called all the same, for gradients that every process must have
             found, windows = [(0, 0, 0, None)], [partial.new_zeros(SHARED+2*MAPS, WINDOW, WINDOW)]
-        evidence = self.net(torch.stack(windows))                    # [P,32,32]
+        at_once = len(windows) if self.training else 64              # bounds the memory that many completions take
+        evidence = torch.cat([self.net(w) for w in torch.stack(windows).split(at_once)]) # [P,32,32]
         own = LIMIT*torch.tanh(evidence.float().sum((1, 2))/LIMIT)   # [P]
         at = torch.tensor([f[:3] for f in found], device=mask.device).T
         direct = own.new_zeros(*valid.shape, valid.shape[1]).index_put(tuple(at), own)
@@ -245,12 +264,11 @@ class OrderFusion(nn.Module):
         for (b, i, j, at), e in zip(found, evidence):
             sides = local_sides(e)
             if sides is None: continue
-            place = [slice(s.start*n//w, -(-s.stop*n//w)) for s, n, w in zip(at, size, working_size(size))]
+            place, first = around(sides, at, size, working_size(size))
             here = alphas[b:b+1, :, :, place[0], place[1]]
-            ways = []
-            for sign in 1e3, -1e3:
+            both = (here[0, i, 0] > 0) & (here[0, j, 0] > 0)
+            for says, sign in (first, 1e3), (~first, -1e3):
                 told = order[b:b+1].clone()
                 told[0, i, j], told[0, j, i] = sign, -sign
-                ways.append(paint(here, front_to_back(told, valid[b:b+1]))[0])
-            first = F.interpolate(sides[None, None], size=here.shape[-2:], mode='bilinear')[0] > 0
-            weights[b, :, place[0], place[1]] = torch.where(first, *ways)
+                painted = paint(here, front_to_back(told, valid[b:b+1]))[0]
+                weights[b, :, place[0], place[1]] = torch.where(both & says, painted, weights[b, :, place[0], place[1]])

@@ -88,9 +88,9 @@ def memory_to_fuse(
     meeting: float = 0, # how many two completions may meet
     read: bool = True, # whether the scene is in memory already
 ) -> float: # bytes
-    "An estimate of what fusing takes at its peak, beyond a scene that is read; it lies about a fifth above what was measured below."
+    "An estimate of what fusing takes at its peak, beyond a scene that is read; on the safe side of what is measured below."
     slot, picture = (50, 150) if read else (66, 190) # bytes a pixel
-    return size[0]*size[1]*(slot*max(5, n) + picture) + 3e6*meeting
+    return size[0]*size[1]*(slot*max(5, n) + picture) + 20e6 + 1.5e6*meeting
 
 def pairs_that_meet(
     alphas: torch.Tensor, # [N,1,H,W]
@@ -109,7 +109,8 @@ def what_fits(
 ) -> str: # for a person
     "How many completions of this size would fit, and at which size all of them would."
     fits = next((k for k in range(n-1, 0, -1) if memory_to_fuse(k, size, meeting*(k/n)**2, read) <= free), 0)
-    pixels = (free - 3e6*meeting)/memory_to_fuse(n, size, 0, read) # share of them
+    whatever = memory_to_fuse(n, (0, 0), meeting, read) # the size
+    pixels = (free - whatever)/(memory_to_fuse(n, size, meeting, read) - whatever) # share of them
     smaller = [max(1, int(s*max(0, pixels)**.5)) for s in size]
     advice = [f'leave out completions: {fits} would fit'] if fits else []
     if pixels > 0: advice += [f'scale all pictures down: {smaller[1]}x{smaller[0]} px would fit']

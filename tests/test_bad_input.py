@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np, pytest, torch
 from PIL import Image
 from safetensors.torch import save_file
+from amodal_nb import predict
 from amodal_nb.cli import main
+from amodal_nb.scene import SceneError, read_scene
 from amodal_nb.train import build_model, save_checkpoint
 
 SIDE = 24  # px
@@ -425,6 +427,8 @@ class Trap:
 def unet(**args): return {f'model.{k}': v for k, v in build_model('unet', {'width': 8, 'n_completions': 5, **args}).state_dict().items()}
 INFO = {'model': 'unet', 'args': {'width': 8, 'n_completions': 5}}
 def checkpoint(info, **args): return lambda p: save_checkpoint(p, unet(**args), info)
+def order(**args): return {f'model.{k}': v for k, v in build_model('order', args).state_dict().items()}
+ORDER = {'model': 'order', 'args': {}}
 
 WEIGHTS = {
     'pickle': lambda p: p.write_bytes(pickle.dumps(Trap(p.with_name('mark')))),
@@ -446,20 +450,128 @@ WEIGHTS = {
     'nonsense sizes': checkpoint({'model': 'reference', 'args': {'nhead': 0}}),
     'negative sizes': checkpoint(INFO | {'args': {'n_completions': -5}}),
     'not finite': lambda p: save_checkpoint(p, {k: v*math.nan for k, v in unet().items()}, INFO),
+    'unet called order': checkpoint(ORDER),
+    'order called unet': lambda p: save_checkpoint(p, order(), INFO),
+    'order of other width': lambda p: save_checkpoint(p, order(width=8), ORDER),
+    'order of odd width': lambda p: save_checkpoint(p, order(), ORDER | {'args': {'width': 7}}),
+    'order and more': lambda p: save_checkpoint(p, order() | {'model.more': torch.zeros(1)}, ORDER),
+    'order in part': lambda p: save_checkpoint(p, dict(list(order().items())[1:]), ORDER),
+    'order not finite': lambda p: save_checkpoint(p, {k: v/0 for k, v in order().items()}, ORDER),
+    'order cut': lambda p: (save_checkpoint(p, order(), ORDER), p.write_bytes(p.read_bytes()[:-1000])),
+    'order as a pickle': lambda p: torch.save({'model': order(), 'info': ORDER}, p),
 }
 
 @pytest.mark.parametrize('name', WEIGHTS)
 @pytest.mark.filterwarnings('ignore')
 def test_weights_that_are_none(name, tmp_path, capfd):
     good_scene(tmp_path/'in'/'a')
-    path = tmp_path/'weights.safetensors'
+    path = tmp_path/('weights.pt' if name == 'torch pickle' else 'weights.safetensors')
     WEIGHTS[name](path)
     line = refused(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', path)
     assert str(path) in line and len(line) < 600
+    if 'pickle' in name: assert 'pickles are never opened' in line
     assert not (tmp_path/'mark').exists(), 'the pickle was opened'
     assert not (tmp_path/'out').exists()
 
 def test_weights_that_are_some(tmp_path, capfd):
     good_scene(tmp_path/'in'/'a')
-    checkpoint(INFO)(tmp_path/'weights.safetensors')
-    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', tmp_path/'weights.safetensors') == (0, [])
+    for k, save in ('unet', checkpoint(INFO)), ('order', lambda p: save_checkpoint(p, order(), ORDER)):
+        save(tmp_path/f'{k}.safetensors')
+        assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/k, '--model', tmp_path/f'{k}.safetensors') == (0, [])
+
+def test_shipped_weights_that_are_damaged(tmp_path, monkeypatch, capfd):
+    good_scene(tmp_path/'in'/'a')
+    (tmp_path/'models').mkdir()
+    (tmp_path/'models'/'order.safetensors').write_text('hello')
+    monkeypatch.setattr(predict, 'assets', lambda: tmp_path)
+    monkeypatch.setattr(predict, 'shipped_model', predict.shipped_model.__wrapped__)  # it may have been read already
+    assert str(tmp_path/'models'/'order.safetensors') in refused(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', 'order')
+    assert not (tmp_path/'out').exists()
+
+# Nothing to fuse
+
+def transparent(s): save(s('comp1.png'), noise(SIDE, SIDE, 4)*np.array([1, 1, 1, 0], np.uint8))
+def black(s): save(s('comp2.png'), np.zeros((SIDE, SIDE, 3), np.uint8))
+
+@pytest.mark.parametrize('model', ['order', 'vote'])
+@pytest.mark.parametrize('background', [True, False])
+def test_completions_that_cover_nothing(model, background, tmp_path, capfd):
+    s = good_scene(tmp_path/'in'/'a', background=background)
+    transparent(s); black(s)
+    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model) == (0, [])
+    o = Parts(tmp_path/'out'/'a')
+    mask = read_picture(s('mask.png'))[..., None] > 0
+    expected = np.where(mask, read_picture(s('background.png')) if background else 0, read_picture(s('partial.png')))
+    assert (read_picture(o('fused.png')) == expected).all()
+    told = json.loads(o('order.json').read_text())
+    assert told['uncovered_fraction'] == (0 if background else 1) and told['pairs'] == [] and sorted(told['order']) == [1, 2]
+    weights = np.load(o('weights.npz'))['weights']
+    assert (weights[:2] == 0).all() and (weights[2:] == 1).all()
+
+@pytest.mark.parametrize('model', ['order', 'vote'])
+def test_completions_outside_the_mask(model, tmp_path, capfd):
+    s = good_scene(tmp_path/'in'/'a', background=False)
+    hidden = read_picture(s('mask.png'))[..., None] > 0
+    for k in 1, 2: save(s(f'comp{k}.png'), np.where(hidden, 0, read_picture(s(f'comp{k}.png'))).astype(np.uint8))
+    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model) == (0, [])
+    o = Parts(tmp_path/'out'/'a')
+    assert (read_picture(o('fused.png')) == read_picture(s('partial.png'))).all()
+    assert json.loads(o('order.json').read_text())['uncovered_fraction'] == 1
+
+def test_no_completions_in_memory():
+    with pytest.raises(SceneError, match='at least one completion'): predict.fuse_pictures(noise(SIDE, SIDE, 3), disc(.5), [])
+
+# Too much to fuse
+
+def b_was_too_large(status, lines, out, *words):
+    "One line, which names the scene and says what to do; the others are done, and of `b` nothing is left."
+    assert status == 1 and len(lines) == 1 and all(o in lines[0] for o in ('b: ', 'leave out completions', *words)), lines
+    report = json.loads((out/'report.json').read_text())
+    assert report['done'] == ['a', 'c'] and [o['id'] for o in report['failed']] == ['b']
+    assert {p.name for p in out.iterdir()} == {'a', 'c', 'report.json'} and not leftovers(out)
+
+@pytest.fixture
+def twenty(three):
+    "`three`, with 20 completions in the large one."
+    for k in range(3, 21): (three/'b'/f'b_comp{k}.png').write_bytes((three/'b'/'b_comp2.png').read_bytes())
+    return three
+
+def test_too_much_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(predict, 'free_memory', lambda: 32e6)
+    monkeypatch.setattr(predict, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
+    status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
+    b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '32 MB are free', ': 8 would fit', 'px would fit')
+
+def test_too_many_that_meet(twenty, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(predict, 'free_memory', lambda: 60e6)  # enough but for the windows of 190 pairs
+    status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
+    b_was_too_large(status, lines, tmp_path/'out', '60 MB are free', 'would fit')
+
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory:\nyou tried to allocate 9 bytes.")])
+@pytest.mark.parametrize('where', ['read_scene', 'predict_scene'])
+def test_memory_that_runs_out(where, error, three, tmp_path, monkeypatch, capfd):
+    real = getattr(predict, where)
+    def failing(*args):
+        if (args[0].name if where == 'read_scene' else args[1].id) == 'b': raise error
+        return real(*args)
+    monkeypatch.setattr(predict, where, failing)
+    status, lines = here(capfd, 'fuse', three, '--out', tmp_path/'out', '--model', 'order')
+    b_was_too_large(status, lines, tmp_path/'out', 'the memory ran out', '128x128 px')
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
+@pytest.mark.parametrize('foreseen', [True, False])
+def test_a_limited_address_space(foreseen, tmp_path):
+    for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
+    code = f"""
+import math, resource, sys
+from amodal_nb import cli, predict
+predict.load_predictor()
+if not {foreseen}: predict.free_memory = lambda: math.inf
+used = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2*10**8,)*2)
+cli.main(['fuse', *sys.argv[1:]])
+"""
+    done = subprocess.run([sys.executable, '-c', code, tmp_path/'in', '--out', tmp_path/'out', '--model', 'order'], capture_output=True, text=True)
+    why = ['2 completions of 1024x1024 px need about', 'px would fit'] if foreseen else ['the memory ran out']
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and all(o in done.stderr for o in ('/b: ', *why)), done.stderr
+    assert {p.name for p in (tmp_path/'out').iterdir()} == {'a', 'c', 'report.json'}

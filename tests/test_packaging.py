@@ -5,10 +5,12 @@ from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 import pytest
 import amodal_nb
+from amodal_nb.train import read_checkpoint
 try: import tomllib
 except ImportError: import tomli as tomllib  # Python 3.10
 
-SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt'
+MODEL = 'models/order.safetensors'
+SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt', MODEL, 'models/order.md'
 HEAVY = 'torchvision', 'lpips', 'torchmetrics', 'skimage', 'scipy', 'matplotlib', 'tensorboard'
 NOTEBOOKY = 'IPython', 'ipykernel', 'jupyter_core', 'jupyterlab', 'ipywidgets', 'nbdev'
 NEED_NOTEBOOKS = 'inspect',  # modules whose purpose is a widget
@@ -82,6 +84,15 @@ def check_shipped(folder, data):
     files = {p.relative_to(data).as_posix() for p in data.rglob('*') if p.is_file() and not p.name.endswith(('.py', '.pyc'))}
     assert files == {p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and not p.name.endswith(('.py', '.pyc'))}
 
+def test_the_shipped_model_is_small_and_has_a_card(root):
+    path = root/'data'/MODEL
+    assert path.stat().st_size <= 5e6
+    tensors, info = read_checkpoint(path)
+    assert info['model'] == 'order' and tensors
+    card = path.with_suffix('.md').read_text(encoding='utf-8')
+    for word in 'Data', 'Budget', 'seed', 'amodal scenes', 'amodal_nb.train', 'identifiable', 'noisy', 'Limits', 'Licence': assert word in card, word
+    assert f'{sum(t.numel() for t in tensors.values()):,} parameters' in card
+
 def test_wheel_and_sdist_hold_the_data_and_work_elsewhere(project, tmp_path):
     subprocess.run([sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path/'dist', project], check=True, capture_output=True, text=True)
     (wheel,), (sdist,) = (tmp_path/'dist').glob('*.whl'), (tmp_path/'dist').glob('*.tar.gz')
@@ -99,7 +110,7 @@ def run_demo_of_the_wheel(cwd, installed):
     "The wheel runs `amodal demo` from any folder."
     said = python('from amodal_nb.cli import main; main(["demo", "--out", "out", "--steps", "4"])', cwd=cwd, PYTHONPATH=str(installed))
     table = (cwd/'out'/'table.md').read_text(encoding='utf-8')
-    assert '| vote ' in table and '| oracle ' in table and table.strip() in said
+    assert '| vote ' in table and '| order ' in table and '| oracle ' in table and table.strip() in said
     assert (cwd/'out'/'sheet.png').stat().st_size > 10_000
     assert len(list((cwd/'out'/'fused').glob('*/*_fused.png'))) == len(list((installed/'amodal_nb'/'_data'/'scenes').iterdir()))
 
