@@ -121,7 +121,11 @@ class Residual(nn.Module):
         self.norm = nn.GroupNorm(4, width)
         self.first = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-    def forward(self, x): return x + self.second(F.relu(self.first(F.relu(self.norm(x))))) # [P,C,h,w]
+    def forward(self,
+        x: torch.Tensor, # [P,C,h,w]
+    ) -> torch.Tensor: # likewise
+        "The input and what the convolutions add to it."
+        return x + self.second(F.relu(self.first(F.relu(self.norm(x)))))
 
 class PairNet(nn.Module):
     "Evidence that the first of two completions is in front, place by place."

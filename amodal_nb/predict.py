@@ -125,7 +125,7 @@ def within_memory(
     size: tuple, # (height, width) in px
     meeting: float = 0, # as for `memory_to_fuse`
     read: bool = True, # likewise
-):
+): # a context manager
     "Raises `SceneError`, a line, if there is too little memory for what is done inside, be it foreseen or not."
     free, need = free_memory(), memory_to_fuse(n, size, meeting, read)
     completions = f'{n} completions of {size[1]}x{size[0]} px'
