@@ -59,6 +59,9 @@ def good_scene(folder, side=SIDE, image=True, partial=True, background=True, pai
 # What must work
 
 def rgb_on_black(s): save(s('comp1.png'), noise(SIDE, SIDE, 3)*disc(.4)[..., None])
+def rgb_black(s): save(s('comp1.png'), np.zeros((SIDE, SIDE, 3), np.uint8))
+def rgb_everywhere(s): save(s('comp1.png'), noise(SIDE, SIDE, 3) | 64)
+def rgb_at_night(s): rgb_on_black(s); save(s('partial.png'), np.zeros((SIDE, SIDE, 3), np.uint8))
 def jpeg_inside(s): save(s('image.png'), noise(SIDE, SIDE, 3), format='JPEG')
 def blank_completion(s): save(s('comp2.png'), np.zeros((SIDE, SIDE, 4), np.uint8))
 def interlocked(s): s('scene.json').write_text('{"version": 1, "pairs": [{"front": 1, "back": 2}, {"front": 2, "back": 1}]}')
@@ -69,7 +72,8 @@ GOOD = { # name -> (what good_scene is given, what is changed)
     'new\nline': ({}, None), 'é'*118: ({}, None), '_comp1.png': ({}, None),
     **({os.fsdecode(b'latin-1 \xe9'): ({}, None)} if sys.platform == 'linux' else {}),  # elsewhere file names are UTF-8
     'only the image': (dict(partial=False), None), 'only the partial': (dict(image=False), None), 'least': (dict(partial=False, background=False, pairs=False), None),
-    'rgb on black': ({}, rgb_on_black), 'jpeg data': (dict(partial=False), jpeg_inside), 'blank completion': ({}, blank_completion),
+    'rgb on black': ({}, rgb_on_black), 'rgb black': ({}, rgb_black), 'rgb everywhere': ({}, rgb_everywhere), 'rgb at night': ({}, rgb_at_night),
+    'jpeg data': (dict(partial=False), jpeg_inside), 'blank completion': ({}, blank_completion),
     'interlocked': ({}, interlocked), 'more files': ({}, more_files),
 }
 
