@@ -113,6 +113,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'amodal_nb.order.match_maps': ('order.html#match_maps', 'amodal_nb/order.py'),
                                  'amodal_nb.order.pair_windows': ('order.html#pair_windows', 'amodal_nb/order.py'),
                                  'amodal_nb.order.resized': ('order.html#resized', 'amodal_nb/order.py'),
+                                 'amodal_nb.order.resized_colours': ('order.html#resized_colours', 'amodal_nb/order.py'),
                                  'amodal_nb.order.window_around': ('order.html#window_around', 'amodal_nb/order.py'),
                                  'amodal_nb.order.working_size': ('order.html#working_size', 'amodal_nb/order.py')},
             'amodal_nb.position': { 'amodal_nb.position.PositionalEncoding2D': ( 'position.html#positionalencoding2d',

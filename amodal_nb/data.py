@@ -39,18 +39,21 @@ def as_item(
 ) -> dict: # one unbatched item; see `collate` for the keys
     "A scene as tensors with `n_slots` slots, padded with black."
     keep = choose_slots(scene, n_slots, on_extra)
-    pad = (0, 0)*3 + (0, n_slots - len(keep))  # only the first dimension, the slots
+    empty = n_slots - len(keep)
+    def in_slots(t): # copied only if need be
+        t = t if len(keep) == len(t) else t[keep]
+        return F.pad(t, (0, 0)*3 + (0, empty)) if empty else t
     zeros = torch.zeros_like(scene.partial)
     return dict(
         id=scene.id, mask=scene.mask, partial=scene.partial,
         image=scene.partial if scene.image is None else scene.image, has_image=torch.tensor(scene.image is not None),
         background=zeros if scene.background is None else scene.background,
         has_background=torch.tensor(scene.background is not None),
-        completions=F.pad(scene.completions[keep], pad), # [N,3,H,W]
-        alphas=F.pad(scene.alphas[keep], pad),           # [N,1,H,W]
-        valid=torch.arange(n_slots) < len(keep),         # [N]
-        number=torch.tensor([k+1 for k in keep] + [0]*(n_slots-len(keep))),
-        front=F.pad(front_matrix(scene.pairs, scene.n)[keep][:, keep], (0, n_slots-len(keep))*2), # [N,N]
+        completions=in_slots(scene.completions), # [N,3,H,W]
+        alphas=in_slots(scene.alphas),           # [N,1,H,W]
+        valid=torch.arange(n_slots) < len(keep), # [N]
+        number=torch.tensor([k+1 for k in keep] + [0]*empty),
+        front=F.pad(front_matrix(scene.pairs, scene.n)[keep][:, keep], (0, empty)*2), # [N,N]
         has_order=torch.tensor(scene.pairs is not None), size=torch.tensor(scene.size))
 
 # %% ../nbs/02_data.ipynb #c012
@@ -59,9 +62,10 @@ def collate(
 ) -> dict: # id: list of B; image, partial, background [B,3,H,W]; mask [B,1,H,W]; completions [B,N,3,H,W]; alphas [B,N,1,H,W]; valid [B,N]; number [B,N]; front [B,N,N]; has_image, has_background, has_order [B]; size [B,2] (height, width)
     "Stack items; pictures grow to the largest height and width."
     h, w = (max(int(o['size'][k]) for o in items) for k in (0, 1))
-    def grown(t): return F.pad(t, (0, w-t.shape[-1], 0, h-t.shape[-2]))
+    def grown(t): return t if t.shape[-2:] == (h, w) else F.pad(t, (0, w-t.shape[-1], 0, h-t.shape[-2]))
+    def stacked(ts): return torch.stack(ts) if len(ts) > 1 else ts[0][None]
     pictures = {'image', 'partial', 'background', 'mask', 'completions', 'alphas'}
-    batch = {k: torch.stack([grown(o[k]) if k in pictures else o[k] for o in items]) for k in items[0] if k != 'id'}
+    batch = {k: stacked([grown(o[k]) if k in pictures else o[k] for o in items]) for k in items[0] if k != 'id'}
     return dict(id=[o['id'] for o in items], **batch)
 
 # %% ../nbs/02_data.ipynb #c013

@@ -34,6 +34,7 @@ def as_slots(
     if weights.shape[1] == n:
         nothing = (batch['alphas'].amax(1) == 0).to(weights) # [B,1,H,W]
         return torch.cat([objects*(1-nothing), nothing], 1)
+    if batch['has_background'].all(): return weights
     held = objects.sum(1, keepdim=True)                      # [B,1,H,W]
     whole = (held >= .5).to(weights)
     closed = torch.cat([objects/held.clamp(min=.5)*whole, 1-whole], 1)
@@ -56,10 +57,11 @@ def fused_picture(
     batch: dict, # the batch
 ) -> torch.Tensor: # [B,3,H,W]
     "Weighted sum of the completions and the backdrop."
-    objects = torch.einsum('bnhw,bnchw->bchw', slots[:, :-1], batch['completions'])
-    return objects + slots[:, -1:]*backdrop(batch)
+    total = slots[:, -1:]*backdrop(batch)
+    for k in range(slots.shape[1]-1): total.addcmul_(slots[:, k:k+1], batch['completions'][:, k])
+    return total
 
-# %% ../nbs/06_fusion.ipynb #c015
+# %% ../nbs/06_fusion.ipynb #c016
 def paste(
     partial: torch.Tensor, # [B,3,H,W]
     mask: torch.Tensor, # [B,1,H,W], 0 or 1
@@ -68,7 +70,7 @@ def paste(
     "The result: `fused` inside the mask, `partial` untouched outside. A selection, not a product, so NaN cannot leak out."
     return torch.where(mask > 0, fused, partial)
 
-# %% ../nbs/06_fusion.ipynb #c018
+# %% ../nbs/06_fusion.ipynb #c019
 def order_from_weights(
     slots: torch.Tensor, # [B,N+1,H,W] or [B,N,H,W]
     batch: dict, # the batch
@@ -82,7 +84,7 @@ def order_from_weights(
     total = torch.where(meet, won(mask), won(torch.ones_like(mask)))
     return ((total+.5)/(total.transpose(1, 2)+.5)).log()
 
-# %% ../nbs/06_fusion.ipynb #c021
+# %% ../nbs/06_fusion.ipynb #c022
 @dataclass
 class Fusion:
     "What came out, for a batch."
@@ -92,7 +94,7 @@ class Fusion:
     result: torch.Tensor # [B,3,H,W] `fused` inside the mask, the partial outside
     uncovered: torch.Tensor # [B] share of the mask, 0..1, that no completion covers (alpha above 0.5) and no background fills
 
-# %% ../nbs/06_fusion.ipynb #c022
+# %% ../nbs/06_fusion.ipynb #c023
 def fuse(
     batch: dict, # the batch
     weights: torch.Tensor, # [B,N,H,W] or [B,N+1,H,W], from a model
@@ -106,7 +108,7 @@ def fuse(
     return Fusion(slots, order_from_weights(slots, batch) if order is None else order, fused,
                   paste(batch['partial'], batch['mask'], fused), left*~batch['has_background'])
 
-# %% ../nbs/06_fusion.ipynb #c024
+# %% ../nbs/06_fusion.ipynb #c025
 def model_predictor(
     model: torch.nn.Module, # has `prepare(batch) -> tuple`, the arguments of its forward, which gives weights or (weights, order)
 ) -> Callable: # batch -> (weights, order or None), on the model's device, without gradient, in evaluation mode
@@ -120,7 +122,7 @@ def model_predictor(
     predict.n_slots = getattr(model, 'n_completions', None)
     return predict
 
-# %% ../nbs/06_fusion.ipynb #c031
+# %% ../nbs/06_fusion.ipynb #c032
 def order_pairs(
     order: torch.Tensor, # [N,N] log-odds of one scene
     alphas: torch.Tensor, # [N,1,H,W]
