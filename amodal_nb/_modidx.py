@@ -95,6 +95,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.metrics.vote': ('metrics.html#vote', 'amodal_nb/metrics.py')},
             'amodal_nb.order': { 'amodal_nb.order.OrderFusion': ('order.html#orderfusion', 'amodal_nb/order.py'),
                                  'amodal_nb.order.OrderFusion.__init__': ('order.html#orderfusion.__init__', 'amodal_nb/order.py'),
+                                 'amodal_nb.order.OrderFusion.compile': ('order.html#orderfusion.compile', 'amodal_nb/order.py'),
                                  'amodal_nb.order.OrderFusion.forward': ('order.html#orderfusion.forward', 'amodal_nb/order.py'),
                                  'amodal_nb.order.OrderFusion.interlock': ('order.html#orderfusion.interlock', 'amodal_nb/order.py'),
                                  'amodal_nb.order.OrderFusion.prepare': ('order.html#orderfusion.prepare', 'amodal_nb/order.py'),

@@ -282,6 +282,10 @@ class OrderFusion(nn.Module):
         self.interlock(weights, order, found, evidence, alphas, valid, size)
         return weights, order
 
+    def compile(self, **options):
+        "Compile the network alone: how windows are cut depends on the data at every turn, their number varies."
+        self.net.compile(dynamic=True, **options)
+
     def interlock(self,
         weights: torch.Tensor, # [B,N+1,H,W], changed in place
         order: torch.Tensor, # [B,N,N]

@@ -348,9 +348,9 @@ def wrapped(
     run: Run, # of this process
 ) -> torch.nn.Module: # what the loop calls
     "The model, compiled if asked for, in DistributedDataParallel if there are several processes."
-    model = torch.compile(run.model) if run.config.compile else run.model
-    if run.process.world_size == 1: return model
-    return torch.nn.parallel.DistributedDataParallel(model, [run.process.device] if run.process.device.type == 'cuda' else None)
+    if run.config.compile: run.model.compile() # in place
+    if run.process.world_size == 1: return run.model
+    return torch.nn.parallel.DistributedDataParallel(run.model, [run.process.device] if run.process.device.type == 'cuda' else None)
 
 # %% ../nbs/09_train.ipynb #c038
 def batches_from(
