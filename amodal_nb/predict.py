@@ -89,14 +89,15 @@ def memory_to_fuse(
     read: bool = True, # whether the scene is in memory already
 ) -> float: # bytes
     "An estimate of what fusing takes at its peak, beyond a scene that is read; on the safe side of what is measured below."
-    slot, picture = (50, 150) if read else (66, 190) # bytes a pixel
+    slot, picture = (30, 30) if read else (46, 70) # bytes a pixel
     return size[0]*size[1]*(slot*max(5, n) + picture) + 20e6 + 1.5e6*meeting
 
 def pairs_that_meet(
     alphas: torch.Tensor, # [N,1,H,W]
 ) -> int: # at most so many
-    "How many pairs of completions may overlap, seen from afar: in a grid of 32x32 cells."
-    cover = (F.adaptive_max_pool2d(alphas, 32) > 0).flatten(1).float() # [N,1024]
+    "How many pairs of completions may overlap or touch, seen from afar: in a grid of 32x32 cells."
+    cells = F.max_pool2d(F.adaptive_max_pool2d(alphas, 32), 3, 1, 1)     # a cell more on each side
+    cover = (cells > 0).flatten(1).float()                               # [N,1024]
     return int((cover @ cover.T > 0).triu(1).sum())
 
 # %% ../nbs/11_predict.ipynb #c014
