@@ -282,7 +282,9 @@ class OrderFusion(nn.Module):
         self.interlock(weights, order, found, evidence, alphas, valid, size)
         return weights, order
 
-    def compile(self, **options):
+    def compile(self,
+        **options: object, # of `torch.compile`
+    ):
         "Compile the network alone: how windows are cut depends on the data at every turn, their number varies."
         self.net.compile(dynamic=True, **options)
 

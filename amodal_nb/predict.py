@@ -20,6 +20,7 @@ from PIL import Image
 
 from .fusion import model_predictor, only_valid, order_pairs
 from .metrics import BASELINES, predict_scene
+from .order import WORK_PIXELS
 from .ranking import front_to_back
 from .scene import (Scene, SceneError, _completion_files, _open, assets, atomic_write, find_scenes, make_scene, read_scene, show_pictures,
                              to_tensor, to_uint8, write_json, write_picture, write_scene)
@@ -90,7 +91,9 @@ def memory_to_fuse(
 ) -> float: # bytes
     "An estimate of what fusing takes at its peak, beyond a scene that is read; on the safe side of what is measured below."
     slot, picture = (30, 30) if read else (46, 70) # bytes a pixel
-    return size[0]*size[1]*(slot*max(5, n) + picture) + 20e6 + 1.5e6*meeting
+    pixels, slots = size[0]*size[1], max(5, n)
+    compared = min(4*pixels, WORK_PIXELS) # pixels at the order model's working size
+    return pixels*(slot*slots + picture) + compared*64*slots + 20e6 + 1.5e6*meeting
 
 def pairs_that_meet(
     alphas: torch.Tensor, # [N,1,H,W]
@@ -110,11 +113,10 @@ def what_fits(
 ) -> str: # for a person
     "How many completions of this size would fit, and at which size all of them would."
     fits = next((k for k in range(n-1, 0, -1) if memory_to_fuse(k, size, meeting*(k/n)**2, read) <= free), 0)
-    whatever = memory_to_fuse(n, (0, 0), meeting, read) # the size
-    pixels = (free - whatever)/(memory_to_fuse(n, size, meeting, read) - whatever) # share of them
-    smaller = [max(1, int(s*max(0, pixels)**.5)) for s in size]
+    sizes = ([max(1, s*percent//100) for s in size] for percent in range(99, 0, -1))
+    smaller = next((s for s in sizes if memory_to_fuse(n, s, meeting, read) <= free), None)
     advice = [f'leave out completions: {fits} would fit'] if fits else []
-    if pixels > 0: advice += [f'scale all pictures down: {smaller[1]}x{smaller[0]} px would fit']
+    if smaller: advice += [f'scale all pictures down: {smaller[1]}x{smaller[0]} px would fit']
     return ', or '.join(advice) or 'end other programs'
 
 def _bytes(b): return f'{b/1e9:.1f} GB' if b >= 1e9 else f'{max(0, b)/1e6:.0f} MB'
