@@ -90,10 +90,11 @@ def memory_to_fuse(
     read: bool = True, # whether the scene is in memory already
 ) -> float: # bytes
     "An estimate of what fusing takes at its peak, beyond a scene that is read; on the safe side of what is measured below."
-    slot, picture = (30, 30) if read else (46, 70) # bytes a pixel
     pixels, slots = size[0]*size[1], max(5, n)
-    compared = min(4*pixels, WORK_PIXELS) # pixels at the order model's working size
-    return pixels*(slot*slots + picture) + compared*64*slots + 20e6 + 1.5e6*meeting
+    scene = 0 if read else pixels*(16*slots + 40)
+    comparing = min(4*pixels, WORK_PIXELS)*64*slots + 1.5e6*meeting # at the order model's working size
+    painting = pixels*(30*slots + 30)
+    return scene + 20e6 + max(comparing, painting)
 
 def pairs_that_meet(
     alphas: torch.Tensor, # [N,1,H,W]

@@ -541,10 +541,10 @@ def twenty(three):
     return three
 
 def test_too_much_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(predict, 'free_memory', lambda: 62e6)
+    monkeypatch.setattr(predict, 'free_memory', lambda: 60e6)
     monkeypatch.setattr(predict, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
-    b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '62 MB are free', ': 8 would fit', 'px would fit')
+    b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '60 MB are free', ': 8 would fit', 'px would fit')
 
 def test_too_many_that_meet(twenty, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(predict, 'free_memory', lambda: 130e6)  # enough but for the windows of 190 pairs
