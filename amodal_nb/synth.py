@@ -718,7 +718,7 @@ class Composer:
         scene = compose(pool, back, self.size, rng, self.n_objects, self.hide, self.holes, f'{i:04d}')
         return degrade(scene, self.noise, rng)
 
-# %% ../nbs/01_synth.ipynb #c134
+# %% ../nbs/01_synth.ipynb #c136
 _composer = None # in a worker process: whose scenes it makes
 
 def _start(composer):
@@ -728,7 +728,7 @@ def _start(composer):
 
 def _write(i, out): return write_scene(_composer[i], out)
 
-# %% ../nbs/01_synth.ipynb #c135
+# %% ../nbs/01_synth.ipynb #c137
 def write_scenes(
     out: 'str | Path', # the folder that gets 0000/, 0001/, …
     n: int, # how many
