@@ -163,13 +163,20 @@ def train(
     ctx: typer.Context, # holds the arguments, for the real command
 ):
     "Train a model; `amodal train --help` lists the options. Runs under torchrun as well."
-    from amodal_nb.train import TrainConfig, train
+    from amodal_nb.processes import record_error
+    from amodal_nb.train import Stopped, TrainConfig, train
     def run(**values):
         try: measures = train(TrainConfig(**values))
+        except Stopped as e:
+            say(str(e))
+            raise typer.Exit(e.status) from None
         except KeyboardInterrupt:
             last = Path(values['out'])/'last.safetensors'
             say(f'stopped; --resume auto goes on from {last}' if last.exists() else 'stopped before the first checkpoint')
             raise typer.Exit(130) from None
+        except Exception as e:
+            record_error(e)
+            raise
         if int(os.environ.get('RANK', 0)) == 0: typer.echo(f"best L1 in the mask: {measures['best']:.4f}; weights in {Path(values['out'])/'best.safetensors'}")
     P = inspect.Parameter
     options = [P(f.name, P.POSITIONAL_OR_KEYWORD if f.name == 'data' else P.KEYWORD_ONLY, annotation=f.type,

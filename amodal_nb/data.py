@@ -139,8 +139,19 @@ def find_splits(
 
 # %% ../nbs/02_data.ipynb #c025
 class SceneSampler(DistributedSampler):
-    "`DistributedSampler` (for one process too) that can begin in the middle of an epoch."
+    "`DistributedSampler` (for one process too) that can begin in the middle of an epoch, and gives every step its full number of scenes."
     start = 0  # samples of this rank to leave out, for the current epoch
+    def __init__(self,
+        dataset: Dataset, # of items
+        per_step: int, # samples that a rank takes in a step
+        rank: int = 0, # of this process
+        world_size: int = 1, # number of processes
+        shuffle: bool = True, # a new seeded order each epoch
+        seed: int = 0, # of the order
+    ):
+        super().__init__(dataset, world_size, rank, shuffle, seed)
+        self.num_samples = per_step*-(-len(dataset)//(per_step*world_size))
+        self.total_size = self.num_samples*world_size
     def __iter__(self): return itertools.islice(super().__iter__(), self.start, None)
     def __len__(self): return super().__len__() - self.start
 
@@ -153,9 +164,10 @@ def make_loader(
     workers: int = 0, # processes that read; 0: read in this one
     rank: int = 0, # of this process
     world_size: int = 1, # number of processes
-) -> DataLoader: # of batches; its sampler is a `SceneSampler`
-    "A loader whose order is a function of (seed, epoch). The last batch may be smaller."
-    sampler = SceneSampler(dataset, world_size, rank, shuffle, seed)
+    accumulate: int = 1, # batches in a step
+) -> DataLoader: # of batches, all full; its sampler is a `SceneSampler`
+    "A loader whose order is a function of (seed, epoch)."
+    sampler = SceneSampler(dataset, batch_size*accumulate, rank, world_size, shuffle, seed)
     own = torch.Generator().manual_seed(seed)  # workers' seeds must not come from the global one, which dropout draws from
     return DataLoader(dataset, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate, generator=own,
                       pin_memory=torch.cuda.is_available(), persistent_workers=workers > 0)

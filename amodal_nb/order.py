@@ -272,7 +272,7 @@ class OrderFusion(nn.Module):
             found, windows = [(0, 0, 0, None)], [partial.new_zeros(SHARED+2*MAPS, WINDOW, WINDOW)]
         at_once = len(windows) if self.training else 64              # bounds the memory that many completions take
         evidence = torch.cat([self.net(w) for w in torch.stack(windows).split(at_once)]) # [P,32,32]
-        own = LIMIT*torch.tanh(evidence.float().sum((1, 2))/LIMIT)   # [P]
+        own = LIMIT*torch.tanh(evidence.to(partial).sum((1, 2))/LIMIT)   # [P]
         at = torch.tensor([f[:3] for f in found], device=mask.device).T
         direct = own.new_zeros(*valid.shape, valid.shape[1]).index_put(tuple(at), own)
         direct = direct - direct.transpose(1, 2)                     # [B,N,N]

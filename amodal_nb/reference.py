@@ -191,14 +191,14 @@ class AmodalFusionTransformer(nn.Module):
 
     def forward(self,
         inputs: torch.Tensor, # [B,3+1+3N,H,W] in 0..1: partial, mask, completions
-    ) -> torch.Tensor: # float32 [B,N,H,W] weights, sum to 1 over N
+    ) -> torch.Tensor: # [B,N,H,W] weights, sum to 1 over N, as precise as the inputs, in mixed precision too
         "Weights of the completions. Raises `ValueError` for a wrong number of channels."
         check_channels(inputs, self.n_completions)
         x = self.position(self.down(inputs))  # [B,D,h,w] with h = ceil(H/4), w = ceil(W/4)
         memory = self.encoder(x.flatten(2).transpose(1, 2))  # [B,h*w,D]
         x = self.condition(memory).transpose(1, 2).unflatten(2, x.shape[2:])  # [B,D,h,w]
         logits = self.head(self.up(x))  # [B,N,4h,4w]
-        return logits[..., :inputs.shape[2], :inputs.shape[3]].float().softmax(1)
+        return logits[..., :inputs.shape[2], :inputs.shape[3]].to(inputs).softmax(1)
 
 # %% ../nbs/04_reference.ipynb #c037
 class AsWritten(AmodalFusionTransformer):

@@ -52,11 +52,11 @@ class UNetFusion(nn.Module):
 
     def forward(self,
         inputs: torch.Tensor, # [B,3+1+3N,H,W] in 0..1: partial, mask, completions
-    ) -> torch.Tensor: # float32 [B,N,H,W] weights, sum to 1 over N, in mixed precision too
+    ) -> torch.Tensor: # [B,N,H,W] weights, sum to 1 over N, as precise as the inputs, in mixed precision too
         "Weights of the completions. Raises `ValueError` for a wrong number of channels."
         check_channels(inputs, self.n_completions)
         levels = [self.down[0](inputs)]  # [B,width,H,W]
         for block in self.down[1:]: levels.append(block(F.max_pool2d(levels[-1], 2, ceil_mode=True)))  # sides halved, channels doubled
         x = levels.pop()
         for block in self.up: x = block(join(x, levels.pop()))
-        return self.head(x).float().softmax(1)
+        return self.head(x).to(inputs).softmax(1)

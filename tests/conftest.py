@@ -10,6 +10,7 @@ import pytest
 def pytest_addoption(parser):
     parser.addoption('--fast', action='store_true', help='leave out the cells flagged `#| claim` as well')
     parser.addoption('--slow', action='store_true', help='run every cell, those flagged `#| slow` too')
+    parser.addoption('--kills', type=int, default=20, help='how often training is killed at random; CI: 20')
 
 @pytest.fixture(scope='session')
 def root() -> Path:

@@ -6,8 +6,7 @@ from amodal_nb.cli import main
 from amodal_nb.metrics import BASELINES
 from amodal_nb.synth import Composer, write_scenes
 from amodal_nb.train import load_weights, read_checkpoint
-
-TINY = 'd_model=16,nhead=2,dim_feedforward=32,num_encoder_layers=1,num_decoder_layers=1,dropout=.2'
+from processes import ENV, Trainers, arguments, assert_same, info_step, steps_of
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
@@ -15,117 +14,29 @@ def data(tmp_path_factory):
     write_scenes(tmp_path_factory.mktemp('data')/'scenes', 10, Composer(size=32, n_objects=(2, 3)))
     return tmp_path_factory.getbasetemp()/'data0'/'scenes'
 
-def arguments(data, out, steps=13, eval_every=2, **options):
-    "Three steps an epoch, shuffled, dropout on; L1 only."
-    options = dict(model_args=TINY, batch_size=4, log_every=1, lpips_weight=0, val=0, val_scenes=2, warmup=2, workers=0) | options
-    return [str(data), '--out', str(out), '--steps', str(steps), '--eval-every', str(eval_every),
-            *(str(o) for k, v in options.items() for o in (f'--{k.replace("_", "-")}', v))]
-
 def here(capfd, *args):
     "The command in this process, which has torch already; (status, lines of stderr). An exception that escapes is a traceback."
     try: main([*map(str, args)]); status = 0
     except SystemExit as e: status = e.code
     return status, capfd.readouterr().err.splitlines()
 
-def log_of(run): return [json.loads(o) for o in (run/'log.jsonl').read_text().splitlines()]
-def steps_of(run): return [o['step'] for o in log_of(run) if 'loss' in o]
-def losses_of(run): return [{k: v for k, v in o.items() if k != 'scenes_per_second'} for o in log_of(run)]
-
-def assert_same(run, other):
-    "Bit for bit: weights, optimizer, random numbers, what is said about them, and the log."
-    for name in 'last', 'best':
-        (a, about_a), (b, about_b) = (read_checkpoint(r/f'{name}.safetensors', '') for r in (run, other))
-        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-        for k in 'step', 'best', 'model', 'args', 'world_size': assert about_a[k] == about_b[k]
-    assert losses_of(run) == losses_of(other)
-
 # Processes that die
-
-FORKS = """
-import io, json, os, signal, socket, sys
-from pathlib import Path
-import torch.utils.tensorboard, torchmetrics.functional.image, torchvision.utils  # slow imports, once for all children
-import amodal_nb.train as t
-from amodal_nb.cli import main
-
-def die(): os.kill(os.getpid(), signal.SIGKILL)
-
-def dying(name, when, half):
-    "Let t.<name> die at its `when`-th call, after `half`."
-    real, calls = getattr(t, name), []
-    def f(*args, **kwargs):
-        calls.append(1)
-        if len(calls) < when: return real(*args, **kwargs)
-        half(real, *args, **kwargs)
-        die()
-    setattr(t, name, f)
-
-def dying_write(when, share):
-    "Die while the `when`-th checkpoint is written, after that share of its bytes."
-    real, calls = Path.write_bytes, []
-    def f(path, data):
-        calls.append(1)
-        if len(calls) < when: return real(path, data)
-        real(path, data[:int(share*len(data))])
-        die()
-    Path.write_bytes = f
-
-def half_a_line(path, mode):
-    f = open(path, mode)
-    f.write('{"step": ')
-    f.flush()
-
-deaths = {'never': lambda when: None,
-          'after a step': lambda when: dying('optimizer_step', when, lambda real, *args: real(*args)),
-          'in the middle of a checkpoint': lambda when: dying_write(when, .5),
-          'before a checkpoint has its name': lambda when: dying_write(when, 1),
-          'in the middle of a line of the log': lambda when: dying('open', when, lambda real, *args: half_a_line(*args))}
-t.open = open
-
-def child(rank, ranks, port, death, when, args):
-    os.dup2(2, 1)
-    if ranks > 1: os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    deaths[death](when)
-    main(['train', *args])
-    sys.exit()
-
-for order in sys.stdin:
-    ranks, *rest = json.loads(order)
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    pids = []
-    for rank in range(ranks):
-        pid = os.fork()
-        if not pid: child(rank, ranks, port, *rest)
-        pids.append(pid)
-    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in pids]), flush=True)
-"""
-
-ENV = {'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}  # the loopback interface only
 
 @pytest.fixture(scope='module')
 def train():
-    "train(ranks, death, when, args) -> the exit status of each rank, all of them processes that have not trained before."
-    with subprocess.Popen([sys.executable, '-c', FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ENV) as p:
-        def train(ranks, death, when, args):
-            print(json.dumps([ranks, death, when, args]), file=p.stdin, flush=True)
-            return json.loads(p.stdout.readline())
-        yield train
-        p.stdin.close()
-
-def info_step(run): return read_checkpoint(run/'last.safetensors')[1]['step'] if (run/'last.safetensors').exists() else None
+    "train(ranks, args, *events) -> the exit status of each rank, all of them processes that have not trained before."
+    with Trainers() as trainers: yield trainers
 
 def test_a_killed_run_resumes_exactly(data, tmp_path, train):
     whole, run = tmp_path/'whole', tmp_path/'killed'
-    assert train(1, 'never', 0, arguments(data, whole)) == [0]
-    for death, when, last in [('after a step', 2, None),  # of the first epoch, before any checkpoint
-                              ('after a step', 4, 2),     # of the second epoch, between two checkpoints
-                              ('in the middle of a checkpoint', 2, 2),
-                              ('in the middle of a checkpoint', 3, 4),
-                              ('before a checkpoint has its name', 2, 4),
-                              ('in the middle of a line of the log', 4, 6)]:
-        assert train(1, death, when, arguments(data, run, resume='auto')) == [-signal.SIGKILL]
+    assert train(1, arguments(data, whole)) == [0]
+    for death, when, last in [('killed after a step', 2, None),  # of the first epoch, before any checkpoint
+                              ('killed after a step', 4, 2),     # of the second epoch, between two checkpoints
+                              ('killed in a checkpoint', 2, 2),
+                              ('killed in a checkpoint', 3, 4),
+                              ('killed before a checkpoint has its name', 2, 4),
+                              ('killed in a line of the log', 4, 6)]:
+        assert train(1, arguments(data, run, resume='auto'), ('all', death, when)) == [-signal.SIGKILL]
         for path in run.glob('*.safetensors'): load_weights(path)  # whole, whenever the process died
         assert info_step(run) == last
     p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *arguments(data, run, resume='auto', workers=1)], env=os.environ | ENV)
@@ -145,9 +56,9 @@ def test_two_ranks_under_torchrun_train_one_model(data, tmp_path, train):
     assert not torch.equal(tensors['0'], tensors['1'])  # each rank its own dropout
     assert steps_of(whole) == [1, 2, 3, 4, 5, 6]
     load_weights(whole/'best.safetensors')
-    assert train(2, 'after a step', 5, arguments(data, run, **options)) == [-signal.SIGKILL]*2
+    assert train(2, arguments(data, run, **options), ('all', 'killed after a step', 5)) == [-signal.SIGKILL]*2
     assert info_step(run) == 4
-    assert train(2, 'never', 0, arguments(data, run, resume='auto', **options)) == [0, 0]
+    assert train(2, arguments(data, run, resume='auto', **options)) == [0, 0]
     assert_same(run, whole)
 
 # A loss that is not finite
