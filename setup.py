@@ -6,6 +6,8 @@ from setuptools import setup
 cfg = ConfigParser(delimiters=['='])
 cfg.read(Path(__file__).parent/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
+extras = {k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')}
+extras['dev'] = [o for group in extras.values() for o in group]   # the tests try everything
 
 setup(
     name=cfg['lib_name'],
@@ -21,7 +23,7 @@ setup(
     package_dir={'amodal_nb._data': 'data'},   # data/ stays readable at the top level and still travels in the wheel
     package_data={'amodal_nb._data': ['**/*']},
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require=extras,
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'),
                   'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
 )
