@@ -94,13 +94,13 @@ def sum_over_ranks(
 
 # %% ../nbs/08a_processes.ipynb #c015
 def waited_for(
-    before: list, # of {'count', 'alive', 'doing'} or None (has told nothing yet), one for each rank
+    before: list, # of {'count', 'alive', 'ended'} or None (has told nothing yet), one for each rank
     now: list, # the same, some seconds later
 ) -> list: # of ranks; empty if they cannot be told apart
     "Which ranks the others wait for."
     counts = [-1 if o is None else o['count'] for o in now]
     if min(counts) < max(counts): return [r for r, c in enumerate(counts) if c == min(counts)]
-    return [r for r, (a, b) in enumerate(zip(before, now)) if a and b and a['alive'] == b['alive'] and b['doing'] != 'ended']
+    return [r for r, (a, b) in enumerate(zip(before, now)) if a and b and a['alive'] == b['alive'] and not b['ended']]
 
 # %% ../nbs/08a_processes.ipynb #c017
 class Watch(threading.Thread):
@@ -112,7 +112,7 @@ class Watch(threading.Thread):
     ):
         super().__init__(daemon=True)
         self.process, self.file, self.timeout = process, folder/f'{process.rank}.json', timeout
-        self.now = dict(rank=process.rank, pid=os.getpid(), host=socket.gethostname(), step=0, count=0, alive=0, doing='starting')
+        self.now = dict(rank=process.rank, pid=os.getpid(), host=socket.gethostname(), step=0, count=0, alive=0, doing='starting', ended=False)
         self.since, self.over, self.asked, self.alone = time.monotonic(), threading.Event(), False, threading.Lock()
     def __enter__(self):
         if threading.current_thread() is threading.main_thread(): self.before = signal.signal(signal.SIGTERM, self.note)
@@ -161,7 +161,7 @@ class Watch(threading.Thread):
         ranks = waited_for(before, now)
         def named(r): return f"rank {r} ({now[r]['doing']}, step {now[r]['step']}, process {now[r]['pid']} on {now[r]['host']})" if now[r] else f'rank {r} (starting)'
         who = ', '.join(map(named, ranks)) or 'no rank goes on, and none is behind the others'
-        self.now['doing'] = 'ended'
+        self.now['ended'] = True
         self.tell()
         fail_as_rank(SceneError(f'for {self.timeout:g} s the others waited for {who}: ended; --resume auto goes on from the last checkpoint'))
         os._exit(1)

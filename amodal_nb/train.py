@@ -122,7 +122,7 @@ def read_checkpoint(
     try:
         with safe_open(path, framework='pt') as f:
             info = json.loads((f.metadata() or {}).get('amodal_nb', 'null'))
-            tensors = {k.removeprefix(prefix): f.get_tensor(k) for k in f.keys() if k.startswith(prefix)}
+            tensors = {k.removeprefix(prefix): f.get_tensor(k).clone() for k in f.keys() if k.startswith(prefix)} # not the file's own pages
     except (SafetensorError, OSError, ValueError, RecursionError):
         raise SceneError(f'{path}: damaged, or not a safetensors file (pickles are never opened): give a checkpoint that `amodal train` wrote') from None
     if not isinstance(info, dict) or not isinstance(info.get('model'), str):
@@ -344,6 +344,7 @@ def keep_as(
     other: Path, # its second name; what had it before, is gone
 ):
     "Give a file a second name; where the file system has no links, a copy."
+    if other.exists() and path.samefile(other): return # a run that died between two checkpoints left it so; a rename would do nothing
     tmp = other.with_name(f'.{other.name}.{os.getpid()}.tmp')
     try: os.link(path, tmp)
     except OSError: shutil.copyfile(path, tmp)

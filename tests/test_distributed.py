@@ -57,7 +57,7 @@ def test_six_ranks_are_one_process_with_six_times_the_batch(data, tmp_path, trai
 
 def test_measures_do_not_depend_on_the_number_of_ranks(data, tmp_path, train):
     "Three validation scenes on two ranks: sums and counts, not means of means."
-    shared = dict(steps=1, val_scenes=3, lr=1e-9, **FROZEN)
+    shared = FROZEN | dict(steps=1, val_scenes=3, lr=1e-9)
     logs = []
     for ranks, batch in (1, 2), (2, 1):
         run = tmp_path/str(ranks)
