@@ -113,12 +113,12 @@ def eval(
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
     "Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a scene could not be used."
-    from amodal_nb.metrics import BASELINES, evaluate, table
+    from amodal_nb.metrics import BASELINES, evaluate, field_table, table
     from amodal_nb.predict import load_predictor
     from amodal_nb.scene import write_json
     bad = []
     results = evaluate(BASELINES | {m: load_predictor(m) for m in ('order', *model)}, readable(root, bad, 31 if lpips else 6), lpips)
-    if any(r['scenes'] for r in results.values()): typer.echo(table(results))
+    if any(r['scenes'] for r in results.values()): typer.echo(f'{table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n\n{field_table(results)}')
     for name, r in results.items():
         for line in r['errors']: say(f'{name}: {line}')
     if json: write_json(json, {'results': results, 'failed': bad})
