@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'one_line', 'documented', 'options', 'command', 'fail', 'say', 'fuse', 'readable', 'eval', 'span', 'scenes',
-           'train', 'demo', 'main']
+           'train', 'share', 'demo', 'main']
 
 # %% ../nbs/14_cli.ipynb #c003
 import inspect, os, sys
@@ -77,7 +77,7 @@ def fuse(
     root: Path, # scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …
     *,
     out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json
-    model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), or a run's folder
+    model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
 ):
     "Fuse every scene of a folder. A scene that cannot be used is named, the others are done, and the exit status is 1."
@@ -185,7 +185,19 @@ def train(
     sub.command(help='Train a model on a folder of scenes.')(documented(run, options, docments(TrainConfig)))
     if status := sub(ctx.args, prog_name='amodal train', standalone_mode=False): raise typer.Exit(status)
 
-# %% ../nbs/14_cli.ipynb #c021
+# %% ../nbs/14_cli.ipynb #c022
+@command
+def share(
+    model: str = 'order', # 'order' (shipped), a checkpoint (.safetensors), a run's folder, or a shared model's folder
+    *,
+    out: Path, # the folder that gets it
+    format: str = 'hub', # 'hub' (config.json, model.safetensors, README.md), 'torch' (model.pt2, a torch.export program) or 'onnx' (model.onnx)
+):
+    "Write a trained model for Hugging Face's hub, torch.export or ONNX; a program is compared with its model before it is kept."
+    from amodal_nb.share import share
+    typer.echo(share(model, out, format))
+
+# %% ../nbs/14_cli.ipynb #c023
 @command
 def demo(
     *,
@@ -196,7 +208,7 @@ def demo(
     from amodal_nb.demo import demo
     demo(out, steps, typer.echo)
 
-# %% ../nbs/14_cli.ipynb #c023
+# %% ../nbs/14_cli.ipynb #c025
 def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
@@ -208,5 +220,5 @@ def main(
         say(line)
         sys.exit(1)
 
-# %% ../nbs/14_cli.ipynb #c028
+# %% ../nbs/14_cli.ipynb #c032
 if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook
