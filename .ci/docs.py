@@ -54,6 +54,7 @@ def gather(docs):
         if file.suffix != '.ipynb': shutil.copy(file, docs/place); continue
         nb = readable(nbformat.read(file, 4), f'nbs/{place}')
         if f'nbs/{place}' == HOME:
+            nb.metadata.language_info = {'name': 'python'}                             # of its code blocks
             (docs/'index.md').write_text(MarkdownExporter().from_notebook_node(nb)[0], encoding='utf-8')
             continue
         nbformat.write(nb, docs/place)
