@@ -113,7 +113,9 @@ def load(
     "A shared model. Raises `SceneError`, a line, for a folder that does not hold one."
     path = Path(folder)/'model.safetensors'
     name, args = read_config(folder)
-    with torch.device('meta'): wanted = {k: list(t.shape) for k, t in build_model(name, args).state_dict().items()} # no memory yet
+    try:
+        with torch.device('meta'): wanted = {k: list(t.shape) for k, t in build_model(name, args).state_dict().items()} # no memory yet
+    except SceneError as e: raise SceneError(f'{Path(folder)/"config.json"}: {e}') from None
     try:
         with safe_open(path, framework='pt') as f:
             held = {k: f.get_slice(k).get_shape() for k in f.keys()}
