@@ -1,5 +1,5 @@
 """Build the documentation site from the notebooks: python .ci/docs.py [OUT]. Fails on a link that leads nowhere, and on anything loaded from elsewhere."""
-import logging, os, posixpath, re, shutil, sys, tempfile
+import json, logging, os, posixpath, re, shutil, sys, tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,15 +9,24 @@ HOME = 'nbs/index.ipynb'                                                        
 EXTRA = ['CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md']   # what notebooks link to, beside notebooks
 SECTIONS = {'tutorials': 'Tutorials', '': 'Notebooks', 'formats': 'Formats', 'experiments': 'Experiments'} # others follow by name
 
+def heading(target, anchor):
+    "The id that a notebook's page gives to a heading; JupyterLab has it so too, while GitHub's anchors are in small letters and without punctuation."
+    def small(a): return re.sub(r'[^\w-]', '', unquote(a)).casefold()
+    text = '\n'.join(''.join(c['source']) + '\n' for c in json.loads((root/target).read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
+    ids = [h.replace(' ', '-') for h in re.findall(r'^#+ +(.+?)\s*$', text, re.M)]
+    return next((i for i in ids if small(i) == small(anchor)), anchor)
+
 def relink(text, source):
     "Markdown with its links as the site has them; `source` is where it lies in the repository. A notebook's page is its name with .html."
     def page(match):
         before, link, after = match.groups()
-        if re.match(r'[a-z]+:|#', link): return match[0]
+        if re.match(r'[a-z]+:', link): return match[0]
         file, mark, anchor = link.partition('#')
+        if not file: return before + mark + (heading(source, anchor) if source.endswith('.ipynb') else anchor) + after
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), unquote(file)))
         if not (root/target).is_file(): sys.exit(f'{source}: links to {link}, but there is no file {target}: correct the link or add the file')
         if not target.startswith('nbs/') and target not in EXTRA: sys.exit(f'{source}: links to {link}, which the site does not hold: add it to EXTRA in .ci/docs.py')
+        if mark and target.endswith('.ipynb'): anchor = heading(target, anchor)
         here = posixpath.dirname(source.removeprefix('nbs/')) or '.'
         file = posixpath.relpath(target.removeprefix('nbs/'), here)
         if source.endswith('.ipynb') and source != HOME: file = re.sub(r'\.(ipynb|md)$', '.html', file) # mkdocs sees links in Markdown only
@@ -58,7 +67,7 @@ def gather(docs):
             (docs/'index.md').write_text(MarkdownExporter().from_notebook_node(nb)[0], encoding='utf-8')
             continue
         nbformat.write(nb, docs/place)
-        sections.setdefault(place.parts[0] if len(place.parts) > 1 else '', []).append({title_of(nb, file): str(place)})
+        sections.setdefault(place.parent.name, []).append({title_of(nb, file): str(place)})
     for name in EXTRA:
         (docs/name).parent.mkdir(parents=True, exist_ok=True)
         (docs/name).write_text(relink((root/name).read_text(encoding='utf-8'), name) if name.endswith('.md') else (root/name).read_text(encoding='utf-8'), encoding='utf-8')
