@@ -1,5 +1,5 @@
 """Build the documentation site from the notebooks: python .ci/docs.py [OUT]. Fails on a link that leads nowhere, and on anything loaded from elsewhere."""
-import json, logging, os, posixpath, re, shutil, sys, tempfile
+import logging, os, posixpath, re, shutil, sys, tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,12 +9,10 @@ HOME = 'nbs/index.ipynb'                                                        
 EXTRA = ['CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md']   # what notebooks link to, beside notebooks
 SECTIONS = {'tutorials': 'Tutorials', '': 'Notebooks', 'formats': 'Formats', 'experiments': 'Experiments'} # others follow by name
 
-def heading(target, anchor):
-    "The id that a notebook's page gives to a heading; JupyterLab has it so too, while GitHub's anchors are in small letters and without punctuation."
-    def small(a): return re.sub(r'[^\w-]', '', unquote(a)).casefold()
-    text = '\n'.join(''.join(c['source']) + '\n' for c in json.loads((root/target).read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
-    ids = [h.replace(' ', '-') for h in re.findall(r'^#+ +(.+?)\s*$', text, re.M)]
-    return next((i for i in ids if small(i) == small(anchor)), anchor)
+def heading(anchor):
+    "The id that a notebook's page has for a heading, however JupyterLab or GitHub write it."
+    from mkdocs_jupyter.utils import slugify
+    return slugify(unquote(anchor))
 
 def relink(text, source):
     "Markdown with its links as the site has them; `source` is where it lies in the repository. A notebook's page is its name with .html."
@@ -22,11 +20,11 @@ def relink(text, source):
         before, link, after = match.groups()
         if re.match(r'[a-z]+:', link): return match[0]
         file, mark, anchor = link.partition('#')
-        if not file: return before + mark + (heading(source, anchor) if source.endswith('.ipynb') else anchor) + after
+        if not file: return before + mark + (heading(anchor) if source.endswith('.ipynb') else anchor) + after
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), unquote(file)))
         if not (root/target).is_file(): sys.exit(f'{source}: links to {link}, but there is no file {target}: correct the link or add the file')
         if not target.startswith('nbs/') and target not in EXTRA: sys.exit(f'{source}: links to {link}, which the site does not hold: add it to EXTRA in .ci/docs.py')
-        if mark and target.endswith('.ipynb'): anchor = heading(target, anchor)
+        if mark and target.endswith('.ipynb'): anchor = heading(anchor)
         here = posixpath.dirname(source.removeprefix('nbs/')) or '.'
         file = posixpath.relpath(target.removeprefix('nbs/'), here)
         if source.endswith('.ipynb') and source != HOME: file = re.sub(r'\.(ipynb|md)$', '.html', file) # mkdocs sees links in Markdown only
@@ -39,7 +37,8 @@ def readable(nb, source):
     nb.metadata.pop('widgets', None)
     for c in nb.cells:
         if c.cell_type == 'code': c.source = re.sub(r'\A(#\|.*\n?)+', '', c.source)
-        if c.cell_type == 'markdown': c.source = relink(c.source, source)
+        if c.cell_type == 'markdown': # the table of contents would lose what is set as code
+            c.source = re.sub(r'^#+ .*$', lambda m: m[0].replace('`', ''), relink(c.source, source), flags=re.M)
     nb.cells = [c for c in nb.cells if c.source.strip()]
     if source != HOME: nb.cells[0].source += f'\n\n[Download this notebook]({posixpath.basename(source)})'
     return nb

@@ -11,15 +11,15 @@ def docs(root):
 
 @pytest.mark.parametrize('source, link, becomes', [
     ('nbs/06_fusion.ipynb', '05_order.ipynb', '05_order.html'),
-    ('nbs/06_fusion.ipynb', 'experiments/order_fusion.ipynb#the-table', 'experiments/order_fusion.html#The-table'),
+    ('nbs/06_fusion.ipynb', 'experiments/order_fusion.ipynb#The-table', 'experiments/order_fusion.html#the-table'),
     ('nbs/experiments/order_fusion.ipynb', '../05_order.ipynb', '../05_order.html'),
     ('nbs/experiments/order_fusion.ipynb', '../../CONTRIBUTING.md', '../CONTRIBUTING.html'),
     ('nbs/index.ipynb', '../data/models/order.md', 'data/models/order.md'),
     ('nbs/index.ipynb', '06_fusion.ipynb', '06_fusion.ipynb'),
     ('data/README.md', 'models/order.md', 'models/order.md'),
     ('nbs/06_fusion.ipynb', 'https://arxiv.org/abs/2004.02788', 'https://arxiv.org/abs/2004.02788'),
-    ('nbs/06_fusion.ipynb', '#the-background-slot', '#The-background-slot'),
-    ('nbs/06_fusion.ipynb', '#The-background-slot', '#The-background-slot'),
+    ('nbs/06_fusion.ipynb', '#the-background-slot', '#the-background-slot'),
+    ('nbs/06_fusion.ipynb', '#The-background-slot', '#the-background-slot'),
     ('CONTRIBUTING.md', '#tests', '#tests')])
 def test_links_become_those_of_the_site(docs, source, link, becomes):
     assert docs.relink(f'See [it]({link}).', source) == f'See [it]({becomes}).'
