@@ -220,5 +220,5 @@ def main(
         say(line)
         sys.exit(1)
 
-# %% ../nbs/14_cli.ipynb #c032
+# %% ../nbs/14_cli.ipynb #c034
 if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook

@@ -188,7 +188,7 @@ def instaorder_scores(
             'precision': (sum(share(hit, all) for hit, _, all in counts), len(counts)),
             'f1': (sum(share(2*hit, true+all) for hit, true, all in counts), len(counts))}
 
-# %% ../nbs/08_metrics.ipynb #c041
+# %% ../nbs/08_metrics.ipynb #c043
 def scores(
     fusion: Fusion, # of a batch of one scene
     batch: dict, # that batch, with the true image
@@ -204,7 +204,7 @@ def scores(
                   'order_all': order_score(fusion.order, batch, known),
                   'pair_accuracy': pcnet_score(said, batch)} | instaorder_scores(said, batch) | calibration_scores(fusion.order, batch, known)
 
-# %% ../nbs/08_metrics.ipynb #c043
+# %% ../nbs/08_metrics.ipynb #c045
 def mean(
     batch: dict, # a batch
 ) -> tuple: # (weights [B,N,H,W], None)
@@ -212,7 +212,7 @@ def mean(
     b, n, _, h, w = batch['alphas'].shape
     return batch['alphas'].new_full((b, n, h, w), 1/n), None
 
-# %% ../nbs/08_metrics.ipynb #c044
+# %% ../nbs/08_metrics.ipynb #c046
 def mean_valid(
     batch: dict, # a batch
 ) -> tuple: # (weights [B,N,H,W], None)
@@ -220,28 +220,28 @@ def mean_valid(
     valid = batch['valid'][..., None, None].float()
     return (valid/valid.sum(1, keepdim=True)).expand(batch['alphas'].shape[:2]+batch['alphas'].shape[3:]), None
 
-# %% ../nbs/08_metrics.ipynb #c046
+# %% ../nbs/08_metrics.ipynb #c048
 def _paint(order, batch): return paint(batch['alphas'], front_to_back(order, batch['valid'])), order
 
 def _in_front(score):
     "Log-odds of +-1 from a score [B,N]: the higher is in front."
     return (score[:, :, None] - score[:, None]).sign()
 
-# %% ../nbs/08_metrics.ipynb #c047
+# %% ../nbs/08_metrics.ipynb #c049
 def first(
     batch: dict, # a batch
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] of -1, 0, 1)
     "Paint as numbered, completion 1 in front."
     return _paint(_in_front(-batch['number'].float()), batch)
 
-# %% ../nbs/08_metrics.ipynb #c048
+# %% ../nbs/08_metrics.ipynb #c050
 def area(
     batch: dict, # a batch
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] of -1, 0, 1)
     "Paint the smaller completion in front."
     return _paint(_in_front(-batch['alphas'].sum((2, 3, 4))), batch)
 
-# %% ../nbs/08_metrics.ipynb #c050
+# %% ../nbs/08_metrics.ipynb #c052
 def lower(
     batch: dict, # a batch
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] of -1, 0, 1)
@@ -250,7 +250,7 @@ def lower(
     y = torch.arange(rows.shape[-1]).to(rows)
     return _paint(_in_front((rows*y).sum(-1)/rows.sum(-1).clamp(min=1e-6)), batch)
 
-# %% ../nbs/08_metrics.ipynb #c052
+# %% ../nbs/08_metrics.ipynb #c054
 def seen_parts(
     batch: dict, # a batch
 ) -> torch.Tensor: # bool [B,N,H,W], at most one True a pixel, none in the mask
@@ -259,7 +259,7 @@ def seen_parts(
     error = (batch['completions']-batch['partial'][:, None]).abs().mean(2).masked_fill(~cover, torch.inf) # [B,N,H,W]
     return torch.zeros_like(cover).scatter(1, error.argmin(1, keepdim=True), True) & cover
 
-# %% ../nbs/08_metrics.ipynb #c053
+# %% ../nbs/08_metrics.ipynb #c055
 def hull_order(
     seen: torch.Tensor, # bool [N,H,W], the visible part of each object
 ) -> torch.Tensor: # [N,N] of -1, 0, 1: 1 where the row is in front of the column
@@ -279,7 +279,7 @@ def convexity(
     "Paint the completion that bites into another's outline in front; see `hull_order`."
     return _paint(torch.stack([hull_order(s) for s in seen_parts(batch)]), batch)
 
-# %% ../nbs/08_metrics.ipynb #c057
+# %% ../nbs/08_metrics.ipynb #c059
 def vote(
     batch: dict, # a batch
     clip: float = .25, # errors above this (in 0..1) count as this
@@ -292,7 +292,7 @@ def vote(
     better = worse.transpose(1, 2) - worse
     return _paint(gain*better.sign()*better.abs().log1p(), batch)
 
-# %% ../nbs/08_metrics.ipynb #c061
+# %% ../nbs/08_metrics.ipynb #c063
 def true_order(
     batch: dict, # a batch whose scenes know their order
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] of -1, 0, 1)
@@ -302,7 +302,7 @@ def true_order(
     front = batch['front'].float()
     return _paint(front - front.transpose(1, 2), batch)
 
-# %% ../nbs/08_metrics.ipynb #c062
+# %% ../nbs/08_metrics.ipynb #c064
 def oracle(
     batch: dict, # a batch whose scenes have the true image
 ) -> tuple: # (weights [B,N+1,H,W] of 0 and 1, None)
@@ -315,10 +315,10 @@ def oracle(
     best = error.masked_fill(~allowed[..., None, None], torch.inf).argmin(1, keepdim=True)
     return torch.zeros_like(error).scatter(1, best, 1.), None
 
-# %% ../nbs/08_metrics.ipynb #c063
+# %% ../nbs/08_metrics.ipynb #c065
 BASELINES = {f.__name__: f for f in (mean, mean_valid, first, area, lower, convexity, vote, true_order, oracle)}
 
-# %% ../nbs/08_metrics.ipynb #c066
+# %% ../nbs/08_metrics.ipynb #c068
 def add_scores(
     total: dict, # name -> [sum, count], changed in place
     new: dict, # name -> (sum, count)
@@ -328,7 +328,7 @@ def add_scores(
         t = total.setdefault(k, [0., 0])
         t[0] += s; t[1] += n
 
-# %% ../nbs/08_metrics.ipynb #c067
+# %% ../nbs/08_metrics.ipynb #c069
 def ratios(
     total: dict, # name -> [sum, count]
     lowest: 'dict | None' = None, # the total of `mean_valid`, for `closed`
@@ -342,7 +342,7 @@ def ratios(
     if len(l1) == 3 and l1[0] > l1[2]: out['closed'] = (l1[0]-l1[1])/(l1[0]-l1[2])
     return out
 
-# %% ../nbs/08_metrics.ipynb #c071
+# %% ../nbs/08_metrics.ipynb #c073
 def predict_scene(
     predictor: Callable, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number
     scene: Scene, # any scene
@@ -353,7 +353,7 @@ def predict_scene(
     batch = to_device(batch_of(scene, getattr(predictor, 'n_slots', None) or max(5, scene.n), on_extra), device)
     return fuse(batch, *predictor(batch)), batch
 
-# %% ../nbs/08_metrics.ipynb #c072
+# %% ../nbs/08_metrics.ipynb #c074
 def evaluate(
     predictors: dict, # name -> predictor
     scenes: 'Iterable[Scene]', # each with its true image
@@ -382,7 +382,7 @@ def evaluate(
     return {name: ratios(t, *l1_bounds[name].values()) | {'scenes': t.get('seconds', (0, 0))[1], 'errors': errors[name], 'reliability': reliability(t)}
             for name, t in totals.items()}
 
-# %% ../nbs/08_metrics.ipynb #c073
+# %% ../nbs/08_metrics.ipynb #c075
 def markdown_table(
     rows: list, # lists of strings, the head first
 ) -> str: # Markdown, in columns that are as wide as they need
@@ -391,7 +391,7 @@ def markdown_table(
     rows.insert(1, ['-'*w for w in widths])
     return '\n'.join('| ' + ' | '.join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths))) + ' |' for r in rows)
 
-# %% ../nbs/08_metrics.ipynb #c074
+# %% ../nbs/08_metrics.ipynb #c076
 COLUMNS = {'contested_l1': 'L1', 'contested_psnr': 'PSNR', 'contested_ssim': 'SSIM', 'contested_lpips': 'LPIPS', 'closed': 'closed',
            'top': 'top', 'order_identifiable': 'order', 'order_all': 'order, all', 'ece': 'ECE', 'padded': 'padded', 'mask_l1': 'L1, mask',
            'seconds': 's/scene', 'scenes': 'scenes'}
@@ -404,7 +404,7 @@ def table(
         return '–' if v is None else str(v) if k == 'scenes' else f'{v:.1f}' if k == 'contested_psnr' else f'{v:.3f}'
     return markdown_table([['', *COLUMNS.values()]] + [[name, *(cell(k, r.get(k)) for k in COLUMNS)] for name, r in results.items()])
 
-# %% ../nbs/08_metrics.ipynb #c078
+# %% ../nbs/08_metrics.ipynb #c080
 FIELD_COLUMNS = {'pair_accuracy': 'pair accuracy', 'recall': 'recall', 'precision': 'precision', 'f1': 'F1'}
 PUBLISHED = {'PCNet-M on COCOA, as published': {'pair_accuracy': .871},
              'InstaOrderNet-o on InstaOrder, as published': {'recall': .894, 'precision': .798, 'f1': .807}}
