@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'PASSED_ON', 'one_line', 'documented', 'options', 'command', 'fail', 'say', 'fuse', 'readable', 'eval', 'span',
-           'scenes', 'with_config', 'train', 'launch', 'demo', 'main']
+           'scenes', 'with_config', 'train', 'launch', 'share', 'demo', 'main']
 
 # %% ../nbs/14_cli.ipynb #c003
 import inspect, os, sys
@@ -77,7 +77,7 @@ def fuse(
     root: Path, # scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …
     *,
     out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json
-    model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), or a run's folder
+    model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
 ):
     "Fuse every scene of a folder. A scene that cannot be used is named, the others are done, and the exit status is 1."
@@ -113,12 +113,12 @@ def eval(
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
     "Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a scene could not be used."
-    from amodal_nb.metrics import BASELINES, evaluate, table
+    from amodal_nb.metrics import BASELINES, evaluate, field_table, table
     from amodal_nb.predict import load_predictor
     from amodal_nb.scene import write_json
     bad = []
     results = evaluate(BASELINES | {m: load_predictor(m) for m in ('order', *model)}, readable(root, bad, 31 if lpips else 6), lpips)
-    if any(r['scenes'] for r in results.values()): typer.echo(table(results))
+    if any(r['scenes'] for r in results.values()): typer.echo(f'{table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n\n{field_table(results)}')
     for name, r in results.items():
         for line in r['errors']: say(f'{name}: {line}')
     if json: write_json(json, {'results': results, 'failed': bad})
@@ -227,7 +227,19 @@ def launch(
         if status['state'] != 'finished': raise typer.Exit(75)
     with_config(run, 'launch', ctx.args)
 
-# %% ../nbs/14_cli.ipynb #c021
+# %% ../nbs/14_cli.ipynb #c022
+@command
+def share(
+    model: str = 'order', # 'order' (shipped), a checkpoint (.safetensors), a run's folder, or a shared model's folder
+    *,
+    out: Path, # the folder that gets it
+    format: str = 'hub', # 'hub' (config.json, model.safetensors, README.md), 'torch' (model.pt2, a torch.export program) or 'onnx' (model.onnx)
+):
+    "Write a trained model for Hugging Face's hub, torch.export or ONNX; a program is compared with its model before it is kept."
+    from amodal_nb.share import share
+    typer.echo(share(model, out, format))
+
+# %% ../nbs/14_cli.ipynb #c023
 @command
 def demo(
     *,
@@ -238,7 +250,7 @@ def demo(
     from amodal_nb.demo import demo
     demo(out, steps, typer.echo)
 
-# %% ../nbs/14_cli.ipynb #c023
+# %% ../nbs/14_cli.ipynb #c025
 def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
@@ -250,5 +262,5 @@ def main(
         say(line)
         sys.exit(1)
 
-# %% ../nbs/14_cli.ipynb #c028
+# %% ../nbs/14_cli.ipynb #c034
 if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook
