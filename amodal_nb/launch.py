@@ -225,6 +225,7 @@ def watch(
     said, table = w.HTML(), w.HTML()
     button = w.Button(description='Stop', tooltip='Finish the step, write a checkpoint, end', icon='stop')
     curves, weights = w.Image(format='png'), w.Image(format='png', layout=w.Layout(max_width='100%', visibility='hidden'))
+    below = w.HTML()
     seen = {}
     def changed(path):
         with suppress(OSError):
@@ -236,14 +237,15 @@ def watch(
         bar.value, bar.description = status['step'], status['state']
         bar.bar_style = {'finished': 'success', 'stopped': 'warning', 'failed': 'danger', 'killed': 'danger'}.get(status['state'], '')
         speed = f", {status['scenes_per_second']:.1f} scenes/s" if 'scenes_per_second' in status else ''
-        said.value = escape(f"step {status['step']} of {status['steps']}{speed} {status['message']}")
-        table.value = _table(status['ranks'])
+        said.value = escape(f"step {status['step']} of {status['steps']}{speed}" + f"; {status['message']}"*bool(status['message']))
+        table.value = _table(status['ranks'] if status['alive'] else [r | {'doing': 'ended'} for r in status['ranks']])
         if changed(run.out/'log.jsonl'):
             file = BytesIO()
             plot_log(read_log(run.out)).savefig(file, format='png')
             curves.value = file.getvalue()
         if changed(run.out/'weights.png'):
             weights.value, weights.layout.visibility = (run.out/'weights.png').read_bytes(), 'visible'
+            below.value = '<small>A validation scene: partial, result, truth; then the weights of each completion, and of the background.</small>'
         return status['alive']
     def follow():
         while look(): time.sleep(every)
@@ -254,7 +256,7 @@ def watch(
         threading.Thread(target=run.stop, daemon=True).start()
     button.on_click(stop)
     threading.Thread(target=follow, daemon=True, name='looks at a run').start()
-    return w.VBox([w.HBox([bar, button]), said, curves, weights, table])
+    return w.VBox([w.HBox([bar, button]), said, curves, weights, below, table])
 
 Launch.watch = watch
 
