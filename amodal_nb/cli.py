@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'one_line', 'documented', 'options', 'command', 'fail', 'say', 'fuse', 'readable', 'eval', 'span', 'scenes',
-           'train', 'demo', 'convert', 'main']
+           'train', 'demo', 'convert', 'export', 'main']
 
 # %% ../nbs/14_cli.ipynb #c003
 import inspect, os, sys
@@ -212,6 +212,22 @@ def convert(
     r = convert(format, src, out, image, mask, overwrite, say)
     typer.echo(f"{len(r['done'])} converted, {len(r['failed'])} failed, {len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap; see {out/'report.json'}")
     fail(r['failed'] or r['left_out'] or ([] if r['done'] else ['nothing']))
+
+# %% ../nbs/14_cli.ipynb #c043
+@command
+def export(
+    format: str, # ora (OpenRaster), psd, coco, or scenes
+    root: Path, # scenes
+    *,
+    out: Path, # gets <id>.ora, <id>.psd, <id>/, or images/ and annotations.json; and report.json
+    fused: Optional[Path] = None, # the folder that `amodal fuse` has written; without it, scenes are fused now
+    model: str = 'order', # what fuses then, see `amodal fuse --help`
+):
+    "Export fused scenes as layers, labels or scenes. A scene that cannot be used is named, the others are done, and the exit status is 1."
+    from amodal_nb.layers import export
+    r = export(format, root, out, fused, model, say)
+    typer.echo(f"{len(r['done'])} exported, {len(r['failed'])} failed; see {out/'report.json'}")
+    fail(r['failed'])
 
 # %% ../nbs/14_cli.ipynb #c023
 def main(

@@ -1,13 +1,14 @@
 "Other systems' files in, layered files out: small files in each documented layout, hostile and half-readable ones, and readers that are not ours."
-import copy, json, os, stat, subprocess, sys, zipfile
-from pathlib import Path
-import numpy as np, pytest
+import copy, json, os, shutil, stat, subprocess, sys, zipfile
+from xml.etree import ElementTree
+import numpy as np, pytest, torch
 from PIL import Image
 from amodal_nb import convert as convert_module
 from amodal_nb.cli import main
 from amodal_nb.convert import FORMATS, convert, label_mask, rle_mask
-from amodal_nb.predict import fuse_folder
-from amodal_nb.scene import SceneError, read_scene
+from amodal_nb.layers import EXPORTS, layers_of, merged, patched, read_fused
+from amodal_nb.predict import FusedScene, fuse_folder, fuse_scene
+from amodal_nb.scene import SceneError, assets, find_scenes, read_scene, to_uint8
 
 H, W = 32, 40  # px
 
@@ -419,4 +420,182 @@ def test_a_missing_extra_is_one_line(tmp_path):
     src, _ = cocoa(tmp_path)
     code = 'import sys; sys.modules["pycocotools"] = None; from amodal_nb.cli import main; main(sys.argv[1:])'
     done = subprocess.run([sys.executable, '-c', code, 'convert', 'cocoa', src, tmp_path/'scenes'], capture_output=True, text=True)
+    assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+# Layered files out, read by programs that are not ours
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    "Two scenes as every format, one with soft alphas and completions as a model really draws them; no fusion is repeated."
+    d = tmp_path_factory.mktemp('exported')
+    for name in 'sample3', 'sample6': shutil.copytree(assets()/'scenes'/name, d/'root'/name)
+    assert amodal('fuse', d/'root', '--out', d/'fused') == 0
+    for format in EXPORTS: assert amodal('export', format, d/'root', '--out', d/format, '--fused', d/'fused') == 0
+    return d
+
+def rgb(im): return np.asarray(im.convert('RGB')).astype(int)
+def fused_of(d, name): return rgb(Image.open(d/'fused'/name/f'{name}_fused.png'))
+def order_of(d, name): return [f'comp{k}' for k in json.loads((d/'fused'/name/f'{name}_order.json').read_text())['order']]
+
+@pytest.mark.parametrize('name', ['sample3', 'sample6'])
+def test_openraster_follows_its_baseline_and_pil_paints_the_fused_picture(exported, name):
+    with zipfile.ZipFile(exported/'ora'/f'{name}.ora') as z:
+        first = z.infolist()[0]
+        assert (first.filename, first.compress_type, first.extra, z.read(first)) == ('mimetype', zipfile.ZIP_STORED, b'', b'image/openraster')
+        image = ElementTree.fromstring(z.read('stack.xml'))
+        stack, = image
+        fused = fused_of(exported, name)
+        assert (image.tag, int(image.get('h')), int(image.get('w'))) == ('image', *fused.shape[:2]) and stack.tag == 'stack'
+        assert [l.get('name') for l in stack] == ['picture', *order_of(exported, name), 'background'] # from the top down
+        canvas = Image.new('RGBA', fused.shape[1::-1])
+        for l in reversed(stack):
+            im = Image.open(z.open(l.get('src')))
+            assert im.format == 'PNG' and im.mode == 'RGBA' and l.get('src').startswith('data/') and l.get('composite-op') == 'svg:src-over'
+            canvas.alpha_composite(im)
+        assert np.abs(rgb(canvas) - fused).max() <= 3 and np.abs(rgb(Image.open(z.open('mergedimage.png'))) - fused).max() <= 2
+        small = Image.open(z.open('Thumbnails/thumbnail.png'))
+        assert small.format == 'PNG' and max(small.size) <= 256
+
+@pytest.mark.parametrize('name', ['sample3', 'sample6'])
+def test_psd_has_the_whole_pictures_under_masks(exported, name):
+    from psd_tools import PSDImage
+    psd, scene, fused = PSDImage.open(exported/'psd'/f'{name}.psd'), read_scene(exported/'root'/name), fused_of(exported, name)
+    assert [l.name for l in reversed(psd)] == ['picture', *order_of(exported, name), 'background']
+    for l in psd:
+        if l.name.startswith('comp'):
+            assert l.has_mask() and np.array_equal(rgb(l.topil()), to_uint8(scene.completions[int(l.name[4:])-1]))
+    assert np.abs(rgb(psd.composite(ignore_preview=True)) - fused).max() <= 3
+    assert np.abs(rgb(Image.open(exported/'psd'/f'{name}.psd')) - fused).max() <= 2 # PIL's own reader
+
+def test_the_topmost_layer_leaves_the_mask_to_the_others(exported):
+    "Else the fused picture would be there because it was pasted."
+    for name in 'sample3', 'sample6':
+        scene = read_scene(exported/'root'/name)
+        assert patched(layers_of(scene, read_fused(scene, exported/'fused')), scene) == 0
+
+@pytest.mark.skipif(not shutil.which('gimp-console'), reason='GIMP is not installed (Debian: apt install gimp)')
+@pytest.mark.parametrize('name', ['sample3', 'sample6'])
+def test_gimp_shows_the_fused_picture(exported, name, tmp_path):
+    out = tmp_path/'out.png'
+    script = f'''(let* ((image (car (gimp-file-load RUN-NONINTERACTIVE "{exported/'psd'/f'{name}.psd'}" "x"))))
+      (map (lambda (l) (gimp-message (string-append "layer " (car (gimp-item-get-name l)) (if (= -1 (car (gimp-layer-get-mask l))) "" " masked"))))
+           (vector->list (cadr (gimp-image-get-layers image))))
+      (file-png-save RUN-NONINTERACTIVE image (car (gimp-image-flatten image)) "{out}" "x" 0 6 0 0 0 0 0))'''
+    done = subprocess.run(['gimp-console', '-i', '-d', '-f', '-s', '-c', '-b', script, '-b', '(gimp-quit 0)'], capture_output=True, text=True, timeout=300,
+                          env=os.environ | {'HOME': str(tmp_path), 'XDG_CONFIG_HOME': str(tmp_path)})
+    assert out.exists(), done.stderr
+    said = [l.partition('layer ')[2] for l in (done.stdout + done.stderr).splitlines() if 'layer ' in l]
+    assert said == [f'{n} masked' for n in ('picture', *order_of(exported, name))] + ['background']
+    assert np.abs(rgb(Image.open(out)) - fused_of(exported, name)).max() <= 3
+
+@pytest.mark.skipif(not (shutil.which('krita') and shutil.which('xvfb-run')), reason='Krita and Xvfb are not installed (Debian: apt install krita xvfb)')
+@pytest.mark.parametrize('suffix', ['ora', 'psd'])
+def test_krita_shows_the_fused_picture(exported, suffix, tmp_path):
+    src, out = tmp_path/f'in.{suffix}', tmp_path/'out.png'
+    if suffix == 'psd': shutil.copy(exported/'psd'/'sample6.psd', src)
+    else: # without the merged image, so that it is the layers that are shown
+        with zipfile.ZipFile(exported/'ora'/'sample6.ora') as z, zipfile.ZipFile(src, 'w') as copied:
+            for e in z.infolist(): copied.writestr(e, z.read('data/layer001.png') if e.filename == 'mergedimage.png' else z.read(e))
+    done = subprocess.run(['xvfb-run', '-a', 'krita', '--export', '--export-filename', out, src], capture_output=True, text=True, timeout=300,
+                          env=os.environ | {'HOME': str(tmp_path), 'XDG_RUNTIME_DIR': str(tmp_path)})
+    assert out.exists(), done.stderr
+    assert np.abs(rgb(Image.open(out)) - fused_of(exported, 'sample6')).max() <= 3
+
+def test_pycocotools_reads_the_labels(exported):
+    from pycocotools import mask
+    from pycocotools.coco import COCO
+    coco = COCO(exported/'coco'/'annotations.json')
+    assert [i['file_name'] for i in coco.loadImgs(coco.getImgIds())] == ['sample3.png', 'sample6.png']
+    for info in coco.loadImgs(coco.getImgIds()):
+        name = info['file_name'][:-4]
+        scene, notes = read_scene(exported/'root'/name), coco.loadAnns(coco.getAnnIds(imgIds=info['id']))
+        assert np.array_equal(rgb(Image.open(exported/'coco'/'images'/info['file_name'])), fused_of(exported, name))
+        for k, note in enumerate(notes):
+            whole = scene.alphas[k, 0].numpy() > .5
+            assert np.array_equal(coco.annToMask(note) > 0, whole) and note['area'] == whole.sum()
+            assert note['bbox'] == mask.toBbox(note['segmentation']).tolist()
+            assert not (mask.decode(note['visible_mask']).astype(bool) & ~whole).any()
+        number = {n['id']: k for k, n in enumerate(notes, 1)}
+        pairs = [(number[p['a']], number[p['b']], p['p_a_front']) for p in coco.dataset['order_pairs'] if p['image_id'] == info['id']]
+        assert pairs == [(p['a'], p['b'], p['p_a_front']) for p in json.loads((exported/'fused'/name/f'{name}_order.json').read_text())['pairs']]
+
+def test_exported_scenes_are_the_scenes(exported):
+    for name in 'sample3', 'sample6':
+        a, b = read_scene(exported/'root'/name), read_scene(exported/'scenes'/name)
+        assert a.pairs == b.pairs and (a.alphas == b.alphas).all() and (a.completions == b.completions).all()
+
+def test_the_predicted_order_stands_where_none_is_known(exported, tmp_path):
+    shutil.copytree(exported/'root'/'sample3', tmp_path/'root'/'sample3')
+    (tmp_path/'root'/'sample3'/'sample3_scene.json').unlink()
+    assert amodal('export', 'scenes', tmp_path/'root', '--out', tmp_path/'out', '--fused', exported/'fused') == 0
+    known, predicted = (set(read_scene(p).pairs) for p in (exported/'root'/'sample3', tmp_path/'out'/'sample3'))
+    assert predicted == known # sample3's order shows, and the shipped model reads it
+
+@pytest.mark.parametrize('model', ['vote', 'mean_valid', 'area'])
+def test_weights_of_any_kind_become_layers(model):
+    for folder in find_scenes(assets()/'scenes')[::3]:
+        scene = read_scene(folder)
+        for background in scene.background, None:
+            scene.background = background
+            fused = fuse_scene(scene, model)
+            found = layers_of(scene, fused)
+            assert (merged(found) - fused.result).abs().max() <= 2/255 and patched(found, scene) == 0
+
+def test_random_weights_become_layers():
+    "Interlocked beyond what any order of layers can show."
+    scene = read_scene(find_scenes(assets()/'scenes')[0])
+    g = torch.Generator().manual_seed(0)
+    w = torch.rand(scene.n+1, *scene.size, generator=g)**4
+    w /= w.sum(0)
+    shown = (w[:-1, None]*scene.completions).sum(0) + w[-1]*scene.background
+    fused = FusedScene('x', torch.where(scene.mask > 0, shown, scene.partial), w, [], [], list(range(1, scene.n+1)), 0.)
+    found = layers_of(scene, fused)
+    assert (merged(found) - fused.result).abs().max() <= 2/255 and patched(found, scene) == 0
+
+def test_what_weights_do_not_explain_is_patched():
+    scene = read_scene(find_scenes(assets()/'scenes')[0])
+    fused = fuse_scene(scene, 'vote')
+    fused.result = torch.where(scene.mask > 0, fused.result*.8, fused.result) # as if colours had been corrected after fusing
+    found = layers_of(scene, fused)
+    assert (merged(found) - fused.result).abs().max() <= 2/255 and patched(found, scene) > .5
+
+FUSED = {
+    'missing': lambda f: f('fused.png').unlink(),
+    'not a PNG': lambda f: f('fused.png').write_bytes(b'x'),
+    'the scene is': lambda f: save(f('fused.png'), noise(9, 9, 3)),
+    'damaged': lambda f: f('weights.npz').write_bytes(b'PK\3\4'),
+    'not what amodal fuse': lambda f: np.savez(f('weights.npz'), other=1),
+    'or damaged': lambda f: np.savez(f('weights.npz'), weights=np.array([{}], object), slots=np.array(['comp1'])), # a pickle
+    'is not what': lambda f: np.savez_compressed(f('weights.npz'), weights=np.zeros((40, 1024, 1024), np.float16), slots=np.array(['comp1'])), # large
+    'not weights of': lambda f: np.savez(f('weights.npz'), weights=np.zeros((2, 3, 3)), slots=np.array(['comp1', 'comp2'])),
+    'are not weights': lambda f: np.savez(f('weights.npz'), **(dict(np.load(f('weights.npz'))) | {'weights': np.load(f('weights.npz'))['weights']*np.nan})),
+    'does not have the form': lambda f: edit(f('order.json'), ('order', 0), 99),
+    'have the form': lambda f: edit(f('order.json'), ('pairs', 0, 'p_a_front'), 7),
+    'not JSON': lambda f: f('order.json').write_text('{'),
+}
+
+@pytest.mark.parametrize('reason', FUSED)
+def test_a_fusion_that_cannot_be_used_is_named_and_the_others_are_exported(exported, tmp_path, reason):
+    shutil.copytree(exported/'fused', tmp_path/'fused')
+    FUSED[reason](lambda name: tmp_path/'fused'/'sample3'/f'sample3_{name}')
+    assert amodal('export', 'ora', exported/'root', '--out', tmp_path/'out', '--fused', tmp_path/'fused') == 1
+    report = json.loads((tmp_path/'out'/'report.json').read_text())
+    assert report['done'] == ['sample6'] and report['failed'][0]['id'] == 'sample3' and reason in report['failed'][0]['reason']
+    assert {p.name for p in (tmp_path/'out').iterdir()} == {'sample6.ora', 'report.json'}
+
+def test_a_full_disk_leaves_no_half_file(exported, tmp_path, monkeypatch):
+    def full(*args, **kwargs): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(zipfile.ZipFile, 'writestr', full)
+    assert amodal('export', 'ora', exported/'root', '--out', tmp_path, '--fused', exported/'fused') == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['report.json']
+
+def test_scenes_are_not_exported_onto_themselves(exported, tmp_path):
+    shutil.copytree(exported/'root', tmp_path/'root')
+    assert amodal('export', 'scenes', tmp_path/'root', '--out', tmp_path/'root', '--fused', exported/'fused') == 1
+    assert 'the scene itself' in json.loads((tmp_path/'root'/'report.json').read_text())['failed'][0]['reason']
+
+@pytest.mark.parametrize('format, module', [('psd', 'psd_tools'), ('coco', 'pycocotools')])
+def test_a_missing_extra_is_one_line_when_exporting(exported, tmp_path, format, module):
+    code = f'import sys; sys.modules["{module}"] = None; from amodal_nb.cli import main; main(sys.argv[1:])'
+    done = subprocess.run([sys.executable, '-c', code, 'export', format, exported/'root', '--out', tmp_path/'out'], capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
