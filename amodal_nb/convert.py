@@ -132,6 +132,9 @@ def each(
         try: scene = build()
         except SceneError as e: bad(id, e)
         except OSError as e: bad(id, SceneError(f'{e.filename or id}: cannot be read ({e.strerror or e}): check it and its permissions'))
+        except (MemoryError, RuntimeError) as e: # torch says "can't allocate memory"
+            if not isinstance(e, MemoryError) and 'memory' not in str(e): raise
+            bad(id, SceneError(f'{id}: the memory ran out: end other programs, or scale its pictures down'))
         else: yield scene
 
 # %% ../nbs/13_convert.ipynb #c025

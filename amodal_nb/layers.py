@@ -8,8 +8,7 @@ __all__ = ['TOLERANCE', 'CATEGORIES', 'EXPORTS', 'Layer', 'eight_bits', 'stack_a
            'read_fused', 'export']
 
 # %% ../nbs/13b_layers.ipynb #c003
-import io, json, tempfile, zipfile
-from contextlib import suppress
+import io, tempfile, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -182,6 +181,7 @@ def read_fused(
 ) -> FusedScene: # its fusion
     "Read a scene's fusion. Raises `SceneError` if it is missing, damaged, or another scene's."
     folder = Path(out)/scene.id
+    if not folder.is_dir(): raise SceneError(f'{folder}: missing: give the folder that amodal fuse has written, or let scenes be fused now')
     picture, weights, order = (folder/f'{scene.id}_{k}' for k in ('fused.png', 'weights.npz', 'order.json'))
     slots = [f'comp{k+1}' for k in range(scene.n)] + ['background']*(scene.background is not None)
     result = read_rgb(picture)
@@ -236,9 +236,9 @@ def export(
                 scene = read_if_it_fits(folder)
                 _write_one(format, scene, read_fused(scene, fused) if fused else fuse_scene(scene, predictor), out, coco)
                 report['done'].append(folder.name)
-            except (SceneError, OSError) as e:
-                text = str(e) if isinstance(e, SceneError) else f'{e.filename or out}: cannot be written ({e.strerror or e}): free space there, or choose another folder'
-                reason = ' '.join(text.splitlines())
+            except Exception as e: # whatever it is, it never stops the others
+                text = f'{e.filename or out}: cannot be written ({e.strerror or e}): free space there, or choose another folder' if isinstance(e, OSError) else str(e)
+                reason = ' '.join(text.splitlines()) or type(e).__name__
                 say(reason if folder.name in reason else f'{folder}: {reason}')
                 report['failed'].append({'id': folder.name, 'reason': reason})
     finally:
