@@ -8,7 +8,7 @@ __all__ = ['TOLERANCE', 'CATEGORIES', 'EXPORTS', 'Layer', 'eight_bits', 'stack_a
            'read_fused', 'export']
 
 # %% ../nbs/13b_layers.ipynb #c003
-import io, tempfile, zipfile
+import io, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
