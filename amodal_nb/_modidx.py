@@ -29,7 +29,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.convert._files': ('convert.html#_files', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert._pictures': ('convert.html#_pictures', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert._stack_scenes': ('convert.html#_stack_scenes', 'amodal_nb/convert.py'),
-                                   'amodal_nb.convert._stacks_in': ('convert.html#_stacks_in', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert.by_id': ('convert.html#by_id', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert.check_entry': ('convert.html#check_entry', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert.check_pixels': ('convert.html#check_pixels', 'amodal_nb/convert.py'),

@@ -273,24 +273,20 @@ def from_rgba_stack(
     return (scene for source in sources for scene in _stack_scenes(source, image, mask, bad))
 
 def _stack_scenes(source, image, mask, bad):
+    "The scenes of one folder, or of one zip, which may hold several stacks."
+    id = scene_id(source.name if source.is_dir() else source.stem)
     with tempfile.TemporaryDirectory() as d:
         folder = source if source.is_dir() else Path(d)
         def note(id, e): bad(id, type(e)(str(e).replace(str(folder), str(source)))) # name the archive, not where it was unpacked
-        yield from each(_stacks_in(source, folder, image, mask, note), note)
-
-def _stacks_in(source, folder, image, mask, bad):
-    id = scene_id(source.name if source.is_dir() else source.stem)
-    def unreadable(e):
-        def fail(): raise e
-        return fail
-    try:
-        if source.is_file(): unpack(source, folder, bad)
-        found = {f: numbered_layers(f) for f in [folder, *sorted(p for p in folder.rglob('*') if p.is_dir() and source.is_file())]}
-        found = {f: layers for f, layers in found.items() if layers}
-        if not found: raise SceneError(f'{folder}: holds no layers: expected layer_0.png, layer_1.png, … or 0000.png, …')
-    except SceneError as e: return [(id, unreadable(e))]
-    names = {f: id if len(found) == 1 else scene_id(f'{id}_{f.name}') for f in found}
-    return [(names[f], lambda f=f: stack_scene(names[f], found[f], image, mask, bad)) for f in found]
+        try:
+            if source.is_file(): unpack(source, folder, note)
+            folders = [folder, *(sorted(p for p in folder.rglob('*') if p.is_dir()) if source.is_file() else [])]
+            stacks = {f: layers for f in folders if (layers := numbered_layers(f))}
+            if not stacks: raise SceneError(f'{folder}: holds no layers: expected layer_0.png, layer_1.png, … or 0000.png, …')
+        except SceneError as e: note(id, e)
+        else:
+            names = {f: id if len(stacks) == 1 else scene_id(f'{id}_{f.name}') for f in stacks}
+            yield from each(((names[f], lambda: stack_scene(names[f], stacks[f], image, mask, note)) for f in stacks), note)
 
 # %% ../nbs/13_convert.ipynb #c041
 def from_mulan(
