@@ -517,7 +517,7 @@ def label_mask(
         else: m = polygon_mask([segmentation] if isinstance(segmentation[0], (int, float)) else segmentation, size)
         return torch.from_numpy(np.ascontiguousarray(m)).float()[None]
 
-# %% ../nbs/13_convert.ipynb #c063
+# %% ../nbs/13_convert.ipynb #c064
 def label_scene(
     id: str, # the scene's name
     picture: torch.Tensor, # [3,H,W]
@@ -554,7 +554,7 @@ def ranked_pairs(
         except SceneError: pass # reading the scene will say so
     return [(f, b) for f in cover for b in cover if ranks[f-1] < ranks[b-1] and (cover[f] & cover[b]).any()]
 
-# %% ../nbs/13_convert.ipynb #c065
+# %% ../nbs/13_convert.ipynb #c066
 def labelled_picture(
     src: Path, # the label file
     name: str, # the picture's, as the label file says
@@ -589,7 +589,7 @@ def by_id(
         found[k] = r
     return found
 
-# %% ../nbs/13_convert.ipynb #c067
+# %% ../nbs/13_convert.ipynb #c068
 def from_cocoa(
     src: 'str | Path', # e.g. COCO_amodal_val2014.json
     image: 'str | Path | None' = None, # the pictures' folder, e.g. val2014; None: beside the label file
@@ -617,7 +617,7 @@ def from_cocoa(
             yield id, lambda: build(id, a, f'{src}, annotation {i}')
     return each(builders(), bad)
 
-# %% ../nbs/13_convert.ipynb #c070
+# %% ../nbs/13_convert.ipynb #c071
 def from_kins(
     src: 'str | Path', # update_train_2020.json or update_test_2020.json
     image: 'str | Path | None' = None, # the pictures' folder, e.g. training/image_2; None: beside the label file
@@ -642,7 +642,7 @@ def from_kins(
     return each(((id, lambda id=id, info=info: build(id, info, groups[info['id']])) for info in d['images'] if groups[info['id']]
                  for id in [scene_id(Path(str(info.get('file_name'))).stem)]), bad)
 
-# %% ../nbs/13_convert.ipynb #c073
+# %% ../nbs/13_convert.ipynb #c074
 def insta_pairs(
     orders: list, # of {'order': '0<1'} or {'order': '0<1 & 1<0'}, numbers from 0
 ) -> list: # of (front, back), numbers from 1
@@ -673,7 +673,7 @@ def from_instaorder(
             yield id, lambda: build(id, a, f'{src}, annotation {i}')
     return each(builders(), bad)
 
-# %% ../nbs/13_convert.ipynb #c076
+# %% ../nbs/13_convert.ipynb #c077
 def from_pictures(
     picture: 'Image.Image | np.ndarray | torch.Tensor | str | Path', # RGB
     mask: 'Image.Image | np.ndarray | torch.Tensor | str | Path | None', # where to restore; None: every pixel that two or more completions cover
@@ -693,7 +693,7 @@ def from_pictures(
     return make_scene(read_rgb(picture) if named(picture) else picture, read_mask(mask) if named(mask) else mask, comps,
                       read_rgb(background) if named(background) else background, pairs, id=scene_id(id), truth=truth)
 
-# %% ../nbs/13_convert.ipynb #c079
+# %% ../nbs/13_convert.ipynb #c080
 def manifest_records(
     src: 'str | Path', # a .csv or .json
 ) -> list: # of dicts in the form of the JSON
@@ -758,7 +758,7 @@ def from_manifest(
             yield id, lambda: manifest_scene(id, r, root, f'{src}, record {i} ({id})', bad)
     return each(builders(), bad)
 
-# %% ../nbs/13_convert.ipynb #c082
+# %% ../nbs/13_convert.ipynb #c083
 FORMATS = {'rgba-stack': from_rgba_stack, 'mulan': from_mulan, 'offsets': from_offsets, 'pix2gestalt': from_pix2gestalt,
            'cocoa': from_cocoa, 'kins': from_kins, 'instaorder': from_instaorder, 'manifest': from_manifest}
 
