@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'PASSED_ON', 'one_line', 'documented', 'options', 'command', 'fail', 'say', 'fuse', 'readable', 'eval', 'span',
-           'scenes', 'with_config', 'train', 'launch', 'share', 'demo', 'main']
+           'scenes', 'with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../nbs/14_cli.ipynb #c003
 import inspect, os, sys
@@ -249,6 +249,39 @@ def demo(
     "Fuse the shipped sample scenes, train the reference model for a moment, print the table, write pictures and a sheet to look at."
     from amodal_nb.demo import demo
     demo(out, steps, typer.echo)
+
+# %% ../nbs/14_cli.ipynb #c041
+@command
+def convert(
+    format: str, # rgba-stack, mulan, offsets, pix2gestalt, cocoa, kins, instaorder, or manifest
+    src: Path, # the other system's file or folder
+    out: Path, # gets a folder for each scene, and report.json
+    *,
+    image: Optional[Path] = None, # the picture, or a folder of pictures, where the source has none
+    mask: Optional[Path] = None, # the region to restore, or a folder of masks; without it, every pixel that two or more completions cover
+    overwrite: bool = False, # replace scenes that are there already
+):
+    "Convert other systems' files to scenes. What cannot be read is named, the rest is done, and the exit status is 1."
+    from amodal_nb.convert import convert
+    r = convert(format, src, out, image, mask, overwrite, say)
+    typer.echo(f"{len(r['done'])} converted, {len(r['failed'])} failed, {len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap; see {out/'report.json'}")
+    fail(r['failed'] or r['left_out'] or ([] if r['done'] else ['nothing']))
+
+# %% ../nbs/14_cli.ipynb #c043
+@command
+def export(
+    format: str, # ora (OpenRaster), psd, coco, or scenes
+    root: Path, # scenes
+    *,
+    out: Path, # gets <id>.ora, <id>.psd, <id>/, or images/ and annotations.json; and report.json
+    fused: Optional[Path] = None, # the folder that `amodal fuse` has written; without it, scenes are fused now
+    model: str = 'order', # what fuses then, see `amodal fuse --help`
+):
+    "Export fused scenes as layers, labels or scenes. A scene that cannot be used is named, the others are done, and the exit status is 1."
+    from amodal_nb.layers import export
+    r = export(format, root, out, fused, model, say)
+    typer.echo(f"{len(r['done'])} exported, {len(r['failed'])} failed; see {out/'report.json'}")
+    fail(r['failed'])
 
 # %% ../nbs/14_cli.ipynb #c025
 def main(
