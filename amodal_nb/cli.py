@@ -138,7 +138,7 @@ def span(
 # %% ../nbs/14_cli.ipynb #c018
 @command
 def scenes(
-    out: Path, # the folder that gets 0000/, 0001/, …
+    out: Path, # the folder that gets 0000/, 0001/, …, or shards
     *,
     n: int, # how many
     size: int = 256, # px, of the square canvas
@@ -151,11 +151,14 @@ def scenes(
     holes: str = '0-2', # holes elsewhere in the mask, how many, or the least and the most
     similar: float = 0, # share of the scenes whose objects are all from one group of cut-outs, 0..1
     workers: int = 0, # processes beside this one
+    shards: int = 0, # pack them into WebDataset shards of so many scenes each, OUT/000000.tar, …, instead of a folder each
 ):
     "Compose scenes whose order is known from cut-outs and backgrounds."
+    from amodal_nb.shards import packed
     from amodal_nb.synth import Composer, write_scenes
     composer = Composer(cutouts, backgrounds, size, span('objects', objects), noise, seed, hide, span('holes', holes), similar=similar)
-    typer.echo(f'{len(write_scenes(out, n, composer, workers))} scenes in {out}')
+    with packed(out, shards) as folder: n = len(write_scenes(folder, n, composer, workers))
+    typer.echo(f'{n} scenes in {out}')
 
 # %% ../nbs/14_cli.ipynb #c020
 def with_config(

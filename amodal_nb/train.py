@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.utils.data import DataLoader
 
-from .data import SceneDataset, find_splits, make_loader, to_device
+from .data import SceneDataset, make_loader, to_device
 from .fusion import Fusion, as_slots, fused_picture, model_predictor, paste
 from .loss import FusionLoss
 from .metrics import add_scores, known_pairs, predict_scene, ratios, scores
@@ -30,13 +30,14 @@ from .order import OrderFusion
 from .processes import Process, Watch, gather, join_processes, leave, sum_over_ranks
 from .reference import AmodalFusionTransformer
 from .scene import SceneError, atomic_write, read_scene, say_once, write_json, write_picture
+from .shards import find_data
 from .unet import UNetFusion
 
 # %% ../nbs/09_train.ipynb #c005
 @dataclass
 class TrainConfig:
     "Everything that determines a training run."
-    data: str # folder of scenes, or of `train/` and `val/` with scenes
+    data: str # folder of scenes or of shards, or of `train/` and `val/` with them; or shards, as 'shards/{000000..000012}.tar' or 's3://bucket/*.tar'
     out: str # the run's folder: checkpoints, log.jsonl, tensorboard/
     model: str = 'reference' # 'reference', 'unet' or 'order'
     model_args: str = '' # sizes of the model, e.g. 'd_model=128,nhead=4'
@@ -227,7 +228,7 @@ def weight_picture(
 # %% ../nbs/09_train.ipynb #c031
 def evaluate_model(
     model: torch.nn.Module, # not wrapped
-    folders: list, # scene folders
+    folders: list, # scenes, as `find_data` gives them
     process: Process, # this one; each rank takes every world-size-th scene
     on_extra: str = 'error', # see `choose_slots`
     watch: 'Watch | None' = None, # is told of each scene; if it is asked to stop, measuring ends
@@ -418,7 +419,7 @@ def steps_from(
                 batches = []
                 if run.step == run.config.steps: return
         except SceneError as e: # from a worker it comes with a traceback in its message
-            raise SceneError(str(e).strip().splitlines()[-1].removeprefix('amodal_nb.scene.SceneError: ')) from None
+            raise SceneError(re.sub(r'^amodal_nb\.\w+\.\w+: ', '', str(e).strip().splitlines()[-1])) from None
 
 # %% ../nbs/09_train.ipynb #c046
 def train_step(
@@ -593,7 +594,7 @@ def train(
     going_on = any((out/f'{name}.safetensors').exists() for name in ('last', 'previous'))
     if going_on and config.resume != 'auto':
         raise SceneError(f'{out}: holds a run already: go on with it by --resume auto, or choose another --out')
-    folders, val = find_splits(config.data, config.val)
+    folders, val = find_data(config.data, config.val)
     if not folders: raise SceneError(f'{config.data}: no scene is left for training: add scenes or lower val')
     data = SceneDataset(folders, config.n_max_completions, config.on_extra, on_bad='next', need_image=True)
     loader = make_loader(data, config.batch_size, True, config.seed, config.workers, process.rank, process.world_size, config.accumulate)

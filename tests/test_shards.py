@@ -1,0 +1,264 @@
+"Shards: the same training as on folders, resumed to the same bytes, and tars that want to do harm."
+import io, json, os, random, re, shutil, signal, subprocess, sys, tarfile
+import pytest, torch
+from amodal_nb.data import SceneDataset, Unreachable
+from amodal_nb.scene import SceneError, find_scenes, read_scene, say_once
+from amodal_nb.shards import InMemory, find_data, index_of, packed, read_index, read_shards, scan_shard, shard_scenes, webdataset_name, write_index, write_shards
+from amodal_nb.synth import Composer, write_scenes
+from processes import Trainers, arguments, assert_same, info_step
+
+KILLED = -signal.SIGKILL
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    "Ten scenes of 32 px, seed 0, as folders and, four a shard, as shards."
+    d = tmp_path_factory.mktemp('data')
+    write_shards(write_scenes(d/'scenes', 10, Composer(size=32, n_objects=(2, 3))), d/'shards', 4)
+    return d
+
+@pytest.fixture(scope='module')
+def train():
+    with Trainers() as trainers: yield trainers
+
+@pytest.fixture
+def said(capsys):
+    "What was said on stderr since the test began; each line is said once in a process, so that is forgotten."
+    say_once.cache_clear()
+    return lambda: capsys.readouterr().err
+
+# Training
+
+@pytest.fixture(scope='module')
+def whole(data, train, tmp_path_factory):
+    "whole(ranks) -> a run on the folders, of that many ranks, that nothing befell."
+    runs = {}
+    def of(ranks):
+        if ranks not in runs:
+            runs[ranks] = tmp_path_factory.mktemp('whole')/'run'
+            assert train(ranks, arguments(data/'scenes', runs[ranks], batch_size=4//ranks)) == [0]*ranks
+        return runs[ranks]
+    return of
+
+@pytest.mark.parametrize('ranks, workers, again', [(1, 0, 2), (1, 3, 0), (2, 1, 2), (2, 2, 0)])
+def test_killed_in_the_middle_of_an_epoch_it_ends_in_the_same_bytes_as_on_folders(data, tmp_path, train, whole, ranks, workers, again):
+    "And with another number of workers than before."
+    run, shards = tmp_path/'run', f'{data}/shards/{{000000..000002}}.tar'
+    assert train(ranks, arguments(shards, run, batch_size=4//ranks, workers=workers), ('all', 'killed after a step', 8)) == [KILLED]*ranks
+    assert info_step(run) == 6
+    assert train(ranks, arguments(data/'shards', run, batch_size=4//ranks, workers=again, resume='auto')) == [0]*ranks
+    assert_same(run, whole(ranks))
+
+def test_killed_anywhere(data, tmp_path, train, whole):
+    "Five times, at a beat of seed 3."
+    rng = random.Random(3)
+    for trial in range(5):
+        run, beat = tmp_path/str(trial), rng.randrange(1, 50)
+        assert train(1, arguments(data/'shards', run), (0, 'killed at a beat', beat)) == [KILLED]
+        assert train(1, arguments(data/'shards', run, resume='auto')) == [0]
+        assert_same(run, whole(1))
+
+def test_another_order_of_scenes_is_another_run(data, tmp_path, train, whole):
+    "What the comparison rests on: it sees it when scenes come in another order."
+    write_shards(reversed(find_scenes(data/'scenes')), tmp_path/'shards', 4)
+    assert train(1, arguments(tmp_path/'shards', tmp_path/'run')) == [0]
+    with pytest.raises(AssertionError): assert_same(tmp_path/'run', whole(1))
+
+def test_a_shard_that_is_gone_ends_the_run_with_one_line(data, tmp_path, train):
+    "It is not a bad scene, in whose place the next one is taken; with a worker, too."
+    shutil.copytree(data/'shards', tmp_path/'shards')
+    scenes = find_data(tmp_path/'shards', 0)[0]
+    os.remove(tmp_path/'shards'/'000001.tar')
+    with pytest.raises(Unreachable, match='000001.tar: cannot be read .*No such file'): SceneDataset(scenes, on_bad='next')[5]
+    assert SceneDataset(scenes, on_bad='next')[3]['id'] == '0003'
+    assert train(1, arguments(f'{tmp_path}/shards/{{000000..000002}}.tar', tmp_path/'run'), stderr=tmp_path/'said') == [1]
+    assert re.fullmatch(r'\S+000001\.tar: cannot be read .*', (tmp_path/'said.0').read_text().splitlines()[-1])
+
+def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(data, tmp_path, said):
+    shutil.copytree(data/'scenes', tmp_path/'scenes')
+    (tmp_path/'scenes'/'0004'/'0004_mask.png').write_bytes(b'no picture')
+    shards = write_shards(find_scenes(tmp_path/'scenes'), tmp_path/'shards', 4)
+    items = [SceneDataset(s, on_bad='next')[4]['id'] for s in (find_scenes(tmp_path/'scenes'), read_shards(shards))]
+    assert items == ['0005', '0005']
+    folder, shard = (line.partition('0004_mask.png: ') for line in said().splitlines())
+    assert folder[2] == shard[2] and shard[0].endswith('000001.tar/0004/')
+
+# Writing
+
+def test_killed_while_writing_leaves_no_set_that_looks_whole(data, tmp_path):
+    code = '''
+import os, signal, sys
+from amodal_nb.scene import find_scenes
+from amodal_nb.shards import write_shards
+def folders():
+    for k, p in enumerate(find_scenes(sys.argv[1])):
+        if k == 6: os.kill(os.getpid(), signal.SIGKILL)
+        yield p
+write_shards(folders(), sys.argv[2], 4)'''
+    assert subprocess.run([sys.executable, '-c', code, data/'scenes', tmp_path/'out']).returncode == KILLED
+    assert not (tmp_path/'out').exists()
+    assert len(write_shards(find_scenes(data/'scenes'), tmp_path/'out', 4)) == 3
+
+def test_names_of_any_length_and_letters(data, tmp_path):
+    names = ['with space', 'größe 東京', 'é'*110, 'a.b.c', '_comp1.png', 'new\nline', os.fsdecode(b'latin-1 \xe9')]
+    for name in names:
+        shutil.copytree(data/'scenes'/'0000', tmp_path/'scenes'/name)
+        for p in (tmp_path/'scenes'/name).iterdir(): p.rename(p.with_name(p.name.replace('0000', name, 1)))
+    shards = write_shards([tmp_path/'scenes'/n for n in names], tmp_path/'shards')
+    scenes = read_index(str(shards[0]))
+    assert [s.name for s in scenes] == names and scenes == scan_shard(str(shards[0]))[0]
+    first = read_scene(data/'scenes'/'0000')
+    for s in scenes: assert read_scene(s).completions.equal(first.completions) and read_scene(s).id == s.name
+
+def test_the_command(tmp_path):
+    def scenes(out, *more): return subprocess.run([sys.executable, '-m', 'amodal_nb.cli', 'scenes', tmp_path/out, '--n', '5', '--size', '32', *more], capture_output=True, text=True)
+    assert scenes('folders').returncode == 0 and scenes('shards', '--shards', '2').returncode == 0
+    assert sorted(p.name for p in (tmp_path/'shards').iterdir()) == [f'00000{k}.tar{e}' for k in range(3) for e in ('', '.json')]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['folders', 'shards']
+    for s, p in zip(find_data(tmp_path/'shards', 0)[0], find_scenes(tmp_path/'folders'), strict=True):
+        assert read_scene(s).completions.equal(read_scene(p).completions)
+    again = scenes('shards', '--shards', '2')
+    assert again.returncode == 1 and len(again.stderr.splitlines()) == 1 and 'there already' in again.stderr
+
+# Tars that others wrote
+
+def files(scene, name):
+    "name/name_mask.png … -> bytes."
+    return {f'{name}/{p.name.replace(scene.name, name, 1)}': p.read_bytes() for p in sorted(scene.iterdir())}
+
+def tar_of(path, entries, format=tarfile.PAX_FORMAT):
+    "A tar of (name, bytes), or (name, what else a member is)."
+    with tarfile.open(path, 'w', format=format) as tar:
+        for name, content in entries:
+            m, plain = tarfile.TarInfo(name), isinstance(content, bytes)
+            if plain: m.size = len(content)
+            for k, v in ({} if plain else content).items(): setattr(m, k, v)
+            tar.addfile(m, io.BytesIO(content) if plain else None)
+    return path
+
+LINK = dict(type=tarfile.SYMTYPE, linkname='/etc/passwd')
+
+def evil(scene, name):
+    "What stands between two good scenes, and the line that tells of it."
+    b = files(scene, 'b')
+    mask = b['b/b_mask.png']
+    return {
+        'symlink': ([*b.items(), ('b/b_comp9.png', LINK)], "b_comp9.png' is a link"),
+        'hard link': ([*b.items(), ('b/b_comp9.png', dict(type=tarfile.LNKTYPE, linkname='a/a_mask.png'))], 'is a link'),
+        'device': ([*b.items(), ('b/b_comp9.png', dict(type=tarfile.CHRTYPE, devmajor=1, devminor=5))], 'is a device'),
+        'fifo': ([*b.items(), ('b/b_comp9.png', dict(type=tarfile.FIFOTYPE))], 'is a device'),
+        'up': ([('../../b/b_mask.png', mask)], 'leads out of the shard'),
+        'absolute': ([('/b/b_mask.png', mask)], 'leads out of the shard'),
+        'twice': ([*b.items(), ('a/a_mask.png', mask)], 'a scene of that name before'),
+        'one file twice': ([*b.items(), *b.items()], 'is there twice'),
+        'no mask': ([i for i in b.items() if 'mask' not in i[0]], 'b_mask.png: missing'),
+        'a gap': ([*b.items(), ('b/b_comp9.png', b['b/b_comp1.png'])], 'number completions without gaps'),
+        'no picture': ((b | {'b/b_background.png': b'none'}).items(), 'not a PNG'),
+    }[name]
+
+@pytest.mark.parametrize('indexed', [False, True])
+@pytest.mark.parametrize('name', ['symlink', 'hard link', 'device', 'fifo', 'up', 'absolute', 'twice', 'one file twice', 'no mask', 'a gap', 'no picture'])
+def test_evil_members_cost_one_scene_and_one_line(data, tmp_path, said, name, indexed):
+    scene = data/'scenes'/'0000'
+    entries, line = evil(scene, name)
+    shard = str(tar_of(tmp_path/'evil.tar', [*files(scene, 'a').items(), *entries, *files(scene, 'c').items()]))
+    if indexed: # by somebody who vouches for everything
+        ranges = {}
+        with tarfile.open(shard) as tar:
+            for m, after in zip(tar.getmembers(), [*(m.offset for m in tar.getmembers()[1:]), tar.offset]):
+                ranges.setdefault(m.name.split('/')[-2], [m.offset, 0])[1] = after
+        index = [[k, start, end-start] for k, (start, end) in ranges.items()]
+        (tmp_path/'evil.tar.json').write_text(json.dumps({'version': 1, 'bytes': os.path.getsize(shard), 'scenes': index}))
+    good, bad = [], []
+    for s in shard_scenes(shard):
+        try: good.append(read_scene(s).id)
+        except SceneError as e: bad.append(str(e))
+    lines = [l for l in said().splitlines() if 'has no index' not in l] + bad
+    if name == 'twice': # looked through, the second `a` is left out; by an index that takes both for one stretch, `b` is found in it
+        assert good == (['b', 'c'] if indexed else ['a', 'b', 'c'])
+        line = 'is not where the index says' if indexed else line
+    else: assert good == ['a', 'c']
+    assert len(lines) == 1 and line in lines[0], lines
+
+def header(size, name=b'b/b_mask.png', kind=b'0', base256=False):
+    "A tar header that says anything."
+    m = tarfile.TarInfo(name.decode())
+    m.type = kind
+    buf = bytearray(m.tobuf(tarfile.GNU_FORMAT))
+    buf[124:136] = (b'\x80' if size >= 0 else b'\xff') + (size % 2**88).to_bytes(11, 'big') if base256 else b'%011o\0' % size
+    buf[148:156] = b'        '
+    buf[148:156] = b'%06o\0 ' % sum(buf)
+    return bytes(buf)
+
+DAMAGE = {'noise': os.urandom(1024), 'a giant file': header(2**60, base256=True), 'below 0': header(-1024, base256=True), 'a giant long name': header(2**32, kind=b'L'),
+          'a giant pax header': header(2**32, kind=b'x'), 'pax headers without end': header(0, kind=b'x')*3000, 'a sparse file': header(512, kind=b'S'),
+          'a pax size below 0': b''.join((header(18, kind=b'x'), b'18 size=-99999999\n'.ljust(512, b'\0'), header(512)))}
+
+@pytest.mark.parametrize('what', DAMAGE)
+def test_damage_costs_what_follows_and_one_line(data, tmp_path, said, what):
+    scene = data/'scenes'/'0000'
+    good = tar_of(tmp_path/'good.tar', [*files(scene, 'a').items(), *files(scene, 'b').items()])
+    with tarfile.open(good) as tar: end = tar.getmembers()[-1].offset_data + -(-tar.getmembers()[-1].size//512)*512
+    rest = tar_of(tmp_path/'rest.tar', files(scene, 'c').items()).read_bytes()
+    (tmp_path/'bad.tar').write_bytes(good.read_bytes()[:end] + DAMAGE[what] + (bytes(512) if what == 'a sparse file' else b'') + rest)
+    scenes = shard_scenes(str(tmp_path/'bad.tar'))
+    lines = [l for l in said().splitlines() if 'has no index' not in l]
+    assert len(lines) == 1 and (re.search('what follows: .*bad.tar: damaged or cut short behind byte', lines[0]) or 'no plain file' in lines[0]), lines
+    assert read_scene(scenes[0]).id == 'a'
+
+@pytest.mark.parametrize('change', ['size', 'version', 'outside', 'negative', 'text', 'twice', 'no list', 'deep', 'empty', 'no JSON', 'giant'])
+def test_an_index_that_does_not_fit_is_said_and_not_used(data, tmp_path, said, change):
+    shutil.copytree(data/'shards', tmp_path/'shards')
+    shard = str(tmp_path/'shards'/'000000.tar')
+    index = json.loads(open(index_of(shard)).read())
+    text = None
+    if change == 'size': index['bytes'] += 512
+    if change == 'version': index['version'] = 2
+    if change == 'outside': index['scenes'][0][2] = 10**12
+    if change == 'negative': index['scenes'][0][1] = -512
+    if change == 'text': index['scenes'][0][1] = '0'
+    if change == 'twice': index['scenes'][1] = index['scenes'][0]
+    if change == 'no list': index['scenes'] = 7
+    if change == 'giant': index['scenes'][0][1] = 10**400
+    if change == 'deep': text = '['*100_000
+    if change == 'empty': text = ''
+    if change == 'no JSON': text = '{"version": 1'
+    with open(index_of(shard), 'w') as f: f.write(json.dumps(index) if text is None else text)
+    scenes = shard_scenes(shard)
+    assert [s.name for s in scenes] == ['0000', '0001', '0002', '0003']
+    assert said().splitlines() == [f'{index_of(shard)}: does not fit its tar: looking through that']
+    for s in scenes: read_scene(s)
+
+def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(data, tmp_path, said):
+    shutil.copytree(data/'shards', tmp_path/'shards')
+    scenes = read_index(str(tmp_path/'shards'/'000000.tar'))
+    with open(tmp_path/'shards'/'000000.tar', 'r+b') as f: f.truncate(scenes[3].start + 700)
+    assert shard_scenes(scenes[0].shard) == scenes[:2]  # the third may have had more files
+    assert 'does not fit its tar' in said()
+    with pytest.raises(SceneError, match='cut short'): read_scene(scenes[3])  # by those who had read the index before
+
+def test_memory_does_not_grow_with_the_shard(data, tmp_path):
+    "A tar of 3 GB (a hole in its middle): looked through, and a scene of it read, in 100 MB more than before."
+    scene = data/'scenes'/'0000'
+    big = tarfile.TarInfo('x/notes.bin')
+    big.size = 3*2**30
+    with open(tmp_path/'big.tar', 'wb') as f:
+        first = tar_of(tmp_path/'a.tar', files(scene, 'a').items(), tarfile.GNU_FORMAT).read_bytes().rstrip(b'\0')
+        f.write(first + bytes(-len(first) % 512) + big.tobuf(tarfile.GNU_FORMAT))
+        f.seek(big.size, 1)
+        f.write(tar_of(tmp_path/'b.tar', files(scene, 'b').items(), tarfile.GNU_FORMAT).read_bytes())
+    code = '''
+import resource, sys
+from amodal_nb.scene import read_scene
+from amodal_nb.shards import shard_scenes, write_index
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write_index(sys.argv[1])
+assert [read_scene(s).id for s in shard_scenes(sys.argv[1])] == ['a', 'b']
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000'''
+    subprocess.run([sys.executable, '-c', code, tmp_path/'big.tar'], check=True)
+    os.remove(tmp_path/'big.tar')
+
+@pytest.mark.parametrize('address, line', [('pipe:touch harm #.tar', 'shell command'), ('x://nowhere/{0..1}.tar', 'cannot be read'), ('{0..3.tar', 'unbalanced'), ('none/{0..1}.tar', 'cannot be read'), ('http://127.0.0.1:1/0.tar', 'cannot be read')])
+def test_addresses_that_lead_nowhere_are_one_line(tmp_path, monkeypatch, address, line):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SceneError, match=line) as e: find_data(address)
+    assert len(str(e.value).splitlines()) == 1 and not list(tmp_path.iterdir())
