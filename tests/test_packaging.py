@@ -13,7 +13,7 @@ MODEL = 'models/order.safetensors'
 SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt', MODEL, 'models/order.md'
 HEAVY = 'torchvision', 'lpips', 'torchmetrics', 'skimage', 'scipy', 'matplotlib', 'tensorboard'
 NOTEBOOKY = 'IPython', 'ipykernel', 'jupyter_core', 'jupyterlab', 'ipywidgets', 'nbdev'
-NEED_NOTEBOOKS = 'inspect',  # modules whose purpose is a widget
+NEED_NOTEBOOKS = 'inspect', 'gallery'  # modules whose purpose is a widget
 
 def python(code, *args, interpreter=sys.executable, cwd=None, **env):
     "Run code in a fresh process; what it prints."
