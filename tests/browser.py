@@ -1,0 +1,145 @@
+"A Jupyter server of one's own, and Debian's Chromium driven by Playwright: both started for a test, on 127.0.0.1, and ended by it."
+import json, os, secrets, shutil, subprocess, sys, time, urllib.request
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+import pytest
+from amodal_nb.gallery import free_port
+
+ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+WAIT = int(os.environ.get('BROWSER_WAIT', 120))  # s, for anything at all; a busy machine is slow, and no test measures time
+
+def chromium():
+    "Where Chromium is; a test that needs it is skipped without."
+    pytest.importorskip('playwright', reason="needs Playwright: pip install 'amodal_nb[dev]'")
+    found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if not found: pytest.skip('needs Chromium: apt-get install chromium (Debian), or any package that gives a command chromium or google-chrome')
+    return found
+
+@contextmanager
+def browser():
+    "Chromium without a window."
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
+        try: yield chrome
+        finally: chrome.close()
+
+@contextmanager
+def page_of(chrome, width=1280, height=1000, **how):
+    "A page; `errors` collects what its console calls an error."
+    page = chrome.new_page(viewport={'width': width, 'height': height}, **how)
+    page.set_default_timeout(WAIT*1000)
+    page.errors = []
+    page.on('console', lambda m: page.errors.append(m.text) if m.type == 'error' else None)
+    page.on('pageerror', lambda e: page.errors.append(str(e)))
+    try: yield page
+    finally: page.close()
+
+class Server:
+    "JupyterLab (which serves Notebook 7 too) over a folder, with a token; its settings are its own. A context manager."
+    def __init__(self, folder):
+        self.folder, self.token, self.port = Path(folder), secrets.token_hex(16), free_port()
+        self.url = f'http://127.0.0.1:{self.port}'
+    def __enter__(self):
+        own = self.folder/'.jupyter'
+        settings = own/'lab'/'@jupyterlab'/'apputils-extension'
+        settings.mkdir(parents=True)
+        (settings/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        env = os.environ | {'JUPYTER_TOKEN': self.token, 'JUPYTER_CONFIG_DIR': str(own), 'JUPYTER_RUNTIME_DIR': str(own/'run'), 'JUPYTERLAB_SETTINGS_DIR': str(own/'lab'),
+                            'JUPYTERLAB_WORKSPACES_DIR': str(own/'work'), 'IPYTHONDIR': str(own/'ipython'), 'XDG_CACHE_HOME': str(own/'cache'), 'OMP_NUM_THREADS': '1'}
+        command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={self.port}', '--ServerApp.port_retries=0',
+                   f'--ServerApp.root_dir={self.folder}', '--ServerApp.terminals_enabled=False']
+        self.log = open(own/'log', 'w')
+        self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+        wait_for(f'{self.url}/api', self.process, own/'log')
+        return self
+    def __exit__(self, *error):
+        end(self.process)
+        self.log.close()
+    def api(self, method, path):
+        "Ask the server's REST interface; the answer, if it is JSON."
+        request = urllib.request.Request(f'{self.url}/api/{path}', method=method, headers={'Authorization': f'token {self.token}'})
+        with urllib.request.urlopen(request, timeout=WAIT) as answer: text = answer.read()
+        return json.loads(text) if text else None
+    def write(self, name, *cells):
+        "A notebook of these code cells."
+        cells = [{'cell_type': 'code', 'id': f'c{i}', 'metadata': {}, 'outputs': [], 'execution_count': None, 'source': s} for i, s in enumerate(cells)]
+        kernel = {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}
+        (self.folder/name).write_text(json.dumps({'nbformat': 4, 'nbformat_minor': 5, 'metadata': {'kernelspec': kernel}, 'cells': cells}))
+        return name
+    def run(self, page, name, how=None):
+        "Open a notebook, in JupyterLab in a workspace of its own, and run all of its cells; what the page complained of before is not the notebook's."
+        page.goto(f'{self.url}/{how or f"lab/workspaces/{Path(name).stem}/tree"}/{quote(name)}?token={self.token}')
+        page.locator('.jp-Notebook .jp-CodeCell').first.wait_for()
+        page.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
+        page.errors.clear()
+        for _ in range(5):  # a click that comes while the page is still being built is lost
+            page.get_by_role('menuitem', name='Run', exact=True).click()
+            page.get_by_role('menuitem', name='Run All Cells', exact=True).click()
+            with suppress(Exception): return page.wait_for_function("[...document.querySelectorAll('.jp-InputPrompt')].some(o => /[*\\d]/.test(o.textContent))", timeout=10000)
+
+def wait_for(url, process, log):
+    "Until a server answers."
+    until = time.monotonic() + WAIT
+    while True:
+        try: return urllib.request.urlopen(url, timeout=WAIT).close()
+        except urllib.error.HTTPError: return  # it answers
+        except OSError:
+            assert process.poll() is None and time.monotonic() < until, Path(log).read_text()[-2000:]
+            time.sleep(.1)
+
+def end(process):
+    "Ask a process to end, and wait until it has."
+    process.terminate()
+    try: process.wait(WAIT)
+    except subprocess.TimeoutExpired: process.kill(); process.wait()
+
+class Inspector:
+    "An inspector on a page, as a person and as a programmer see it."
+    def __init__(self, page, which=0):
+        self.page, self.box = page, page.locator('.amodal-inspector').nth(which)
+        self.canvas = self.box.locator('.ai-canvas')
+        self.canvas.scroll_into_view_if_needed()
+        self.wait('i => i.painted > 0')
+    def js(self, f, argument=None): return self.box.evaluate(f'(e, a) => ({f})(e.inspector, a)', argument)
+    def wait(self, f):
+        "Until a function of the inspector is true."
+        self.page.wait_for_function(f'e => e.inspector && ({f})(e.inspector)', arg=self.box.element_handle())
+    def place(self, x, y):
+        "Where on the screen the middle of a pixel is."
+        self.canvas.scroll_into_view_if_needed()
+        at, box = self.js('(i, p) => i.onScreen(p)', [x + .5, y + .5]), self.canvas.bounding_box()
+        return box['x'] + at[0], box['y'] + at[1]
+    def hover(self, x, y):
+        self.page.mouse.move(*self.place(x, y))
+        self.wait(f'i => i.place.textContent.startsWith("x {x}, y {y}") && !i.place.textContent.includes("about")')
+    def said(self): return [float(o.get_attribute('title')) for o in self.box.locator('.ai-row .ai-number').all()]
+    def weights(self, x, y): return self.js('(i, [x, y]) => i.rows.map((_, s) => i.fusion.weight(s, x, y))', [x, y])
+    def result(self):
+        import numpy as np
+        w, h = self.js('i => i.meta.shown')
+        return np.array(self.js('i => Array.from(i.fusion.result)'), np.uint8).reshape(h, w, 3)
+    def pixel(self, x, y):
+        "What the canvas shows there, [R,G,B], once it has drawn what is asked of it."
+        self.wait('i => !i.due')
+        at = self.js('(i, p) => i.onScreen(p).map(v => Math.floor(v*i.ratio))', [x + .5, y + .5])
+        return self.js('(i, [x, y]) => Array.from(i.canvas.getContext("2d").getImageData(x, y, 1, 1).data.slice(0, 3))', at)
+    def stack(self): return self.js('i => i.sequence.map(s => s + 1)')
+    def corrections(self): return [tuple(p) for p in self.js('i => i.get("corrections")')]
+    def drag(self, slot, place):
+        "Drag a completion's card to a place in the stack, from 0."
+        card, to = self.box.locator(f'.ai-card[data-slot="{slot}"]'), self.box.locator('.ai-card').nth(place)
+        card.scroll_into_view_if_needed()
+        a, b, down = card.bounding_box(), to.bounding_box(), self.stack().index(slot) < place
+        self.page.mouse.move(a['x'] + 90, a['y'] + a['height']/2)
+        self.page.mouse.down()
+        self.page.mouse.move(a['x'] + 90, (a['y'] + b['y'])/2, steps=4)
+        self.page.mouse.move(b['x'] + 90, b['y'] + (b['height'] - 3 if down else 3), steps=4)
+        self.page.mouse.up()
+    def notice(self, text):
+        "Wait for a line that contains this; all of the line."
+        line = self.box.locator('.ai-notice', has_text=text)
+        line.wait_for()
+        return line.locator('span').first.inner_text()

@@ -1,0 +1,290 @@
+"The inspector as people use it: a real JupyterLab, a real browser, real clicks."
+import json, os, re, shutil, signal, subprocess, sys, urllib.error, urllib.request
+from dataclasses import replace
+from pathlib import Path
+import numpy as np, pytest, torch
+from amodal_nb.inspect import corrected
+from amodal_nb.predict import fuse_scene
+from amodal_nb.scene import Scene, assets, read_scene, to_uint8, write_scene
+from browser import Inspector, Server, browser, end, page_of, wait_for, chromium
+
+@pytest.fixture(scope='module')
+def chrome():
+    with browser() as b: yield b
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    chromium()
+    with Server(tmp_path_factory.mktemp('lab')) as s: yield s
+
+@pytest.fixture
+def page(chrome, tmp_path):
+    with page_of(chrome) as p: yield p
+
+def sample(lab, name='sample2', id=None):
+    "A copy of a sample scene in the server's folder."
+    scene = replace(read_scene(assets()/'scenes'/name), id=id or name)
+    write_scene(scene, lab.folder, overwrite=True)
+    return scene
+
+IMPORTS = 'from amodal_nb.inspect import WeightInspector, compare\nfrom amodal_nb.scene import read_scene\n'
+
+def both_cover(scene, i, j, share=.5):
+    "A masked pixel (x, y) that both completions cover and no other."
+    there = (scene.alphas[:, 0] == 1) & (scene.mask > 0)
+    only = there[i-1] & there[j-1] & (there.sum(0) == 2)
+    y, x = only.nonzero()[int(share*int(only.sum()))].tolist()
+    return x, y
+
+def test_the_tutorial(lab, page, root):
+    "Sliders, hovering, dragging, saving and undoing, in the tutorial itself."
+    shutil.copy(root/'nbs'/'tutorials'/'read_a_weight_map.ipynb', lab.folder)
+    lab.run(page, 'read_a_weight_map.ipynb')
+    page.locator('.amodal-gallery .ag-card img').first.wait_for()  # the last cell
+    i = Inspector(page)
+    scene = read_scene(assets()/'scenes'/'sample2')
+    fused = corrected(scene, fuse_scene(scene), said := [(5, 4), (5, 2), (5, 3), (4, 2), (2, 3)])
+    assert i.corrections() == said and i.stack() == fused.order
+    assert np.abs(i.result().astype(int) - to_uint8(fused.result)).max() <= 1
+
+    x, y = both_cover(scene, 2, 3)
+    i.hover(x, y)
+    assert i.said() == fused.weights[:, y, x].half().tolist()
+    assert re.sub(r'\s+', ' ', i.box.locator('.ai-why').inner_text()) == 'Decided by 2 in front of 3 · your correction'
+    page.mouse.click(*i.place(x, y))
+    page.mouse.move(5, 5)
+    i.wait('i => i.place.textContent.includes("pinned")')
+
+    box = i.box.locator('[data-key=overlay_on]')
+    x, y = (scene.alphas[0, 0] == 1).nonzero()[800].tolist()[::-1]
+    box.uncheck()
+    plain = i.pixel(x, y)
+    assert plain == to_uint8(fused.result)[y, x].tolist()
+    box.check()
+    colour = np.array([0, 0x72, 0xb2])  # of completion 1
+    slider = i.box.locator('[data-key=opacity]')
+    for opacity in .8, .2:
+        slider.fill(str(opacity))
+        assert np.abs(np.array(i.pixel(x, y)) - ((1-opacity)*np.array(plain) + opacity*colour)).max() <= 2, opacity
+    box.uncheck()
+
+    x, y = both_cover(scene, 2, 3, .1)  # not under the pin
+    assert i.pixel(x, y) == to_uint8(fused.result)[y, x].tolist()
+    i.drag(3, 0)
+    i.wait('i => i.sequence[0] === 2')
+    now = corrected(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
+    assert i.stack() == now.order and {(3, 2), (3, 5)} <= set(i.corrections()) and (2, 3) not in i.corrections()
+    assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
+    assert i.pixel(x, y) == i.result()[y, x].tolist() != to_uint8(fused.result)[y, x].tolist()
+
+    i.box.get_by_role('button', name='Write the corrections').click()
+    file = Path(re.search(r'written to (.*)', i.notice('corrections written'))[1])
+    assert json.loads(file.read_text()) == {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in i.corrections()]}
+    i.box.get_by_role('button', name='Undo saving').click()
+    i.notice('is as it was')
+    assert json.loads(file.read_text()) == {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in said]}
+    i.box.get_by_role('button', name='Undo the last correction').click()
+    i.wait(f'i => JSON.stringify(i.get("corrections")) === "{json.dumps([list(p) for p in said], separators=(",", ":"))}"')
+    page.screenshot(path=lab.folder/'tutorial.png')
+    assert page.errors == []
+
+def test_linked_inspectors_move_together(lab, page):
+    sample(lab)
+    lab.run(page, lab.write('compare.ipynb', IMPORTS + 'compare("sample2", ["order", "area"])'))
+    page.locator('.amodal-inspector').nth(1).wait_for()
+    one, other = Inspector(page), Inspector(page, 1)
+    one.box.get_by_role('button', name='Top object').click()
+    other.wait('i => i.get("view") === "top"')
+    other.hover(100, 150)
+    one.wait('i => i.place.textContent.startsWith("x 100, y 150")')
+    one.js('i => i.zoom(2)')
+    other.wait('i => Math.abs(i.camera.scale/i.fitScale - 2) < .01')
+    assert page.errors == []
+
+def test_without_a_mouse(lab, page):
+    "Everything by keys; every control has a name; JupyterLab takes none of the keys."
+    scene = sample(lab)
+    lab.run(page, lab.write('keys.ipynb', IMPORTS + 'w = WeightInspector("sample2")\nw'))
+    i = Inspector(page)
+    i.box.locator('.ai-view').first.focus()
+    reached = []
+    while page.evaluate('document.activeElement.closest(".amodal-inspector") !== null') and len(reached) < 100:
+        reached.append(page.evaluate('document.activeElement.className || document.activeElement.dataset.key || document.activeElement.tagName'))
+        page.keyboard.press('Tab')
+    joined = ' '.join(reached)
+    for kind in 'ai-view', 'slot', 'overlay_on', 'overlay', 'opacity', 'against', 'ai-canvas', 'ai-tool', 'ai-row', 'ai-card': assert kind in joined, kind
+    unnamed = i.box.evaluate("""e => [...e.querySelectorAll('button, input, select, canvas[tabindex], [tabindex="0"]')].filter(o => !(o.getAttribute('aria-label')
+        || o.labels?.length || o.textContent.trim())).map(o => o.outerHTML)""")
+    assert unnamed == []
+    cells = page.locator('.jp-Notebook .jp-Cell').count()
+    page.mouse.move(2, 500)  # away from the picture
+    i.js('i => i.set({slot: 1})')  # a card that has the focus is the chosen slot
+    i.canvas.focus()
+    for key, is_so in (('5', 'i.get("view") === "weight"'), ('ArrowRight', 'i.get("slot") === 2'), ('ArrowLeft', 'i.get("slot") === 1'), ('ArrowLeft', 'i.get("slot") === 6'),
+                       (' ', '!i.get("overlay_on")'), ('Shift+ArrowRight', 'i.place.textContent.startsWith("x 129, y 128")'), ('Enter', 'i.get("pin")[0] === 129'),
+                       ('Escape', 'i.get("pin").length === 0'), ('+', 'i.camera.scale > i.fitScale'), ('0', 'i.camera.scale === i.fitScale'), ('a', 'true'), ('d', 'true'), ('d', 'true')):
+        page.keyboard.press(key)
+        i.wait(f'i => {is_so}')
+    i.box.locator('.ai-card').nth(2).focus()
+    before = i.stack()
+    page.keyboard.press('Alt+ArrowUp')
+    i.wait(f'i => i.sequence[1] === {before[2]-1}')
+    assert page.evaluate('document.activeElement.dataset.slot') == str(before[2])
+    page.keyboard.press('Control+z')
+    i.wait(f'i => i.sequence[2] === {before[2]-1}')
+    assert page.locator('.jp-Notebook .jp-Cell').count() == cells
+    assert page.errors == [] and scene.n == len(before)
+
+def test_the_kernel_gone_and_a_folder_that_cannot_be_written(lab, page):
+    "Corrections are offered as a download, with what the scene knew already; the view stays usable."
+    scene = sample(lab, 'sample7')
+    full = 'import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY)) # as a disk that has no room\n'
+    lab.run(page, lab.write('gone.ipynb', IMPORTS + full + 'WeightInspector("sample7", _patience=1500)'))
+    i = Inspector(page)
+    file = lab.folder/'sample7'/'sample7_scene.json'
+    was = file.read_bytes()
+    i.box.locator('[data-pair="4 2"]').click()
+    i.wait('i => i.get("corrections").length === 1')
+    i.box.get_by_role('button', name='Write the corrections').click()
+    i.notice('cannot be written')
+    assert file.read_bytes() == was and not list(file.parent.glob('*.tmp'))
+    with page.expect_download() as got: i.box.get_by_role('button', name='Download instead').click()
+    expected = {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in [p for p in scene.pairs if set(p) != {2, 4}] + [(4, 2)]]}
+    assert got.value.suggested_filename == 'sample7_scene.json' and json.loads(Path(got.value.path()).read_text()) == expected
+
+    for session in lab.api('GET', 'sessions'):
+        if session['path'] == 'gone.ipynb': lab.api('DELETE', f"kernels/{session['kernel']['id']}")
+    i.js('i => i.say_front([[1, 2]])')
+    i.notice('The kernel does not answer')
+    assert i.corrections() == [(4, 2), (1, 2)]
+    now = corrected(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
+    assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
+    with page.expect_download() as got: i.box.locator('.ai-notice').get_by_role('button', name='Download').click()
+    assert [(p['front'], p['back']) for p in json.loads(Path(got.value.path()).read_text())['pairs']][-2:] == [(4, 2), (1, 2)]
+    i.js('i => i.set({view: "top", slot: 3})')
+    i.wait('i => i.views[5].classList.contains("ai-is")')
+
+def discs(n, size=96):
+    "A scene of n discs in a ring, without target, background and alpha (coverage is judged from the colours)."
+    y, x = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing='ij')
+    angle = 2*torch.pi*torch.arange(n)/n
+    alphas = torch.stack([((x - size*(.5 + .28*a.cos()))**2 + (y - size*(.5 + .28*a.sin()))**2 < (size/6)**2).float()[None] for a in angle])
+    colours = torch.rand(n, 3, 1, 1, generator=torch.Generator().manual_seed(0))*.6 + .3
+    mask = (y > size/2).float()[None]
+    return Scene(f'discs{n}', mask, .5*torch.ones(3, size, size)*(1-mask), colours*alphas, alphas)
+
+def as_rgb_on_black(folder, scene):
+    from amodal_nb.scene import write_picture
+    for k, c in enumerate(scene.completions, 1): write_picture(folder/f'{scene.id}_comp{k}.png', c)
+
+def test_scenes_with_little_or_much_in_them(lab, page):
+    "No target, no background, no alpha; one completion and 32; a picture 4000 px wide, shown smaller, with exact weights from the kernel."
+    for scene in (few := discs(1)), (many := discs(32)): as_rgb_on_black(write_scene(scene, lab.folder, overwrite=True), scene)
+    wide = discs(2, 4000)
+    wide = Scene('large', *(t[..., 1800:2200, :] for t in (wide.mask, wide.partial, wide.completions, wide.alphas)))
+    write_scene(wide, lab.folder, overwrite=True)
+    lab.run(page, lab.write('few.ipynb', *(f'{IMPORTS}w = WeightInspector("{s}")\nw' for s in ('discs1', 'discs32', 'large'))))
+    page.locator('.amodal-inspector').nth(2).wait_for()
+    one, crowd, big = (Inspector(page, k) for k in range(3))
+    assert one.box.get_by_role('button', name='Target').is_disabled() and one.box.get_by_role('button', name='Error').is_disabled()
+    one.canvas.focus()
+    page.keyboard.press('2')  # nothing to show
+    assert one.js('i => i.get("view")') == 'result'
+    one.hover(48, 5)
+    assert one.said() == [0] and 'Nothing covers' in one.box.locator('.ai-why').inner_text()
+    assert one.box.locator('.ai-card').count() == 1 and 'No two completions overlap' in one.box.locator('.ai-pairs').text_content()
+
+    assert crowd.box.locator('.ai-card').count() == 32 and crowd.box.locator('.ai-row').count() == 32
+    read = read_scene(lab.folder/'discs32')
+    fused = fuse_scene(read)
+    crowd.js('i => i.say_front([[32, 31], [31, 30], [30, 32]])')  # in a ring
+    crowd.wait('i => i.cycles.length > 0')
+    now = corrected(read, fused, crowd.corrections(), crowd.js('i => i.get("stack")'))
+    assert np.abs(crowd.result().astype(int) - to_uint8(now.result)).max() <= 1
+    assert '⟳ cycle' in crowd.box.locator('.ai-stack').inner_text()
+
+    assert 'Shown at 1/2 of its size, 2000 × 200 px' in big.box.locator('.ai-notice').inner_text()
+    scene = read_scene(lab.folder/'large')
+    at = (2000, 300)
+    big.hover(*at)
+    assert big.said() == fuse_scene(scene).weights[:, at[1], at[0]].tolist()
+    assert page.errors == []
+
+def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page):
+    "Only what is seen is there, thumbnails come on demand, filter and keys work, a click opens the inspector."
+    one = sample(lab, 'sample1')
+    root = lab.folder/'thousand'
+    root.mkdir()
+    files = {p.name.removeprefix('sample1'): p for p in (lab.folder/'sample1').iterdir()}
+    for k in range(1000):
+        (root/f's{k:03}').mkdir()
+        for name, p in files.items(): (root/f's{k:03}'/f's{k:03}{name}').hardlink_to(p)
+    bad = root/'s007'/'s007_mask.png'
+    bad.unlink(); bad.write_bytes(b'')
+    lab.run(page, lab.write('gallery.ipynb', f'from amodal_nb.gallery import Gallery\ng = Gallery("thousand", model="area")\ng'))
+    gallery = page.locator('.amodal-gallery')
+    cards = gallery.locator('.ag-card')
+    gallery.locator('img').first.wait_for()
+    assert 0 < cards.count() < 60
+    gallery.get_by_text('cannot be used').wait_for()
+    for share in .2, .5, .95:
+        gallery.evaluate('(e, v) => { const s = e.querySelector(".ag-scroll"); s.scrollTop = v*s.scrollHeight; }', share)
+        page.wait_for_function('e => { const g = e.gallery, s = g.scroller; return s.scrollTop > 0 && [...g.nodes.values()].every(n => n.querySelector("img")); }', arg=gallery.element_handle())
+        assert 0 < cards.count() < 60
+    assert gallery.evaluate('e => e.gallery.cards.size') < 700  # it did not have to make all of them
+    gallery.get_by_label('Filter').fill('s99')
+    page.wait_for_function('e => e.gallery.list.length === 10 && e.gallery.nodes.size === 10', arg=gallery.element_handle())
+    cards.first.focus()
+    page.keyboard.press('End')
+    assert page.evaluate('document.activeElement.title').startswith('s999')
+    page.keyboard.press('Enter')
+    i = Inspector(page)
+    assert i.js('i => [i.meta.id, i.meta.n]') == ['s999', one.n]
+    page.get_by_role('button', name='Previous').click()
+    page.locator('.ai-title', has_text='s998').wait_for()
+    page.get_by_role('button', name='All scenes').click()
+    cards.first.wait_for()
+    assert page.errors == []
+
+def test_notebook_7(lab, page):
+    sample(lab)
+    lab.run(page, lab.write('seven.ipynb', IMPORTS + 'w = WeightInspector("sample2", view="top")\nw'), how='notebooks')
+    i = Inspector(page)
+    i.hover(100, 100)
+    assert sum(i.said()) == 1 and page.errors == []
+
+def test_the_app_needs_its_token_and_listens_here_only(tmp_path, chrome):
+    pytest.importorskip('voila', reason="needs voila: pip install 'amodal_nb[app]'")
+    shutil.copytree(assets()/'scenes', tmp_path/'my scenes')
+    log = open(tmp_path/'log', 'w')
+    app = subprocess.Popen([sys.executable, '-m', 'amodal_nb.cli', 'inspect', str(tmp_path/'my scenes'), '--no-browser'], stdout=subprocess.PIPE, stderr=log, text=True,
+                           env=os.environ | {'XDG_CACHE_HOME': str(tmp_path/'cache'), 'PYTHONUNBUFFERED': '1'})
+    try:
+        url = re.search(r'http://127\.0\.0\.1:(\d+)/\?token=\S+', app.stdout.readline())
+        wait_for(f'http://127.0.0.1:{url[1]}/api', app, tmp_path/'log')
+        assert '/login' in urllib.request.urlopen(f'http://127.0.0.1:{url[1]}/').geturl()
+        import psutil
+        listening = [c.laddr for c in psutil.Process(app.pid).net_connections('inet') if c.status == psutil.CONN_LISTEN]
+        assert {a.ip for a in listening} <= {'127.0.0.1', '::1'} and int(url[1]) in {a.port for a in listening}
+        with page_of(chrome) as page:
+            page.goto(url[0])
+            page.locator('.ag-card').nth(1).click()
+            assert Inspector(page).js('i => i.meta.id') == 'sample2'
+            others = 'Failed to load resource', '/labextensions/'  # its template asks the network for icons; extensions that are not for it complain
+            assert [e for e in page.errors if not any(o in e for o in others)] == []
+        app.send_signal(signal.SIGINT)
+        assert app.wait(60) == 0
+    finally:
+        end(app)
+        log.close()
+
+def test_without_voila_a_line_says_how_to_get_it(tmp_path):
+    code = 'import sys; sys.modules["voila"] = None; import importlib.util as u; u.find_spec = lambda n: None\nfrom amodal_nb.cli import main; main(["inspect", sys.argv[1]])'
+    done = subprocess.run([sys.executable, '-c', code, str(assets()/'scenes')], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count('\n') == 1 and "pip install 'amodal_nb[app]'" in done.stderr
+
+def test_no_notebook_holds_widget_state(root):
+    for path in (root/'nbs').rglob('*.ipynb'):
+        text = path.read_text(encoding='utf-8')
+        assert 'widgets' not in json.loads(text)['metadata'], path
+        if 'amodal_nb.inspect' in text: assert 'application/vnd.jupyter.widget' not in text, f'{path}: an output is a widget, which pages cannot show: keep its picture only'
