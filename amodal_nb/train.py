@@ -590,7 +590,6 @@ def train(
     "Train a model. Raises `SceneError` for data, settings or checkpoints that cannot be used, `TrainingError` if the loss is not finite, `Stopped` after SIGTERM."
     check_config(config)
     process, out = join_processes(config.timeout), Path(config.out)
-    if taken := next(filter(None, gather(hold(out) if process.rank == 0 else '', process)), ''): raise SceneError(taken)
     going_on = any((out/f'{name}.safetensors').exists() for name in ('last', 'previous'))
     if going_on and config.resume != 'auto':
         raise SceneError(f'{out}: holds a run already: go on with it by --resume auto, or choose another --out')
@@ -600,6 +599,7 @@ def train(
     loader = make_loader(data, config.batch_size, True, config.seed, config.workers, process.rank, process.world_size, config.accumulate)
     if not val and config.val: say_once('no scene is left for validation: measuring on the training scenes')
     run = Run(config, process, len(folders))
+    if taken := next(filter(None, gather(hold(out) if process.rank == 0 else '', process)), ''): raise SceneError(taken)
     if going_on: run.load()
     if process.rank == 0:
         for left in out.glob('.*.tmp'): left.unlink(missing_ok=True) # by a run that was killed while writing
