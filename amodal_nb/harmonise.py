@@ -163,7 +163,7 @@ def fit_correction(
     y, x = sample_of((alpha > .9)*visible)
     if len(y) < LEAST or off_by((picture-colour)[:, y, x]) <= 1/255: return None
     step = max(2, round((alpha.numel()/2**14)**.5))                  # some 16,000 pixels are compared
-    dy, dx = find_shift(shift_costs(picture, colour, (alpha > .5)*visible, step=step))
+    dy, dx = find_shift(shift_costs(picture, colour, (alpha > .5)*visible, cutoff=.2, step=step)) # few outliers, as the order is known
     whole = round(dy), round(dx)
     inside = -F.max_pool2d((moved(alpha, dy, dx) > .95)*-visible, 3, 1, 1)
     y, x = sample_of(inside)
