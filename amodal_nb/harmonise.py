@@ -174,7 +174,10 @@ def fit_correction(
     kernel, gain, cast = fit_colours(views, shown, inside[0, y, x], cosines, start)
     after = off_by(shown - gain[:, None]*(kernel @ views) - cast @ cosines)
     if not (after < .9*off_by(shown-colour[:, y, x]) and .2 < gain.min() and gain.max() < 5): return None # nor is NaN less
-    return Correction(whole, kernel.view(2*REACH+1, -1), gain, cast.view(3, WAVES, WAVES), (dy, dx))
+    kernel, place = kernel.view(2*REACH+1, -1), torch.arange(-REACH, REACH+1.)
+    finer = whole[0] - float(kernel.sum(1) @ place), whole[1] - float(kernel.sum(0) @ place) # a pixel comes from the kernel's centre of mass
+    finer = tuple(max(a-1, min(a+1, b)) for a, b in zip((dy, dx), finer))
+    return Correction(whole, kernel, gain, cast.view(3, WAVES, WAVES), finer)
 
 # %% ../nbs/08b_harmonise.ipynb #c031
 RIMS = (-1.5, -1., -.5, 0., .5, 1., 1.5) # px by which an alpha may be too wide
