@@ -289,7 +289,7 @@ def test_good_scene_is_done(run, name):
     assert weights['weights'].dtype == np.float16 and weights['weights'].shape == (len(slots), *mask.shape)
     assert np.isfinite(weights['weights']).all() and weights['weights'].min() >= 0 and weights['weights'].max() <= 1
     order = json.loads(o('order.json').read_text(encoding='utf-8'))
-    assert set(order) == {'order', 'pairs', 'uncovered_fraction'} and 0 <= order['uncovered_fraction'] <= 1
+    assert set(order) == {'order', 'pairs', 'uncovered_fraction', 'harmonise'} and 0 <= order['uncovered_fraction'] <= 1
     for p in order['pairs']:
         assert set(p) == {'a', 'b', 'p_a_front', 'overlap_px'}
         assert p['a'] in (1, 2) and p['b'] in (1, 2) and 0 <= p['p_a_front'] <= 1 and p['overlap_px'] > 0

@@ -1,0 +1,123 @@
+"Harmonising: whatever comes in, what comes out is a picture, and nothing outside the mask changes; what is not seen stays as it is."
+import json
+from dataclasses import replace
+import numpy as np, pytest, torch, torch.nn.functional as F
+from amodal_nb import predict
+from amodal_nb.cli import main
+from amodal_nb.harmonise import harmonise, harmonise_and_report, harmonising
+from amodal_nb.metrics import predict_scene, true_order, vote
+from amodal_nb.scene import Scene, read_scene, write_scene
+from amodal_nb.synth import Composer, Noise, degrade
+
+NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
+NOISY += [Composer(size=96, n_objects=3, noise='noisy,shift=8,gain=.6,bias=.3,field=.3,blur=4,jpeg=5,alpha=4,wrong=1', seed=72)[i] for i in range(3)]
+
+def times(s, factor): return replace(s, completions=(s.completions*factor).clamp(0, 1))
+def transparent(s): return replace(s, completions=0*s.completions, alphas=0*s.alphas)
+def faint(s): return replace(s, alphas=s.alphas*.4)
+def one_empty(s): return replace(s, completions=s.completions*(torch.arange(s.n) > 0).view(-1, 1, 1, 1), alphas=s.alphas*(torch.arange(s.n) > 0).view(-1, 1, 1, 1))
+def half_outside(s): # the left half of everything lies beyond the canvas
+    cut = s.size[1]//2
+    return replace(s, **{k: None if getattr(s, k) is None else getattr(s, k)[..., cut:] for k in ('mask', 'partial', 'completions', 'alphas', 'image', 'background')})
+def masked(s, mask): return replace(s, mask=mask, partial=s.image*(1-mask))
+def to_the_border(s): return masked(s, torch.maximum(s.mask, F.pad(torch.zeros(1, *(n-6 for n in s.size)), (3,)*4, value=1.)))
+def all_masked(s): return masked(s, torch.ones_like(s.mask))
+def all_but_one_pixel(s): return masked(s, 1-F.pad(torch.ones(1, 1, 1), (40, 55, 40, 55)))
+def hard(s): return replace(s, alphas=(s.alphas > .5).float())
+def everywhere(s): return replace(s, alphas=torch.ones_like(s.alphas))
+def random(s): return replace(s, completions=torch.rand(s.completions.shape, generator=torch.Generator().manual_seed(0))*(s.alphas > 0))
+def night(s): return replace(s, partial=0*s.partial, image=0*s.image)
+def no_background(s): return replace(s, background=None)
+def thousand(s): return replace(s, completions=s.completions[:1].repeat(12, 1, 1, 1), alphas=s.alphas[:1].repeat(12, 1, 1, 1), pairs=None)
+def small(h, w): return lambda s: replace(s, **{k: getattr(s, k)[..., 40:40+h, 40:40+w] for k in ('partial', 'completions', 'alphas', 'image', 'background')}, mask=torch.ones(1, h, w))
+
+CHANGES = {'as it is': lambda s: s, 'dark': lambda s: times(s, .25), 'bright': lambda s: times(s, 2.5), 'black': lambda s: times(s, 0), 'transparent': transparent,
+           'faint': faint, 'one empty': one_empty, 'half outside': half_outside, 'mask to the border': to_the_border, 'all masked': all_masked,
+           'all but one pixel': all_but_one_pixel, 'hard alphas': hard, 'everywhere': everywhere, 'random colours': random, 'night': night,
+           'no background': no_background, 'no background, everywhere': lambda s: no_background(everywhere(s)), 'twelve times the same': thousand,
+           '1x1': small(1, 1), '2x3': small(2, 3), '1x40': small(1, 40), '40x5': small(40, 5)}
+
+def tensors(s): return [s.completions, s.alphas] + ([] if s.background is None else [s.background])
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_a_picture_comes_out(name):
+    for scene in map(CHANGES[name], NOISY):
+        before = [t.clone() for t in (*tensors(scene), scene.partial, scene.mask)]
+        done, report = harmonise_and_report(scene)
+        for t, given in zip(tensors(done), tensors(scene)):
+            assert t.shape == given.shape and torch.isfinite(t).all() and t.min() >= 0 and t.max() <= 1
+        assert (done.completions[(done.alphas == 0).expand_as(done.completions)] == 0).all() or not all(r['changed'] for r in report)
+        assert all(torch.equal(a, b) for a, b in zip(before, (*tensors(scene), scene.partial, scene.mask))), 'what was given was changed'
+        assert torch.equal(done.partial, scene.partial) and torch.equal(done.mask, scene.mask) and done.pairs == scene.pairs
+        assert len(report) == scene.n + (scene.background is not None)
+        json.dumps(report, allow_nan=False)
+        fused = predict.fuse_scene(scene)
+        outside = (scene.mask == 0).expand_as(scene.partial)
+        assert torch.equal(fused.result[outside], scene.partial[outside])
+        assert torch.isfinite(fused.result).all() and fused.result.min() >= 0 and fused.result.max() <= 1 + 1e-6 and fused.harmonise == report
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_what_the_report_leaves_alone_is_left_alone(name):
+    scene = CHANGES[name](NOISY[0])
+    done, report = harmonise_and_report(scene)
+    for k, r in enumerate(report[:scene.n]):
+        same = torch.equal(done.completions[k], scene.completions[k]) and torch.equal(done.alphas[k], scene.alphas[k])
+        assert same or r['changed']
+        if not r['changed']: assert (r['shift_px'], r['gain'], r['bias'], r['rim_px']) == ([0, 0], [1, 1, 1], [0, 0, 0], 0)
+
+@pytest.mark.parametrize('change', [all_masked, all_but_one_pixel, transparent])
+def test_nothing_visible_is_plain_fusion(change):
+    for scene in map(change, NOISY[:4]):
+        scene = no_background(scene) # which may be visible where completions are not
+        assert all(r['evidence_px'] <= 1 and not r['changed'] for r in harmonise_and_report(scene)[1])
+        assert torch.equal(predict.fuse_scene(scene).result, predict.fuse_scene(scene, harmonise=False).result)
+
+def test_perfect_completions_stay_as_they_are():
+    exact = Composer(size=96, n_objects=(2, 5), seed=73)
+    for i in range(8):
+        done = harmonise(exact[i], true_order)
+        for given, t in zip(tensors(exact[i]), tensors(done)): assert torch.equal(given, t)
+
+@pytest.mark.parametrize('dy, dx', [(1.5, -2), (0, .5), (-.75, -1.25)])
+def test_a_known_error_is_found(dy, dx):
+    "Colours scaled, everything moved by whole and half pixels, on a picture full of texture; all but a corner is visible."
+    y, x = torch.meshgrid(torch.arange(96.), torch.arange(96.), indexing='ij')
+    texture = lambda y, x, c: .5 + .2*torch.sin(.5*y + c) + .2*torch.cos(.43*x + .3*y - c)
+    at = lambda dy, dx: torch.stack([texture(y-dy, x-dx, c) for c in range(3)])
+    alpha = lambda dy, dx: (30 - ((y-48-dy)**2 + (x-48-dx)**2).sqrt()).clamp(0, 1)[None]
+    mask, gain = ((y > 48) & (x > 48)).float()[None], torch.tensor([.9, 1.1, 1.])[:, None, None]
+    back = torch.full((3, 96, 96), .2)
+    image = torch.lerp(back, at(0, 0), alpha(0, 0))
+    completion = at(dy, dx)/gain*(alpha(dy, dx) > 0)
+    scene = Scene('known', mask, image*(1-mask), completion[None], alpha(dy, dx)[None], image, back)
+    done, (r, _) = harmonise_and_report(scene)
+    assert np.abs(np.add(r['shift_px'], (dy, dx))).max() < .2 and np.abs(np.divide(r['gain'], gain.flatten()) - 1).max() < .03
+    hidden = (mask > 0) & (alpha(0, 0) > 0)
+    error = lambda s: ((s.completions[0]*s.alphas[0] - at(0, 0)*alpha(0, 0)).abs()*hidden).sum()/hidden.sum()/3
+    assert error(done) < .02 < .04 < error(scene)
+
+def test_more_noise_than_foreseen_does_no_harm():
+    worse = [(d - p).item() for s in NOISY for p, d in [[(predict_scene(f, s)[0].result[0]-s.image).abs().mean() for f in (true_order, harmonising(true_order))]]]
+    assert max(worse) < .002 and sum(worse) < 0
+
+def test_the_order_of_completions_does_not_matter():
+    s, turn = NOISY[1], list(range(NOISY[1].n))[::-1]
+    other = replace(s, completions=s.completions[turn], alphas=s.alphas[turn], pairs=None)
+    one, two = harmonise(s, vote), harmonise(other, vote)
+    torch.testing.assert_close(one.completions[turn], two.completions, atol=1e-4, rtol=0)
+
+def test_the_command_can_be_told_not_to(tmp_path, capfd):
+    write_scene(replace(NOISY[0], id='a'), tmp_path/'in')
+    told, pictures = {}, {}
+    for out, options in ('on', []), ('off', ['--no-harmonise']):
+        main_status(['fuse', str(tmp_path/'in'), '--out', str(tmp_path/out), *options])
+        told[out] = json.loads((tmp_path/out/'a'/'a_order.json').read_text())['harmonise']
+        pictures[out] = (tmp_path/out/'a'/'a_fused.png').read_bytes()
+    assert told['off'] is None and pictures['on'] != pictures['off']
+    scene = read_scene(tmp_path/'in'/'a')
+    assert [r['comp'] for r in told['on']] == [*range(1, scene.n+1), 'background']
+    for r in told['on']: assert set(r) == {'comp', 'evidence_px', 'changed', 'shift_px', 'gain', 'bias', 'rim_px'} and len(r['shift_px']) == 2 and len(r['gain']) == 3
+
+def main_status(args):
+    try: main(args)
+    except SystemExit as e: assert not e.code
