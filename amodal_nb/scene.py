@@ -105,20 +105,23 @@ MAX_SCENE_PIXELS = 2**27 # of a scene's pictures together
 def _sizes_differ(what, size, mask_size):
     return SceneError(f'{what}: is {size[1]}x{size[0]} but the mask is {mask_size[1]}x{mask_size[0]}: bring them to one size')
 
+def _there(path): return os.path.lexists(path) if isinstance(path, Path) else path.exists()
+
 def _open(path, modes, size):
     "Open `path` with PIL and check format, size and mode from the header alone."
     def resave(im='Image.open(f)'): return f"save it as 8-bit {' or '.join(modes)}, e.g. {im}.convert({modes[0]!r}).save(f)"
     too_large = f'more pixels than the limit of {MAX_PIXELS}: scale it down'
     try:
-        if not path.is_file(): raise SceneError(f"{path}: {'neither a file nor a link to one' if os.path.lexists(path) else 'missing'}: write it or leave this scene out")
+        if not path.is_file(): raise SceneError(f"{path}: {'neither a file nor a link to one' if _there(path) else 'missing'}: write it or leave this scene out")
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # e.g. DecompressionBombWarning: our own limit is lower
-            im = Image.open(path, formats=['PNG', 'JPEG'])
+            im = Image.open(path if isinstance(path, Path) else path.open('rb'), formats=['PNG', 'JPEG'])
     except SceneError: raise
     except Image.DecompressionBombError: raise SceneError(f'{path}: {too_large}') from None
     except Exception as e:  # PIL raises whatever it likes on damaged headers
         if getattr(e, 'errno', None): raise SceneError(f'{path}: cannot be read ({e.strerror}): check the file and its permissions') from None
-        what = 'empty (0 bytes)' if path.stat().st_size == 0 else 'not a PNG or JPEG picture, or damaged'
+        with path.open('rb') as f: empty = not f.read(1)
+        what = 'empty (0 bytes)' if empty else 'not a PNG or JPEG picture, or damaged'
         raise SceneError(f'{path}: {what}: write it again') from None
     if im.width*im.height > MAX_PIXELS: raise SceneError(f'{path}: {im.width}x{im.height} is {too_large}')
     if size and (im.height, im.width) != size: raise _sizes_differ(path, (im.height, im.width), size)
@@ -130,12 +133,12 @@ def _open(path, modes, size):
 
 # %% ../nbs/00_scene.ipynb #c023
 def read_picture(
-    path: 'str | Path', # a PNG or JPEG file
+    path: 'str | Path | Traversable', # a PNG or JPEG file
     modes: tuple = ('RGB',), # PIL modes that are welcome: 'L', 'RGB', 'RGBA'
     size: 'tuple | None' = None, # (height, width) that it must have, that of the scene's mask; None: any
 ) -> torch.Tensor: # float32 [C,H,W] in 0..1
     "Read a picture that somebody else wrote. Raises `SceneError` for anything that is not exactly what was asked for."
-    path = Path(path)
+    if isinstance(path, str): path = Path(path)
     with _open(path, modes, size) as im:
         try: im.load()
         except MemoryError: raise SceneError(f'{path}: {im.width}x{im.height} px do not fit into memory: free some, or make it smaller') from None
@@ -358,7 +361,7 @@ def show_scene(
 def _completion_files(folder):
     "The numbered completion files of a scene folder, in order; raises for gaps and for names that only look like it."
     stem = re.escape(folder.name)
-    like = sorted(p for p in folder.iterdir() if re.fullmatch(rf'{stem}_comp\d+\.(png|jpe?g|webp|tiff?|bmp)', p.name, re.IGNORECASE))
+    like = sorted((p for p in folder.iterdir() if re.fullmatch(rf'{stem}_comp\d+\.(png|jpe?g|webp|tiff?|bmp)', p.name, re.IGNORECASE)), key=lambda p: p.name)
     found = {int(m[1]): p for p in like if (m := re.fullmatch(rf'{stem}_comp([1-9][0-9]{{0,5}})\.png', p.name))}
     good = set(found.values())
     stray = [p for p in like if p not in good]
@@ -371,7 +374,7 @@ def _completion_files(folder):
 # %% ../nbs/00_scene.ipynb #c064
 def _read_pairs(path, n):
     "The order pairs of a `_scene.json`, or None where there is no such file."
-    if not os.path.lexists(path): return None
+    if not _there(path): return None
     fix = 'expected {"version": 1, "pairs": [{"front": 2, "back": 1}, …]}'
     if not path.is_file(): raise SceneError(f'{path}: neither a file nor a link to one: {fix}')
     try: d = json.loads(path.read_text(encoding='utf-8'))
@@ -390,16 +393,17 @@ def _read_scene(folder):
     size = tuple(mask.shape[-2:])
     if mask.numel()*len(comps) > MAX_SCENE_PIXELS:
         raise SceneError(f'{folder}: {len(comps)} completions of {size[1]}x{size[0]} px are over the limit of {MAX_SCENE_PIXELS} pixels: scale them down')
-    optional = {k: read_picture(file[k], size=size) if os.path.lexists(file[k]) else None for k in ('image', 'partial', 'background')}
+    optional = {k: read_picture(file[k], size=size) if _there(file[k]) else None for k in ('image', 'partial', 'background')}
     return make_scene(optional['image'], mask, [read_picture(p, ('RGB', 'RGBA'), size) for p in comps], optional['background'],
                       _read_pairs(folder/f'{folder.name}_scene.json', len(comps)), optional['partial'], folder.name,
                       names=dict(file) | dict(enumerate(comps, 1)))
 
 def read_scene(
-    folder: 'str | Path', # <root>/<id>
+    folder: 'str | Path | Traversable', # <root>/<id>; what has a method `fetch` is asked by it for the folder
 ) -> Scene: # its pictures as float tensors
     "Read and check one scene folder. Raises `SceneError` naming the file, what is wrong and what to do."
-    folder = Path(folder).absolute()
+    if hasattr(folder, 'fetch'): folder = folder.fetch()
+    if isinstance(folder, (str, Path)): folder = Path(folder).absolute()
     try: return _read_scene(folder)
     except OSError as e: raise SceneError(f'{e.filename or folder}: cannot be read ({e.strerror or e}): check it and its permissions') from None
 
