@@ -28,15 +28,16 @@ def shift_costs(
     support: torch.Tensor, # [1,h,w] in 0..1: covered by the completion, and seen
     reach: int = 3, # px
     cutoff: float = .1, # differences above count as this
+    step: int = 2, # px: every so many rows and columns are compared
 ) -> torch.Tensor: # [2*reach+1, 2*reach+1]; entry [reach+dy, reach+dx] for moving the completion down by dy and right by dx
     "How badly each whole shift fits. A slight cost of distance decides where there is nothing to see."
     grey = torch.stack([picture.mean(0), completion.mean(0)])[:, None]                             # [2,1,h,w]
     fine = (grey - local_mean(grey, support[None].expand(2, -1, -1, -1)))[:, 0]
     inner = -F.max_pool2d(-support, 5, 1, 2)                                                       # eroded: outlines count little
-    weight = (inner + .1*support)[0, ::2, ::2, None, None]                                         # [h/2,w/2,1,1]
+    weight = (inner + .1*support)[0, ::step, ::step, None, None]                                   # [h/2,w/2,1,1]
     k = 2*reach + 1
-    windows = F.pad(fine[1], (reach,)*4).unfold(0, k, 1).unfold(1, k, 1)[::2, ::2]                 # [h/2,w/2,k,k]
-    error = ((windows - fine[0, ::2, ::2, None, None]).abs().clamp(max=cutoff)*weight).sum((0, 1)) # [k,k], for shifts reach..-reach
+    windows = F.pad(fine[1], (reach,)*4).unfold(0, k, 1).unfold(1, k, 1)[::step, ::step]           # [h/2,w/2,k,k]
+    error = ((windows - fine[0, ::step, ::step, None, None]).abs().clamp(max=cutoff)*weight).sum((0, 1)) # [k,k], for shifts reach..-reach
     step = torch.arange(-reach, reach + 1).to(error)
     return error.flip(0, 1)/(weight.sum() + 1) + 1e-4*(step[:, None]**2 + step**2)
 

@@ -269,14 +269,16 @@ def ratios(
 
 # %% ../nbs/08_metrics.ipynb #c054
 def predict_scene(
-    predictor: Callable, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number
+    predictor: Callable, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number, `before` (scene -> scene) if something is done to a scene first
     scene: Scene, # any scene
     on_extra: str = 'error', # more completions than the predictor has slots: 'error', or 'largest' to keep the largest
     device: 'str | torch.device' = 'cpu', # where to fuse
-) -> tuple: # (Fusion, batch) of this one scene, slots as the predictor needs them, at least 5
+) -> tuple: # (Fusion, batch) of this one scene as it was given, slots as the predictor needs them, at least 5
     "Fuse one scene with any predictor."
-    batch = to_device(batch_of(scene, getattr(predictor, 'n_slots', None) or max(5, scene.n), on_extra), device)
-    return fuse(batch, *predictor(batch)), batch
+    def as_batch(s): return to_device(batch_of(s, getattr(predictor, 'n_slots', None) or max(5, s.n), on_extra), device)
+    given = as_batch(scene)
+    used = as_batch(predictor.before(scene)) if hasattr(predictor, 'before') else given
+    return fuse(used, *predictor(used)), given
 
 # %% ../nbs/08_metrics.ipynb #c055
 def evaluate(
