@@ -79,10 +79,11 @@ def fuse(
     out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json
     model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), or a run's folder
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
+    harmonise: bool = True, # first correct shift, colours and outlines of the completions, as their visible parts show
 ):
     "Fuse every scene of a folder. A scene that cannot be used is named, the others are done, and the exit status is 1."
     from amodal_nb.predict import fuse_folder, load_predictor
-    report = fuse_folder(root, out, load_predictor(model), on_extra, say)
+    report = fuse_folder(root, out, load_predictor(model), on_extra, say, harmonise)
     typer.echo(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
     fail(report['failed'])
 
@@ -113,11 +114,13 @@ def eval(
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
     "Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a scene could not be used."
+    from amodal_nb.harmonise import harmonising
     from amodal_nb.metrics import BASELINES, evaluate, table
     from amodal_nb.predict import load_predictor
     from amodal_nb.scene import write_json
     bad = []
-    results = evaluate(BASELINES | {m: load_predictor(m) for m in ('order', *model)}, readable(root, bad, 31 if lpips else 6), lpips)
+    ours = {'order': load_predictor('order'), 'order, harmonised': harmonising(load_predictor('order'))} # the second is what `amodal fuse` does
+    results = evaluate(BASELINES | ours | {m: load_predictor(m) for m in model}, readable(root, bad, 31 if lpips else 6), lpips)
     if any(r['scenes'] for r in results.values()): typer.echo(table(results))
     for name, r in results.items():
         for line in r['errors']: say(f'{name}: {line}')

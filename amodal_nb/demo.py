@@ -10,6 +10,7 @@ import json, tempfile
 from pathlib import Path
 from typing import Callable
 
+from .harmonise import harmonising
 from .metrics import BASELINES, evaluate, predict_scene, table
 from .predict import DEFAULT_MODEL, fuse_folder, load_predictor
 from .scene import assets, atomic_write, find_scenes, read_scene, show_pictures
@@ -56,7 +57,7 @@ def demo(
     say('2. The reference model, trained for a moment on 16 other scenes of 64 px, learns them by heart:')
     for o in log: say(f"   after {o['step']:3} steps: L1 {o['val/contested_l1']:.3f}, the right completion on top in {o['val/top']:.0%} of the contested pixels")
     scenes = [read_scene(p) for p in find_scenes(roots)]
-    predictors = BASELINES | {DEFAULT_MODEL: load_predictor(), f'reference, {steps} steps': reference}
+    predictors = BASELINES | {DEFAULT_MODEL: load_predictor(), f'{DEFAULT_MODEL}, harmonised': harmonising(load_predictor()), f'reference, {steps} steps': reference}
     results = evaluate(predictors, scenes)
     with atomic_write(out/'table.md') as tmp: tmp.write_text(table(results)+'\n')
     say(f'\n3. On the {len(scenes)} sample scenes, contested pixels (closed: share of the way from mean_valid to the per-pixel oracle;\n'

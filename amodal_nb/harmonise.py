@@ -294,8 +294,9 @@ def harmonise_and_report(
         of_background = [report_of('background', int(free.sum()), c)]
     alphas, rims = correct_alphas(scene, sequence, boxes, colours, corrections, behind)
     report = [report_of(k+1, *of) for k, of in enumerate(zip(evidence, corrections, rims))]
-    same = torch.tensor([not r['changed'] for r in report]).view(-1, 1, 1, 1)
-    colours = torch.where(same, scene.completions, colours*(alphas > 0))
+    for k, r in enumerate(report):
+        if r['changed']: colours[k] *= alphas[k] > 0
+        else: colours[k] = scene.completions[k]
     background = None if scene.background is None else behind
     return replace(scene, completions=colours, alphas=alphas, background=background), report + of_background
 

@@ -19,6 +19,7 @@ import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
 from .fusion import model_predictor, only_valid, order_pairs
+from .harmonise import harmonise_and_report
 from .metrics import BASELINES, predict_scene
 from .order import WORK_PIXELS
 from .ranking import front_to_back
@@ -93,7 +94,7 @@ def memory_to_fuse(
     pixels, slots = size[0]*size[1], max(5, n)
     scene = 0 if read else pixels*(16*slots + 40)
     comparing = min(4*pixels, WORK_PIXELS)*64*slots + 1.5e6*meeting # at the order model's working size
-    painting = pixels*(30*slots + 30)
+    painting = pixels*(46*slots + 110) # of completions that were harmonised
     return scene + 20e6 + max(comparing, painting)
 
 def pairs_that_meet(
@@ -151,6 +152,7 @@ class FusedScene:
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap
     order: list # completion numbers, front to back
     uncovered: float # share of the mask, 0..1, that nothing covers: there the partial stays
+    harmonise: 'list | None' = None # what was done to each completion first, see `report_of`; None if nothing was to be done
 
     @property
     def picture(self) -> Image.Image: # RGB
@@ -177,10 +179,13 @@ def fuse_scene(
     scene: Scene, # any number of completions, any size
     model: 'str | Callable' = DEFAULT_MODEL, # a name or path, see `load_predictor`, or a predictor
     on_extra: str = 'error', # more completions than a model's slots: 'error', or 'largest' to leave out the smallest
+    harmonise: bool = True, # bring the completions close to the picture first, see `harmonise_and_report`
 ) -> FusedScene: # of this scene
     "Fuse one scene. Raises `SceneError` if the predictor cannot do it, or there is not enough memory."
-    predictor = on_valid(as_predictor(model))
-    with within_memory(scene.id, predictor.n_slots or scene.n, scene.size, pairs_that_meet(scene.alphas)): f, batch = predict_scene(predictor, scene, on_extra)
+    predictor, report = on_valid(as_predictor(model)), None
+    with within_memory(scene.id, max(predictor.n_slots or 0, scene.n), scene.size, pairs_that_meet(scene.alphas)):
+        if harmonise: scene, report = harmonise_and_report(scene)
+        f, batch = predict_scene(predictor, scene, on_extra)
     number = batch['number'][0]
     kept = [i for i, k in enumerate(number) if k]
     weights = torch.zeros(scene.n + (scene.background is not None), *scene.size) # completions that were left out keep 0
@@ -188,7 +193,7 @@ def fuse_scene(
     if scene.background is not None: weights[-1] = f.weights[0, -1]
     sequence = front_to_back(f.order, batch['valid'])[0]
     return FusedScene(scene.id, f.result[0], weights, [f'comp{i+1}' for i in range(scene.n)] + ['background']*(scene.background is not None),
-                      order_pairs(f.order[0], batch['alphas'][0], number), [int(number[i]) for i in sequence if number[i]], f.uncovered.item())
+                      order_pairs(f.order[0], batch['alphas'][0], number), [int(number[i]) for i in sequence if number[i]], f.uncovered.item(), report)
 
 # %% ../nbs/11_predict.ipynb #c027
 def fuse_pictures(
@@ -198,9 +203,10 @@ def fuse_pictures(
     background = None, # the scene behind all objects, RGB
     model: 'str | Callable' = DEFAULT_MODEL, # a name or path, see `load_predictor`, or a predictor
     on_extra: str = 'error', # see `fuse_scene`
+    harmonise: bool = True, # see `fuse_scene`
 ) -> FusedScene: # its `picture` is the result
     "Fuse one scene in memory. Raises `SceneError`, a line, for anything that does not fit together."
-    return fuse_scene(make_scene(picture, mask, completions, background, truth=False), model, on_extra)
+    return fuse_scene(make_scene(picture, mask, completions, background, truth=False), model, on_extra, harmonise)
 
 # %% ../nbs/11_predict.ipynb #c030
 def write_fused(
@@ -213,7 +219,8 @@ def write_fused(
         write_picture(folder/f'{fused.id}_fused.png', fused.result)
         with atomic_write(folder/f'{fused.id}_weights.npz') as tmp, open(tmp, 'wb') as f:
             np.savez_compressed(f, weights=fused.weights.numpy().astype(np.float16), slots=np.array(fused.slots))
-        write_json(folder/f'{fused.id}_order.json', {'order': fused.order, 'pairs': fused.pairs, 'uncovered_fraction': round(fused.uncovered, 6)})
+        write_json(folder/f'{fused.id}_order.json', {'order': fused.order, 'pairs': fused.pairs, 'uncovered_fraction': round(fused.uncovered, 6),
+                                                         'harmonise': fused.harmonise})
     except BaseException: # on a full disk the room is needed for the next scene, and for the report
         with suppress(OSError): remove_fused(fused.id, out)
         raise
@@ -246,6 +253,7 @@ def fuse_folder(
     model: 'str | Callable' = DEFAULT_MODEL, # a name or path, see `load_predictor`, or a predictor
     on_extra: str = 'error', # see `fuse_scene`
     say: Callable = print, # called with one line for each scene that could not be done
+    harmonise: bool = True, # see `fuse_scene`
 ) -> dict: # the report: {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
     "Fuse every scene of a folder. Raises `SceneError` if there is none, `OSError` if `out` cannot be written at all."
     from tqdm.auto import tqdm
@@ -259,7 +267,7 @@ def fuse_folder(
                 first = seen.setdefault(folder.name, folder)
                 if first != folder: raise SceneError(f'{folder}: has the same name as {first}, and so the same place in {out}: rename one')
                 remove_fused(folder.name, out)
-                write_fused(fuse_scene(read_if_it_fits(folder), predictor, on_extra), out)
+                write_fused(fuse_scene(read_if_it_fits(folder), predictor, on_extra, harmonise), out)
                 report['done'].append(folder.name)
             except Exception as e: # whatever it is, it never stops the others
                 text = f'{e.filename or out/folder.name}: cannot be written ({e.strerror or e}): free space there, or choose another folder' if isinstance(e, OSError) else str(e)
