@@ -140,6 +140,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'amodal_nb.layers.CocoFile.__init__': ('layers.html#cocofile.__init__', 'amodal_nb/layers.py'),
                                   'amodal_nb.layers.CocoFile.add': ('layers.html#cocofile.add', 'amodal_nb/layers.py'),
                                   'amodal_nb.layers.Layer': ('layers.html#layer', 'amodal_nb/layers.py'),
+                                  'amodal_nb.layers.as_fused': ('layers.html#as_fused', 'amodal_nb/layers.py'),
                                   'amodal_nb.layers.coco_records': ('layers.html#coco_records', 'amodal_nb/layers.py'),
                                   'amodal_nb.layers.eight_bits': ('layers.html#eight_bits', 'amodal_nb/layers.py'),
                                   'amodal_nb.layers.encode_mask': ('layers.html#encode_mask', 'amodal_nb/layers.py'),

@@ -6,7 +6,7 @@ from PIL import Image
 from amodal_nb import convert as convert_module
 from amodal_nb.cli import main
 from amodal_nb.convert import FORMATS, convert, label_mask, rle_mask
-from amodal_nb.layers import EXPORTS, layers_of, merged, patched, read_fused
+from amodal_nb.layers import EXPORTS, as_fused, layers_of, merged, patched, read_fused
 from amodal_nb.predict import FusedScene, fuse_folder, fuse_scene
 from amodal_nb.scene import SceneError, assets, find_scenes, read_scene, to_uint8
 
@@ -435,6 +435,7 @@ def exported(tmp_path_factory):
 
 def rgb(im): return np.asarray(im.convert('RGB')).astype(int)
 def fused_of(d, name): return rgb(Image.open(d/'fused'/name/f'{name}_fused.png'))
+def scene_as_fused(d, name): return as_fused(scene := read_scene(d/'root'/name), read_fused(scene, d/'fused'))
 def order_of(d, name): return [f'comp{k}' for k in json.loads((d/'fused'/name/f'{name}_order.json').read_text())['order']]
 
 @pytest.mark.parametrize('name', ['sample3', 'sample6'])
@@ -459,7 +460,7 @@ def test_openraster_follows_its_baseline_and_pil_paints_the_fused_picture(export
 @pytest.mark.parametrize('name', ['sample3', 'sample6'])
 def test_psd_has_the_whole_pictures_under_masks(exported, name):
     from psd_tools import PSDImage
-    psd, scene, fused = PSDImage.open(exported/'psd'/f'{name}.psd'), read_scene(exported/'root'/name), fused_of(exported, name)
+    psd, scene, fused = PSDImage.open(exported/'psd'/f'{name}.psd'), scene_as_fused(exported, name), fused_of(exported, name)
     assert [l.name for l in reversed(psd)] == ['picture', *order_of(exported, name), 'background']
     for l in psd:
         if l.name.startswith('comp'):
@@ -510,7 +511,7 @@ def test_pycocotools_reads_the_labels(exported):
     assert [i['file_name'] for i in coco.loadImgs(coco.getImgIds())] == ['sample3.png', 'sample6.png']
     for info in coco.loadImgs(coco.getImgIds()):
         name = info['file_name'][:-4]
-        scene, notes = read_scene(exported/'root'/name), coco.loadAnns(coco.getAnnIds(imgIds=info['id']))
+        scene, notes = scene_as_fused(exported, name), coco.loadAnns(coco.getAnnIds(imgIds=info['id']))
         assert np.array_equal(rgb(Image.open(exported/'coco'/'images'/info['file_name'])), fused_of(exported, name))
         for k, note in enumerate(notes):
             whole = scene.alphas[k, 0].numpy() > .5
