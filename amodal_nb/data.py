@@ -8,7 +8,7 @@ __all__ = ['choose_slots', 'as_item', 'collate', 'batch_of', 'to_device', 'Unrea
            'find_splits', 'SceneSampler', 'make_loader']
 
 # %% ../nbs/02_data.ipynb #c003
-import hashlib, itertools
+import hashlib, itertools, signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +160,10 @@ class SceneSampler(DistributedSampler):
     def __len__(self): return super().__len__() - self.start
 
 # %% ../nbs/02_data.ipynb #c026
+def _outlast_sigterm(worker):
+    "torchrun sends SIGTERM to a rank's workers too, and the rank must still finish its step; they end when it does."
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
 def make_loader(
     dataset: Dataset, # of items
     batch_size: int, # items in a batch, per rank
@@ -173,5 +177,5 @@ def make_loader(
     "A loader whose order is a function of (seed, epoch)."
     sampler = SceneSampler(dataset, batch_size*accumulate, rank, world_size, shuffle, seed)
     own = torch.Generator().manual_seed(seed)  # workers' seeds must not come from the global one, which dropout draws from
-    return DataLoader(dataset, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate, generator=own,
+    return DataLoader(dataset, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate, generator=own, worker_init_fn=_outlast_sigterm,
                       pin_memory=torch.cuda.is_available(), persistent_workers=workers > 0)

@@ -63,7 +63,7 @@ def demo(
     say(f'\n3. On the {len(scenes)} sample scenes, contested pixels (closed: share of the way from mean_valid to the per-pixel oracle;\n'
         '   top: right completion on top; order: pairs whose order can be known, then all):\n')
     say(table(results))
-    shown = {k: p for k, p in predictors.items() if k not in ('mean', 'first', 'true_order')}
+    shown = {k: p for k, p in predictors.items() if k not in ('mean', 'first', 'lower', 'convexity', 'true_order')}
     with atomic_write(out/'sheet.png') as tmp: sheet(scenes, shown).savefig(tmp, format='png', dpi=100)
     say(f'\n4. Look at {out/"sheet.png"}')
     return results

@@ -25,13 +25,18 @@ from .order import WORK_PIXELS
 from .ranking import front_to_back
 from .scene import (Scene, SceneError, _completion_files, _open, assets, atomic_write, find_scenes, make_scene, read_scene, show_pictures,
                              to_tensor, to_uint8, write_json, write_picture, write_scene)
+from .share import is_shared, load
 from .train import load_weights
 
 # %% ../nbs/11_predict.ipynb #c005
 DEFAULT_MODEL = 'order'
 
-def _from_file(path): # on the GPU if there is one
-    return model_predictor(load_weights(path)[0].to('cuda' if torch.cuda.is_available() else 'cpu'))
+def _best_device(): # a name
+    "The GPU if there is one."
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+def _from_file(path):
+    return model_predictor(load_weights(path)[0].to(_best_device()))
 
 @cache
 def shipped_model() -> Callable: # batch -> (weights, order)
@@ -39,11 +44,12 @@ def shipped_model() -> Callable: # batch -> (weights, order)
     return _from_file(assets()/'models'/'order.safetensors')
 
 def load_predictor(
-    model: str = DEFAULT_MODEL, # 'order' (shipped), a baseline's name, a checkpoint (.safetensors), or a run's folder (its `best.safetensors`)
+    model: str = DEFAULT_MODEL, # 'order' (shipped), a baseline's name, a checkpoint (.safetensors), a run's folder (its `best.safetensors`), or a shared model's folder
 ) -> Callable: # batch -> (weights, order or None)
     "What fuses, by name or path. Raises `SceneError`, a line, if there is no such thing."
     if model == 'order': return shipped_model()
     if model in BASELINES: return BASELINES[model]
+    if is_shared(model): return model_predictor(load(model).to(_best_device()))
     path = Path(model)/'best.safetensors' if Path(model).is_dir() else Path(model)
     if not path.exists(): raise SceneError(f'{model}: no such model: choose one of order, {", ".join(BASELINES)}, or give a checkpoint or a run\'s folder')
     return _from_file(path)

@@ -1,0 +1,227 @@
+"Real torchrun jobs: whoever is interrupted, killed or in the way, no process is left and no checkpoint is damaged."
+import json, os, re, signal, socket, subprocess, sys, time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+import psutil, pytest
+from jupyter_client.manager import KernelManager
+from amodal_nb.launch import attach, launch, processes_of, runs, slurm_script, train_arguments
+from amodal_nb.scene import SceneError
+from amodal_nb.synth import Composer, write_scenes
+from amodal_nb.train import TrainConfig, load_weights
+from processes import ENV, TINY, assert_same, info_step, log_of, steps_of
+
+LONG = 10**6 # steps: such a run ends only because somebody ends it
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    "Ten scenes of 32 px, seed 0."
+    write_scenes(tmp_path_factory.mktemp('data')/'scenes', 10, Composer(size=32, n_objects=(2, 3)))
+    return tmp_path_factory.getbasetemp()/'data0'/'scenes'
+
+@pytest.fixture
+def config(data, tmp_path, monkeypatch):
+    "As `processes.arguments`: three steps an epoch, shuffled, dropout on."
+    for k, v in ENV.items(): monkeypatch.setenv(k, v)
+    return TrainConfig(str(data), str(tmp_path/'run'), model_args=TINY, steps=13, batch_size=2, eval_every=2, log_every=1, lpips_weight=0., val=0., val_scenes=2, warmup=2, workers=0)
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path):
+    yield
+    left = [p for r in runs() if r.out.is_relative_to(tmp_path) for p in processes_of(r.folder)]
+    for p in left:
+        with suppress(psutil.Error): p.kill()
+    assert not left
+
+def until(true, seconds=120):
+    "Wait for a condition."
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, 'it did not come to that'
+        time.sleep(.1)
+    return value
+
+def trains(run, steps=3): return lambda: (info_step(run.out) or 0) >= steps and len(run.ranks()) == run.record['nproc_per_node']
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+def gone(run): return lambda: not processes_of(run.folder)
+def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
+
+@pytest.fixture(scope='module')
+def whole(data, tmp_path_factory):
+    "The folder of a run of two ranks that nothing befell."
+    run = tmp_path_factory.mktemp('whole')/'run'
+    config = TrainConfig(str(data), str(run), model_args=TINY, steps=13, batch_size=2, eval_every=2, log_every=1, lpips_weight=0., val=0., val_scenes=2, warmup=2, workers=0)
+    with pytest.MonkeyPatch.context() as m:
+        for k, v in ENV.items(): m.setenv(k, v)
+        assert launch(config, 2).wait()['state'] == 'finished'
+    return run
+
+# Ends that were asked for
+
+def test_stop(config):
+    run = launch(replace(config, steps=LONG, workers=1), 2)
+    until(trains(run))
+    status = run.stop()
+    assert status['state'] == 'stopped', (status, run.logs(), run.logs(0), run.logs(1))
+    assert not status['alive'] and not processes_of(run.folder)
+    assert re.fullmatch(r'stopped at step \d+; --resume auto goes on from .*', status['message'])
+    assert info_step(run.out) == status['step'] == steps_of(run.out)[-1]
+    assert 'stopped at step' in run.logs(0) and run.error() == ''
+    with pytest.raises(SceneError, match='rank 7 has printed nothing'): run.logs(7)
+
+def test_an_interrupt_while_waiting_stops_the_run(config):
+    starter = 'import json, sys; from amodal_nb.launch import launch; from amodal_nb.train import TrainConfig; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
+    heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
+    p = subprocess.Popen([sys.executable, '-c', starter, json.dumps(vars(replace(config, steps=LONG)))], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    until(lambda: runs(config.out))
+    run = attach(config.out)
+    until(trains(run))
+    p.send_signal(signal.SIGINT)
+    assert 'KeyboardInterrupt' in p.communicate(timeout=120)[1]
+    assert run.status()['state'] == 'stopped' and gone(run)()
+
+def test_the_command_is_stopped_by_ctrl_c_and_goes_on(config, whole):
+    words = [sys.executable, '-m', 'amodal_nb.cli', 'launch', *train_arguments(replace(config, resume='auto')), '--nproc-per-node', '2']
+    heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    p = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    until(lambda: (info_step(Path(config.out)) or 0) >= 2)
+    p.send_signal(signal.SIGINT)
+    err = p.communicate(timeout=120)[1]
+    if p.returncode: assert p.returncode == 75 and 'stopped at step' in err.splitlines()[-1], err # it may have been quicker than the signal
+    assert subprocess.run(words, capture_output=True, timeout=240).returncode == 0
+    assert_same(Path(config.out), whole)
+
+# Kernels
+
+@pytest.fixture
+def kernel():
+    "kernel(code) runs in a real ipykernel."
+    manager = KernelManager(kernel_name='python3')
+    manager.start_kernel(env=os.environ | ENV)
+    client = manager.blocking_client()
+    client.start_channels()
+    client.wait_for_ready(timeout=120)
+    def run(code):
+        reply = client.execute_interactive(code, timeout=240, output_hook=lambda message: None)
+        assert reply['content']['status'] == 'ok', reply['content']
+    run.manager = manager
+    yield run
+    client.stop_channels()
+    if manager.has_kernel: manager.shutdown_kernel(now=True)
+
+def launching(config, **options):
+    return f'''
+from amodal_nb.launch import launch
+from amodal_nb.train import TrainConfig
+import torch
+run = launch(TrainConfig(**{vars(config)!r}), 2, **{options!r})
+assert not torch.cuda.is_initialized()
+view = run.watch()
+'''
+
+@pytest.mark.parametrize('end', ['killed', 'shut down', 'interrupted'])
+def test_the_kernel_is_gone(config, kernel, end):
+    "Closing a notebook or killing its kernel ends the run with a checkpoint; interrupting another cell leaves it alone."
+    kernel(launching(replace(config, steps=LONG, workers=1)))
+    run = attach(config.out)
+    until(trains(run))
+    if end == 'killed': os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
+    if end == 'shut down': kernel.manager.shutdown_kernel()
+    if end == 'interrupted':
+        kernel.manager.interrupt_kernel()
+        before = info_step(run.out)
+        until(lambda: info_step(run.out) > before)
+        assert run.stop()['state'] == 'stopped'
+    until(gone(run))
+    assert run.status()['state'] == 'stopped'
+    load_weights(run.out/'last.safetensors')
+
+def test_a_detached_run_is_taken_over(config, kernel):
+    kernel(launching(replace(config, steps=LONG), detach=True))
+    os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
+    until(lambda: runs(config.out))
+    run = attach(config.out)
+    until(trains(run))
+    assert str(run.out) in [str(r.out) for r in runs()] # found by what its processes carry, without knowing the folder
+    assert run.alive and run.stop()['state'] == 'stopped'
+
+# Deaths
+
+def test_torchrun_is_killed(config):
+    run = launch(replace(config, steps=LONG, workers=1), 2)
+    until(trains(run))
+    os.kill(run.record['pid'], signal.SIGKILL)
+    until(gone(run))
+    assert run.status()['state'] == 'killed' and 'torchrun.log' in run.status()['message']
+    load_weights(run.out/'last.safetensors')
+
+def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole):
+    run = launch(config, 2)
+    until(trains(run, 2))
+    with suppress(ProcessLookupError, StopIteration): os.kill(rank(run, 1), signal.SIGKILL)
+    with suppress(SceneError): run.wait()
+    assert gone(run)()
+    if run.status()['state'] != 'finished': assert launch(replace(config, resume='auto'), 2).wait()['state'] == 'finished'
+    assert_same(run.out, whole)
+
+def test_a_rank_is_killed_and_torchrun_starts_all_again(config):
+    run = launch(replace(config, steps=LONG), 2, max_restarts=1)
+    until(trains(run))
+    before = rank(run, 0)
+    os.kill(rank(run, 1), signal.SIGKILL)
+    until(lambda: run.ranks() and rank(run, 0) != before)
+    at = info_step(run.out)
+    until(lambda: info_step(run.out) > at)
+    assert run.stop()['state'] == 'stopped'
+    assert steps_of(run.out) == list(range(1, info_step(run.out)+1)) # none is missing, none was made twice
+
+def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
+    (tmp_path/'sitecustomize.py').write_text('''
+import os
+if os.environ.get('RANK') == '1':
+    import amodal_nb.train as t
+    real = t.optimizer_step
+    def optimizer_step(optimizer, clip): return real(optimizer, clip) if optimizer.state_dict()['state'] else {}['a bug of rank 1']
+    t.optimizer_step = optimizer_step
+''')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    run = launch(config, 2)
+    with pytest.raises(SceneError, match="rank 1: KeyError: 'a bug of rank 1'"): run.wait()
+    assert 'Traceback' in run.error() and 'optimizer_step' in run.error() and run.error().startswith('rank 1')
+    assert run.status()['state'] == 'failed' and gone(run)()
+
+# In each other's way
+
+def test_two_runs_at_once(config, tmp_path):
+    one, two = launch(replace(config, steps=LONG), 1), launch(replace(config, out=str(tmp_path/'two')), 1)
+    with pytest.raises(SceneError, match='a run is alive there'): launch(replace(config, resume='auto'), 1)
+    assert two.wait()['state'] == 'finished'
+    until(trains(one))
+    p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *train_arguments(replace(config, resume='auto'))], capture_output=True, text=True)
+    assert p.returncode == 1 and 'another process trains there' in p.stderr.splitlines()[-1], p.stderr
+    assert one.stop()['state'] == 'stopped'
+
+def test_several_machines(config, whole, tmp_path):
+    "Two agents of three ranks each make what one process with all scenes of a step makes."
+    port = free_port()
+    six = replace(config, batch_size=1, steps=6)
+    agents = [launch(six, 3, nnodes=2, rdzv_endpoint=f'127.0.0.1:{port}') for _ in range(2)]
+    for a in agents: assert a.wait()['state'] == 'finished'
+    assert [r['rank'] for r in agents[0].ranks()] == list(range(6))
+    assert steps_of(Path(config.out)) == list(range(1, 7))
+    assert launch(replace(six, out=str(tmp_path/'one')), 6).wait()['state'] == 'finished'
+    assert [o['loss'] for o in log_of(Path(config.out)) if 'loss' in o] == [o['loss'] for o in log_of(tmp_path/'one') if 'loss' in o]
+
+def test_a_slurm_job(config, tmp_path, monkeypatch):
+    "The script as bash runs it, with a scheduler of one machine."
+    for name, text in ('srun', '#!/bin/bash\nshift\nexec "$@"\n'), ('scontrol', '#!/bin/bash\necho 127.0.0.1\n'):
+        (tmp_path/name).write_text(text)
+        (tmp_path/name).chmod(0o755)
+    port = free_port()
+    script = slurm_script(config, tmp_path/'job.sbatch', 1, 2, port=port)
+    env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
+    p = subprocess.run(['bash', script], env=env, capture_output=True, text=True, timeout=240)
+    assert p.returncode == 0 and steps_of(Path(config.out)) == list(range(1, 14)), p.stderr
