@@ -267,20 +267,21 @@ def convert(
     image: Optional[Path] = None, # the picture, or a folder of pictures, where the source has none
     mask: Optional[Path] = None, # the region to restore, or a folder of masks; without it, every pixel that two or more completions cover
     overwrite: bool = False, # replace scenes that are there already
+    shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
 ):
     "Convert other systems' files to scenes. What cannot be read is named, the rest is done, and the exit status is 1."
     from amodal_nb.convert import convert
-    r = convert(format, src, out, image, mask, overwrite, say)
+    r = convert(format, src, out, image, mask, overwrite, shards, say)
     typer.echo(f"{len(r['done'])} converted, {len(r['failed'])} failed, {len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap; see {out/'report.json'}")
     fail(r['failed'] or r['left_out'] or ([] if r['done'] else ['nothing']))
 
 # %% ../nbs/14_cli.ipynb #c043
 @command
 def export(
-    format: str, # ora (OpenRaster), psd, coco, or scenes
+    format: str, # ora (OpenRaster), psd, coco, scenes, or shards (WebDataset; OUT must be new)
     root: Path, # scenes
     *,
-    out: Path, # gets <id>.ora, <id>.psd, <id>/, or images/ and annotations.json; and report.json
+    out: Path, # gets <id>.ora, <id>.psd, <id>/, images/ and annotations.json, or 000000.tar; and report.json
     fused: Optional[Path] = None, # the folder that `amodal fuse` has written; without it, scenes are fused now
     model: str = 'order', # what fuses then, see `amodal fuse --help`
 ):

@@ -10,19 +10,20 @@ __all__ = ['PICTURES', 'MAX_ENTRY', 'MAX_UNPACKED', 'MAX_ENTRIES', 'FORMATS', 'r
            'offsets_scene', 'from_offsets', 'whole_on_white', 'gestalt_scene', 'from_pix2gestalt', 'needs',
            'run_lengths', 'rle_mask', 'polygon_mask', 'label_mask', 'label_scene', 'ranked_pairs', 'labelled_picture',
            'labels_of', 'by_id', 'from_cocoa', 'from_kins', 'insta_pairs', 'from_instaorder', 'from_pictures',
-           'manifest_records', 'manifest_scene', 'from_manifest', 'convert']
+           'manifest_records', 'manifest_scene', 'from_manifest', 'scene_folders', 'must_be_new', 'pack', 'convert']
 
 # %% ../nbs/13_convert.ipynb #c003
-import csv, json, os, re, stat, tempfile, zipfile, zlib
+import csv, itertools, json, os, re, shutil, stat, tempfile, zipfile, zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterable, Iterator
 
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
 from .scene import (MAX_PIXELS, MAX_SCENE_PIXELS, Scene, SceneError, _open, coverage, make_scene, read_picture, to_tensor, to_uint8,
                              write_json, write_scene)
+from .shards import write_shards
 
 # %% ../nbs/13_convert.ipynb #c007
 PICTURES = '.png', '.jpg', '.jpeg' # suffixes of pictures that are read
@@ -762,6 +763,42 @@ def from_manifest(
 FORMATS = {'rgba-stack': from_rgba_stack, 'mulan': from_mulan, 'offsets': from_offsets, 'pix2gestalt': from_pix2gestalt,
            'cocoa': from_cocoa, 'kins': from_kins, 'instaorder': from_instaorder, 'manifest': from_manifest}
 
+def scene_folders(
+    scenes: Iterable, # of `Scene`
+    out: Path, # gets a folder for each
+    done: dict, # gets the ids of those that were written
+    bad: Callable, # called with (id, error) for each that was not
+    overwrite: bool = False, # replace what is there
+) -> Iterator: # of folders (Path), each when it is written
+    "Write scenes as folders; one that cannot be written does not stop the others."
+    from tqdm.auto import tqdm
+    for scene in tqdm(scenes, desc='convert', unit='scene', leave=False, disable=None):
+        try:
+            if scene.id in done: raise SceneError(f'{out/scene.id}: two scenes have this name: rename one')
+            folder = write_scene(scene, out, overwrite)
+            done[scene.id] = True
+        except SceneError as e: bad(scene.id, e)
+        except OSError as e: bad(scene.id, SceneError(f'{e.filename or out/scene.id}: cannot be written ({e.strerror or e}): free space there, or choose another folder'))
+        else: yield folder
+
+def must_be_new(
+    out: Path, # a folder that is to get shards
+):
+    "Raises `SceneError` if there is something already."
+    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise SceneError(f'{out}: is there already: choose another folder, or remove it')
+
+def pack(
+    folders: Iterator, # of scene folders, each removed when it is packed: there is never more than one on the disk
+    out: Path, # gets 000000.tar, …, if there is any folder; must be new
+):
+    "Write shards, see `write_shards`."
+    def each_once():
+        for folder in folders:
+            yield folder
+            shutil.rmtree(folder)
+    packed = each_once()
+    if (first := next(packed, None)) is not None: write_shards(itertools.chain([first], packed), out)
+
 def convert(
     format: str, # one of `FORMATS`
     src: 'str | Path', # the other system's file or folder
@@ -769,28 +806,29 @@ def convert(
     image: 'str | Path | None' = None, # the picture, or a folder of pictures, where the source has none
     mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: every pixel that two or more completions cover
     overwrite: bool = False, # replace scenes that are in `out` already
+    shards: bool = False, # write shards, see `write_shards`, instead of folders; `out` must be new or empty then
     say: Callable = print, # called with one line for each thing that could not be read
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'left_out': likewise, 'nothing_to_restore': [id, …]}
-    "Convert another system's files to scene folders. Raises `SceneError` if the source cannot be used at all."
-    from tqdm.auto import tqdm
+    "Convert another system's files to scenes. Raises `SceneError` if the source cannot be used at all."
     if format not in FORMATS: raise SceneError(f'{format}: no such format: choose one of {", ".join(FORMATS)}')
-    out, problems, idle = Path(out), [], []
+    out, problems, idle, done = Path(out), [], [], {}
     def bad(id, e):
         reason = ' '.join(str(e).splitlines())
         if isinstance(e, NothingToRestore): idle.append((id, reason))
         else:
             say(reason if id in reason else f'{id}: {reason}')
             problems.append({'id': id, 'reason': reason})
-    scenes, done = FORMATS[format](src, image, mask, bad), {}
-    out.mkdir(parents=True, exist_ok=True)
+    scenes = FORMATS[format](src, image, mask, bad)
+    if shards: must_be_new(out)
     try:
-        for scene in tqdm(scenes, desc='convert', unit='scene', leave=False, disable=None):
-            try:
-                if scene.id in done: raise SceneError(f'{out/scene.id}: two scenes have this name: rename one')
-                write_scene(scene, out, overwrite)
-                done[scene.id] = True
-            except SceneError as e: bad(scene.id, e)
-            except OSError as e: bad(scene.id, SceneError(f'{e.filename or out/scene.id}: cannot be written ({e.strerror or e}): free space there, or choose another folder'))
+        if shards:
+            with tempfile.TemporaryDirectory() as tmp: pack(scene_folders(scenes, Path(tmp), done, bad), out)
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            for _ in scene_folders(scenes, out, done, bad, overwrite): pass
+    except BaseException:
+        if shards: done.clear() # they appear together, or not at all
+        raise
     finally:
         if not done and not problems: # nothing but scenes without a region: then somebody should hear why
             for id, reason in idle: say(reason)

@@ -1,12 +1,12 @@
 "Other systems' files in, layered files out: small files in each documented layout, hostile and half-readable ones, and readers that are not ours."
-import copy, json, os, shutil, stat, subprocess, sys, zipfile
+import copy, json, os, shutil, stat, subprocess, sys, tarfile, zipfile
 from xml.etree import ElementTree
 import numpy as np, pytest, torch
 from PIL import Image
 from amodal_nb import convert as convert_module
 from amodal_nb.cli import main
 from amodal_nb.convert import FORMATS, convert, label_mask, rle_mask
-from amodal_nb.layers import EXPORTS, layers_of, merged, patched, read_fused
+from amodal_nb.layers import EXPORTS, as_fused, layers_of, merged, patched, read_fused
 from amodal_nb.predict import FusedScene, fuse_folder, fuse_scene
 from amodal_nb.scene import SceneError, assets, find_scenes, read_scene, to_uint8
 
@@ -435,6 +435,7 @@ def exported(tmp_path_factory):
 
 def rgb(im): return np.asarray(im.convert('RGB')).astype(int)
 def fused_of(d, name): return rgb(Image.open(d/'fused'/name/f'{name}_fused.png'))
+def scene_as_fused(d, name): return as_fused(scene := read_scene(d/'root'/name), read_fused(scene, d/'fused'))
 def order_of(d, name): return [f'comp{k}' for k in json.loads((d/'fused'/name/f'{name}_order.json').read_text())['order']]
 
 @pytest.mark.parametrize('name', ['sample3', 'sample6'])
@@ -459,7 +460,7 @@ def test_openraster_follows_its_baseline_and_pil_paints_the_fused_picture(export
 @pytest.mark.parametrize('name', ['sample3', 'sample6'])
 def test_psd_has_the_whole_pictures_under_masks(exported, name):
     from psd_tools import PSDImage
-    psd, scene, fused = PSDImage.open(exported/'psd'/f'{name}.psd'), read_scene(exported/'root'/name), fused_of(exported, name)
+    psd, scene, fused = PSDImage.open(exported/'psd'/f'{name}.psd'), scene_as_fused(exported, name), fused_of(exported, name)
     assert [l.name for l in reversed(psd)] == ['picture', *order_of(exported, name), 'background']
     for l in psd:
         if l.name.startswith('comp'):
@@ -510,7 +511,7 @@ def test_pycocotools_reads_the_labels(exported):
     assert [i['file_name'] for i in coco.loadImgs(coco.getImgIds())] == ['sample3.png', 'sample6.png']
     for info in coco.loadImgs(coco.getImgIds()):
         name = info['file_name'][:-4]
-        scene, notes = read_scene(exported/'root'/name), coco.loadAnns(coco.getAnnIds(imgIds=info['id']))
+        scene, notes = scene_as_fused(exported, name), coco.loadAnns(coco.getAnnIds(imgIds=info['id']))
         assert np.array_equal(rgb(Image.open(exported/'coco'/'images'/info['file_name'])), fused_of(exported, name))
         for k, note in enumerate(notes):
             whole = scene.alphas[k, 0].numpy() > .5
@@ -601,3 +602,48 @@ def test_a_missing_extra_is_one_line_when_exporting(exported, tmp_path, format, 
     code = f'import sys; sys.modules["{module}"] = None; from amodal_nb.cli import main; main(sys.argv[1:])'
     done = subprocess.run([sys.executable, '-c', code, 'export', format, exported/'root', '--out', tmp_path/'out'], capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+# Shards
+
+def test_exported_shards_hold_the_scenes(exported, tmp_path):
+    import webdataset
+    from amodal_nb.shards import webdataset_name
+    with tarfile.open(exported/'shards'/'000000.tar') as tar: tar.extractall(tmp_path, filter='data')
+    for name in 'sample3', 'sample6':
+        a, b = read_scene(exported/'scenes'/name), read_scene(tmp_path/name)
+        assert a.pairs == b.pairs and (a.alphas == b.alphas).all() and (a.completions == b.completions).all()
+    samples = list(webdataset.WebDataset(str(exported/'shards'/'000000.tar'), rename_files=webdataset_name, shardshuffle=False))
+    assert len(samples) == 2 and all({'mask.png', 'comp1.png', 'scene.json'} <= set(s) for s in samples)
+
+def test_converting_into_shards(tmp_path):
+    src, _ = layers(tmp_path)
+    assert amodal('convert', 'rgba-stack', src, tmp_path/'deep'/'shards', '--shards') == 0
+    assert {p.name for p in (tmp_path/'deep'/'shards').iterdir()} == {'000000.tar', '000000.tar.json', 'report.json'}
+    with tarfile.open(tmp_path/'deep'/'shards'/'000000.tar') as tar: tar.extractall(tmp_path/'unpacked', filter='data')
+    assert read_scene(tmp_path/'unpacked'/'shot').pairs == [(2, 1)]
+
+@pytest.mark.parametrize('command', [['convert', 'rgba-stack', 'SRC', 'OUT', '--shards'], ['export', 'shards', 'SCENES', '--out', 'OUT']])
+def test_shards_are_never_written_over_anything(command, tmp_path, capsys):
+    src, _ = layers(tmp_path)
+    (tmp_path/'out').mkdir()
+    (tmp_path/'out'/'mine.txt').write_text('mine')
+    names = {'SRC': src, 'OUT': tmp_path/'out', 'SCENES': assets()/'scenes'}
+    assert amodal(*[names.get(o, o) for o in command]) == 1
+    assert 'is there already' in capsys.readouterr().err and [p.name for p in (tmp_path/'out').iterdir()] == ['mine.txt']
+
+def test_shards_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+    stack_of(opaque, block(0), block(1))(tmp_path/'src')
+    for name in 'a', 'b': shutil.copytree(tmp_path/'src'/'shot', tmp_path/'src'/name)
+    add, count = tarfile.TarFile.addfile, []
+    def full(self, *args):
+        count.append(args)
+        if len(count) == 8: raise OSError(28, 'No space left on device')
+        add(self, *args)
+    monkeypatch.setattr(tarfile.TarFile, 'addfile', full)
+    assert amodal('convert', 'rgba-stack', tmp_path/'src', tmp_path/'out', '--shards') == 1
+    assert [p.name for p in (tmp_path/'out').iterdir()] == ['report.json'] and json.loads((tmp_path/'out'/'report.json').read_text())['done'] == []
+
+def test_nothing_to_convert_makes_no_shards(tmp_path):
+    (tmp_path/'src'/'a').mkdir(parents=True)
+    assert amodal('convert', 'rgba-stack', tmp_path/'src', tmp_path/'out', '--shards') == 1
+    assert [p.name for p in (tmp_path/'out').iterdir()] == ['report.json']
