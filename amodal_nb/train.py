@@ -564,7 +564,7 @@ def steps_of(
     return measures
 
 # %% ../nbs/09_train.ipynb #c081
-LOCKS = {} # run's folder -> open file, locked by this process
+LOCKS = {} # run's folder -> descriptor of the file that this process has locked
 
 def hold(
     out: Path, # a run's folder
@@ -574,10 +574,10 @@ def hold(
     import fcntl
     out.mkdir(parents=True, exist_ok=True)
     if out.resolve() in LOCKS: return ''
-    f = open(out/'lock', 'a')
+    f = os.open(out/'lock', os.O_RDWR | os.O_CREAT)
     try: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        f.close()
+        os.close(f)
         return f'{out}: another process trains there: stop it, or choose another --out'
     except OSError: say_once(f'{out}: cannot be locked on this file system: see to it that no other process trains there')
     LOCKS[out.resolve()] = f
