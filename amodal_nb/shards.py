@@ -185,7 +185,7 @@ class _Headers:
         return self._read(n)
 
 def members(
-    file, # a tar, binary, that can seek
+    file: 'io.BufferedIOBase', # a tar, that can seek
     size: int, # of it, in bytes
     what: str, # its name, for errors
 ): # yields (`tarfile.TarInfo`, byte behind it)
