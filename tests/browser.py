@@ -7,7 +7,7 @@ import pytest
 from amodal_nb.gallery import free_port
 
 ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-WAIT = int(os.environ.get('BROWSER_WAIT', 120))  # s, for anything at all; a busy machine is slow, and no test measures time
+WAIT = int(os.environ.get('BROWSER_WAIT', 300))  # s, for anything at all; a busy machine is slow, and no test measures time
 
 def chromium():
     "Where Chromium is; a test that needs it is skipped without."

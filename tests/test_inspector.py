@@ -8,8 +8,6 @@ from amodal_nb.predict import fuse_scene
 from amodal_nb.scene import Scene, assets, read_scene, to_uint8, write_scene
 from browser import Inspector, Server, browser, end, page_of, wait_for, chromium
 
-pytestmark = pytest.mark.flaky(reruns=2)  # a browser on a busy machine loses a click now and then; what is broken fails three times
-
 @pytest.fixture(scope='module')
 def chrome():
     with browser() as b: yield b
@@ -260,7 +258,8 @@ def test_the_app_needs_its_token_and_listens_here_only(tmp_path, chrome):
     shutil.copytree(assets()/'scenes', tmp_path/'my scenes')
     log = open(tmp_path/'log', 'w')
     app = subprocess.Popen([sys.executable, '-m', 'amodal_nb.cli', 'inspect', str(tmp_path/'my scenes'), '--no-browser'], stdout=subprocess.PIPE, stderr=log, text=True,
-                           env=os.environ | {'XDG_CACHE_HOME': str(tmp_path/'cache'), 'PYTHONUNBUFFERED': '1'})
+                           env=os.environ | {'XDG_CACHE_HOME': str(tmp_path/'cache'), 'PYTHONUNBUFFERED': '1'},
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) # a job in the background of a script has it ignored, and passes that on
     try:
         url = re.search(r'http://127\.0\.0\.1:(\d+)/\?token=\S+', app.stdout.readline())
         wait_for(f'http://127.0.0.1:{url[1]}/api', app, tmp_path/'log')
