@@ -69,10 +69,17 @@ class Server:
         kernel = {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}
         (self.folder/name).write_text(json.dumps({'nbformat': 4, 'nbformat_minor': 5, 'metadata': {'kernelspec': kernel}, 'cells': cells}))
         return name
+    def wait_for_kernel(self, page, name):
+        "Until a notebook's kernel is connected: cells that are run before make JupyterLab ask for a kernel, in a dialog that blocks everything."
+        until = time.monotonic() + WAIT
+        while not any(s['path'] == name and s['kernel']['connections'] and s['kernel']['execution_state'] == 'idle' for s in self.api('GET', 'sessions')):
+            assert time.monotonic() < until, f'{name}: its kernel did not start'
+            page.wait_for_timeout(100) # the page goes on meanwhile
     def run(self, page, name, how=None):
         "Open a notebook, in JupyterLab in a workspace of its own, and run all of its cells; what the page complained of before is not the notebook's."
         page.goto(f'{self.url}/{how or f"lab/workspaces/{Path(name).stem}/tree"}/{quote(name)}?token={self.token}')
         page.locator('.jp-Notebook .jp-CodeCell').first.wait_for()
+        self.wait_for_kernel(page, name)
         page.wait_for_function("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'")
         page.errors.clear()
         for _ in range(5):  # a click that comes while the page is still being built is lost
