@@ -85,15 +85,15 @@ def start(
 def first_error(
     folder: Path, # of a launch
 ) -> str: # message and traceback; empty if no rank left any
-    "What the rank that failed first said, of the last start of the ranks."
+    "What the rank that failed first said, of the last start of the ranks; one that only lost another is never the first."
     attempts = sorted(folder.glob('*/attempt_*'), key=lambda p: (p.parent.stat().st_mtime, int(p.name.split('_')[1])))
     errors = []
     for path in attempts[-1].glob('*/error.json') if attempts else ():
         with suppress(ValueError, KeyError, TypeError, OSError): # torchrun may be writing it
             said = json.loads(path.read_text())['message']
-            errors.append((int(said['extraInfo']['timestamp']), path.parent.name, said['message'], said['extraInfo']['py_callstack']))
+            errors.append((said['message'].startswith('LostRank'), int(said['extraInfo']['timestamp']), path.parent.name, said['message'], said['extraInfo']['py_callstack']))
     if not errors: return ''
-    _, rank, message, stack = min(errors)
+    *_, rank, message, stack = min(errors)
     return f'rank {rank}: {message}\n{stack}'.rstrip()
 
 # %% ../nbs/10_launch.ipynb #c019

@@ -5,9 +5,9 @@ that goes on exactly where the run was."""
 
 # %% auto #0
 __all__ = ['MODELS', 'FREE', 'SHOWN', 'LOCKS', 'TrainConfig', 'parse_args', 'build_model', 'lr_at', 'save_checkpoint',
-           'read_checkpoint', 'load_weights', 'optimizer_tensors', 'load_optimizer', 'TrainingError', 'order_loss',
-           'batch_loss', 'pairs_a_batch', 'optimizer_step', 'weight_picture', 'evaluate_model', 'RunLog', 'Run',
-           'keep_as', 'newest_checkpoint', 'check_same', 'wrapped', 'steps_from', 'train_step', 'rehearse',
+           'read_checkpoint', 'load_weights', 'optimizer_tensors', 'load_optimizer', 'TrainingError', 'LostRank',
+           'order_loss', 'batch_loss', 'pairs_a_batch', 'optimizer_step', 'weight_picture', 'evaluate_model', 'RunLog',
+           'Run', 'keep_as', 'newest_checkpoint', 'check_same', 'wrapped', 'steps_from', 'train_step', 'rehearse',
            'evaluate_and_save', 'check_config', 'explained', 'Stopped', 'steps_of', 'hold', 'train']
 
 # %% ../nbs/09_train.ipynb #c003
@@ -165,6 +165,9 @@ def load_optimizer(
 # %% ../nbs/09_train.ipynb #c022
 class TrainingError(SceneError):
     "Training cannot go on; the message is one line."
+
+class LostRank(TrainingError):
+    "Another rank is gone, and this one cannot go on without it."
 
 def order_loss(
     order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
@@ -515,7 +518,7 @@ def explained(
     last = out/'last.safetensors'
     kept = f'the last good checkpoint is {last}' if last.exists() else 'there is no checkpoint yet'
     if isinstance(error, TrainingError): return TrainingError(f'{where}: {error}: stopped; {kept}')
-    if re.search('onnection|gloo|NCCL|Broken pipe', str(error)): return TrainingError(f'{where}: lost another rank: see what that one says; {kept}')
+    if re.search('onnection|gloo|NCCL|Broken pipe', str(error)): return LostRank(f'{where}: lost another rank: see what that one says; {kept}')
 
 # %% ../nbs/09_train.ipynb #c056
 class Stopped(Exception):
