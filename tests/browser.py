@@ -48,7 +48,7 @@ class Server:
         settings.mkdir(parents=True)
         (settings/'notification.jupyterlab-settings').write_text('{"fetchNews": "false", "checkForUpdates": false}')
         env = os.environ | {'JUPYTER_TOKEN': self.token, 'JUPYTER_CONFIG_DIR': str(own), 'JUPYTER_RUNTIME_DIR': str(own/'run'), 'JUPYTERLAB_SETTINGS_DIR': str(own/'lab'),
-                            'JUPYTERLAB_WORKSPACES_DIR': str(own/'work'), 'IPYTHONDIR': str(own/'ipython'), 'XDG_CACHE_HOME': str(own/'cache'), 'OMP_NUM_THREADS': '1'}
+                            'JUPYTERLAB_WORKSPACES_DIR': str(own/'work'), 'IPYTHONDIR': str(own/'ipython'), 'XDG_CACHE_HOME': str(own/'cache')}
         command = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={self.port}', '--ServerApp.port_retries=0',
                    f'--ServerApp.root_dir={self.folder}', '--ServerApp.terminals_enabled=False']
         self.log = open(own/'log', 'w')
