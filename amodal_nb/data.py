@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch, torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
 from .scene import Scene, SceneError, assets, find_scenes, front_matrix, read_scene, say_once, show_pictures
 
@@ -63,7 +63,7 @@ def collate(
     "Stack items; pictures grow to the largest height and width."
     h, w = (max(int(o['size'][k]) for o in items) for k in (0, 1))
     def grown(t): return t if t.shape[-2:] == (h, w) else F.pad(t, (0, w-t.shape[-1], 0, h-t.shape[-2]))
-    def stacked(ts): return torch.stack(ts) if len(ts) > 1 else ts[0][None]
+    def stacked(ts): return default_collate(ts) if len(ts) > 1 else ts[0][None]
     pictures = {'image', 'partial', 'background', 'mask', 'completions', 'alphas'}
     batch = {k: stacked([grown(o[k]) if k in pictures else o[k] for o in items]) for k in items[0] if k != 'id'}
     return dict(id=[o['id'] for o in items], **batch)
@@ -84,8 +84,11 @@ def to_device(
     batch: dict, # a batch
     device: 'torch.device | str', # where its tensors shall be
 ) -> dict: # the same batch there
-    "Move a batch's tensors."
-    return {k: v.to(device, non_blocking=True) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+    "Move a batch's tensors; 8-bit pictures become float32 in 0..1 there."
+    def moved(t):
+        t = t.to(device, non_blocking=True)
+        return t.float()/255 if t.dtype == torch.uint8 else t
+    return {k: moved(v) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
 # %% ../nbs/02_data.ipynb #c017
 class Unreachable(SceneError):
@@ -105,9 +108,9 @@ class SceneDataset(Dataset):
     def __len__(self): return len(self.folders)
     def read(self,
         i: int, # index of the scene
-    ) -> dict: # its item
+    ) -> dict: # its item, pictures as uint8
         "One item. Raises `SceneError` if the scene cannot be used."
-        scene = read_scene(self.folders[i])
+        scene = read_scene(self.folders[i], raw=True)
         if self.need_image and scene.image is None:
             raise SceneError(f'{self.folders[i]}: has no {scene.id}_image.png, which training needs: add the true picture')
         return as_item(scene, self.n_max_completions, self.on_extra)

@@ -32,7 +32,8 @@ def say_once(
 # %% ../nbs/00_scene.ipynb #c009
 def to_tensor(
     picture: 'Image.Image | np.ndarray | torch.Tensor', # PIL; numpy [H,W], [H,W,C] (uint8 or float 0..1); torch [C,H,W] or [H,W] (likewise)
-) -> torch.Tensor: # float32 [C,H,W] in 0..1
+    raw: bool = False, # leave 8 bits as they are
+) -> torch.Tensor: # float32 [C,H,W] in 0..1, or uint8
     "Any picture as a float tensor. Raises `SceneError` for a shape or range that is no picture."
     if not isinstance(picture, (Image.Image, np.ndarray, torch.Tensor)):
         raise SceneError(f'a picture is a {type(picture).__name__}: give a PIL picture, a numpy array or a torch tensor')
@@ -41,14 +42,17 @@ def to_tensor(
     if isinstance(picture, torch.Tensor):
         t = picture.detach().cpu()
         t = t[None] if t.ndim == 2 else t
+    elif isinstance(picture, Image.Image) and picture.mode != '1' and all(picture.size): # channel by channel, which is the order of a tensor
+        t = torch.frombuffer(bytearray().join(c.tobytes() for c in picture.split()), dtype=torch.uint8).view(-1, *picture.size[::-1])
     else:
         a = np.array(picture)  # a copy: the caller's picture stays the caller's
         t = torch.from_numpy(a[None] if a.ndim == 2 else np.moveaxis(a, -1, 0).copy() if a.ndim == 3 else a)
     if t.ndim != 3 or t.shape[0] not in (1, 3, 4) or 0 in t.shape:
         raise SceneError(f'a picture has shape {tuple(t.shape)}: expected [C,H,W] (torch) or [H,W,C] (numpy) with 1, 3 or 4 channels')
-    if t.dtype == torch.uint8: return t.float()/255
+    if t.dtype == torch.uint8: return t if raw else t.float()/255
     t = t.float()
-    if not (torch.isfinite(t).all() and t.min() >= 0 and t.max() <= 1):
+    low, high = t.aminmax()  # NaN if there is one
+    if not (low >= 0 and high <= 1):
         raise SceneError('a picture has values outside 0..1 (or not finite): pass uint8 in 0..255 or float in 0..1')
     return t
 
@@ -136,7 +140,8 @@ def read_picture(
     path: 'str | Path | Traversable', # a PNG or JPEG file
     modes: tuple = ('RGB',), # PIL modes that are welcome: 'L', 'RGB', 'RGBA'
     size: 'tuple | None' = None, # (height, width) that it must have, that of the scene's mask; None: any
-) -> torch.Tensor: # float32 [C,H,W] in 0..1
+    raw: bool = False, # see `to_tensor`
+) -> torch.Tensor: # float32 [C,H,W] in 0..1, or uint8
     "Read a picture that somebody else wrote. Raises `SceneError` for anything that is not exactly what was asked for."
     if isinstance(path, str): path = Path(path)
     with _open(path, modes, size) as im:
@@ -144,7 +149,7 @@ def read_picture(
         except MemoryError: raise SceneError(f'{path}: {im.width}x{im.height} px do not fit into memory: free some, or make it smaller') from None
         except Exception as e: # decoders raise whatever they like on damaged data
             raise SceneError(f'{path}: damaged or cut short ({type(e).__name__}): write it again') from None
-        return to_tensor(im)
+        return to_tensor(im, raw)
 
 # %% ../nbs/00_scene.ipynb #c027
 def show_pictures(
@@ -283,32 +288,36 @@ class Scene:
         return f"Scene({self.id!r}, {w}x{h} px, {self.n} completions, {self.mask.mean():.1%} masked, knows: {', '.join(known) or 'nothing more'})"
 
 # %% ../nbs/00_scene.ipynb #c051
-def _tensor(picture, what):
-    try: return to_tensor(picture)
+def _tensor(picture, what, raw=False):
+    try: return to_tensor(picture, raw)
     except SceneError as e: raise SceneError(f'{what}: {e}') from None
 
-def _rgb(picture, what):
-    t = _tensor(picture, what)
+def _rgb(picture, what, raw=False):
+    t = _tensor(picture, what, raw)
     if t.shape[0] != 3: raise SceneError(f'{what}: has {t.shape[0]} channels, not 3: convert it to RGB')
     return t
 
-def _mask(picture, what):
-    t = _tensor(picture, what)
-    if getattr(picture, 'dtype', None) in (np.uint8, torch.uint8) and t.max()*255 <= 1: t = t*255  # an array of 0 and 1
+def _mask(picture, what, raw=False):
+    t, white = _tensor(picture, what, raw), 255 if raw else 1
+    if not raw and getattr(picture, 'dtype', None) in (np.uint8, torch.uint8) and t.max()*255 <= 1: t = t*255  # an array of 0 and 1
     if t.shape[0] != 1: raise SceneError(f'{what}: has {t.shape[0]} channels, not 1: convert it to 8-bit grey')
-    odd = t[(t != 0) & (t != 1)]
-    if len(odd): raise SceneError(f'{what}: {len(odd)} pixels are neither 0 nor 255 (the first: {odd[0]*255:.0f}): threshold it')
+    if (t.bool().to(t)*white - t).any(): # quicker than comparisons, which torch does not vectorise for 8 bits
+        odd = t[(t != 0) & (t != white)]
+        raise SceneError(f'{what}: {len(odd)} pixels are neither 0 nor 255 (the first: {odd[0]*(255/white):.0f}): threshold it')
     if not t.any(): raise SceneError(f'{what}: all black, so there is nothing to restore: paint the region 255')
     return t
 
-def _completion(picture, what):
-    t = _tensor(picture, what)
+def _completion(picture, what, raw=False):
+    t = _tensor(picture, what, raw)
     if t.shape[0] == 1: raise SceneError(f'{what}: is grey: convert it to RGB or RGBA')
     return t
 
 def _rgba(completion, partial, mask):
-    rgb, alpha = completion.split([3, 1]) if len(completion) == 4 else (completion, coverage(completion, partial, mask))
-    return rgb*(alpha > 0), alpha
+    if len(completion) == 4: rgb, alpha = completion.split([3, 1])
+    else:
+        rgb, alpha = completion, coverage(*map(to_tensor, (completion, partial, mask)))
+        if rgb.dtype == torch.uint8: alpha = alpha.to(torch.uint8)*255
+    return rgb*alpha.bool(), alpha
 
 # %% ../nbs/00_scene.ipynb #c052
 def _check_pairs(pairs, n, what):
@@ -328,23 +337,24 @@ def make_scene(
     id: str = 'scene', # a name for it
     truth: bool = True, # whether `picture` is right inside the mask
     names: 'dict | None' = None, # what to call 'image', 'mask', 1, 2, … in errors, e.g. the files' paths
+    raw: bool = False, # all pictures are uint8 in 0..255 and stay so
 ) -> Scene: # checked, all on one canvas
     "Build a scene and check it. Raises `SceneError` naming the part, what is wrong and what to do."
     name = lambda k: (names or {}).get(k, f'{id}: completion {k}' if isinstance(k, int) else f'{id}: {k}')
     if picture is None and partial is None: raise SceneError(f'{name("partial")}: missing, and so is the image: give one of them')
     if isinstance(completions, Image.Image): raise SceneError(f'{id}: completions are one picture: give a list of pictures')
     if not len(completions): raise SceneError(f'{name(1)}: missing: a scene needs at least one completion')
-    m = _mask(mask, name('mask'))
-    image = None if picture is None else _rgb(picture, name('image'))
-    part = image if partial is None else _rgb(partial, name('partial'))
-    bg = None if background is None else _rgb(background, name('background'))
-    comps = [_completion(c, name(i)) for i, c in enumerate(completions, 1)]
+    m = _mask(mask, name('mask'), raw)
+    image = None if picture is None else _rgb(picture, name('image'), raw)
+    part = image if partial is None else _rgb(partial, name('partial'), raw)
+    bg = None if background is None else _rgb(background, name('background'), raw)
+    comps = [_completion(c, name(i), raw) for i, c in enumerate(completions, 1)]
     size = m.shape[-2:]
     for k, t in [('image', image), ('partial', part), ('background', bg), *enumerate(comps, 1)]:
         if t is not None and t.shape[-2:] != size: raise _sizes_differ(name(k), t.shape[-2:], size)
     if pairs is not None: pairs = _check_pairs(pairs, len(comps), name('pairs'))
     rgbas = [_rgba(c, part, m) for c in comps]
-    return Scene(id, m, part*(1-m), torch.stack([c for c, _ in rgbas]), torch.stack([a for _, a in rgbas]),
+    return Scene(id, m, part*~m.bool(), torch.stack([c for c, _ in rgbas]), torch.stack([a for _, a in rgbas]),
                  image if truth else None, bg, pairs)
 
 # %% ../nbs/00_scene.ipynb #c056
@@ -385,26 +395,27 @@ def _read_pairs(path, n):
     except (KeyError, TypeError, RecursionError): raise SceneError(f'{path}: does not have the form of a scene: {fix}') from None
 
 # %% ../nbs/00_scene.ipynb #c065
-def _read_scene(folder):
+def _read_scene(folder, raw):
     if not folder.is_dir(): raise SceneError(f'{folder}: is no folder: give the folder of one scene')
     file = {k: folder/f'{folder.name}_{k}.png' for k in ('image', 'partial', 'mask', 'background')}
     comps = _completion_files(folder)
-    mask = read_picture(file['mask'], ('L',))
+    mask = read_picture(file['mask'], ('L',), raw=raw)
     size = tuple(mask.shape[-2:])
     if mask.numel()*len(comps) > MAX_SCENE_PIXELS:
         raise SceneError(f'{folder}: {len(comps)} completions of {size[1]}x{size[0]} px are over the limit of {MAX_SCENE_PIXELS} pixels: scale them down')
-    optional = {k: read_picture(file[k], size=size) if _there(file[k]) else None for k in ('image', 'partial', 'background')}
-    return make_scene(optional['image'], mask, [read_picture(p, ('RGB', 'RGBA'), size) for p in comps], optional['background'],
+    optional = {k: read_picture(file[k], size=size, raw=raw) if _there(file[k]) else None for k in ('image', 'partial', 'background')}
+    return make_scene(optional['image'], mask, [read_picture(p, ('RGB', 'RGBA'), size, raw) for p in comps], optional['background'],
                       _read_pairs(folder/f'{folder.name}_scene.json', len(comps)), optional['partial'], folder.name,
-                      names=dict(file) | dict(enumerate(comps, 1)))
+                      names=dict(file) | dict(enumerate(comps, 1)), raw=raw)
 
 def read_scene(
     folder: 'str | Path | Traversable', # <root>/<id>; what has a method `fetch` is asked by it for the folder
+    raw: bool = False, # leave its pictures as the files have them, uint8 in 0..255 (mask and alphas, too): a quarter of the memory
 ) -> Scene: # its pictures as float tensors
     "Read and check one scene folder. Raises `SceneError` naming the file, what is wrong and what to do."
     if hasattr(folder, 'fetch'): folder = folder.fetch()
     if isinstance(folder, (str, Path)): folder = Path(folder).absolute()
-    try: return _read_scene(folder)
+    try: return _read_scene(folder, raw)
     except OSError as e: raise SceneError(f'{e.filename or folder}: cannot be read ({e.strerror or e}): check it and its permissions') from None
 
 # %% ../nbs/00_scene.ipynb #c067

@@ -6,7 +6,8 @@ from pathlib import Path
 import psutil, pytest
 from jupyter_client.manager import KernelManager
 from amodal_nb.launch import attach, launch, processes_of, runs, slurm_script, train_arguments
-from amodal_nb.scene import SceneError
+from amodal_nb.scene import SceneError, find_scenes
+from amodal_nb.shards import write_shards
 from amodal_nb.synth import Composer, write_scenes
 from amodal_nb.train import TrainConfig, load_weights
 from processes import ENV, TINY, assert_same, info_step, log_of, steps_of
@@ -203,6 +204,20 @@ def test_two_runs_at_once(config, tmp_path):
     p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *train_arguments(replace(config, resume='auto'))], capture_output=True, text=True)
     assert p.returncode == 1 and 'another process trains there' in p.stderr.splitlines()[-1], p.stderr
     assert one.stop()['state'] == 'stopped'
+
+def test_a_port_that_is_taken(config):
+    with socket.create_server(('127.0.0.1', 0)) as other:
+        with pytest.raises(SceneError, match='something else than torchrun listens there: choose another port'):
+            launch(config, 1, nnodes=2, rdzv_endpoint=f'127.0.0.1:{other.getsockname()[1]}')
+    assert not Path(config.out).exists()
+
+def test_six_ranks_on_shards(config, tmp_path):
+    "They make what six ranks make of folders, through three epochs, a worker each."
+    write_shards(find_scenes(config.data), tmp_path/'shards', per_shard=4)
+    six = replace(config, batch_size=1, steps=5, workers=1)
+    assert launch(six, 6).wait()['state'] == 'finished'
+    assert launch(replace(six, data=str(tmp_path/'shards'), out=str(tmp_path/'sharded')), 6).wait()['state'] == 'finished'
+    assert_same(tmp_path/'sharded', Path(config.out))
 
 def test_several_machines(config, whole, tmp_path):
     "Two agents of three ranks each make what one process with all scenes of a step makes."
