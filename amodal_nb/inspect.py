@@ -17,7 +17,7 @@ from typing import Callable
 import anywidget, ipywidgets, numpy as np, torch, torch.nn.functional as F, traitlets
 from PIL import Image, ImageDraw
 from .fusion import as_slots
-from .predict import DEFAULT_MODEL, FusedScene, fuse_scene
+from .predict import DEFAULT_MODEL, FusedScene, as_fused, fuse_scene
 from .ranking import front_to_back
 from .scene import Scene, SceneError, _check_pairs, _completion_files, _read_pairs, assets, atomic_write, find_scenes, read_scene, show_pictures, to_uint8, write_json
 
@@ -201,6 +201,7 @@ def corrected(
     stack: 'list | None' = None, # completion numbers front to back, for pairs that do not overlap; None: as they were
 ) -> FusedScene: # with these corrections
     "Fuse again with corrections."
+    scene = as_fused(scene, fused)
     first = whole_stack(fused, scene.n)
     before, after = order_of(fused.pairs, first), order_of(fused.pairs, stack or first, corrections)
     weights, where = repainted(fused.weights, scene.alphas, before, after, corrections)
@@ -277,31 +278,35 @@ def _cut(t, box): return t[..., box[1]:box[1]+box[3], box[0]:box[0]+box[2]]
 def _rgb8(t): return None if t is None else to_uint8(t).tobytes()
 
 def for_browser(
-    scene: Scene, # what was fused
+    scene: Scene, # as it was given
     fused: FusedScene, # its fusion
 ) -> tuple: # (a dict of what there is to know, a dict of its pictures as bytes)
     "A fusion as the inspector's front-end reads it. Raises `SceneError` for too many completions."
     if scene.n > MOST_COMPLETIONS: raise SceneError(f'{scene.id}: the inspector shows at most {MOST_COMPLETIONS} completions, not {scene.n}: leave out some')
-    h, w = scene.size
-    covers = [*(scene.alphas[:, 0] > 0)] + [torch.zeros(h, w, dtype=torch.bool)]*(scene.background is not None)
+    given, scene, (h, w) = scene, as_fused(scene, fused), scene.size
+    covers = [*((scene.alphas + given.alphas)[:, 0] > 0)] + [torch.zeros(h, w, dtype=torch.bool)]*(scene.background is not None)
     boxes = [_box(c | (v > 0)) for c, v in zip(covers, fused.weights)]
     step = -(-max(h, w)//MOST_SIDE)
     while sum(b[2]*b[3] for b in boxes)/step**2 > MOST_PIXELS: step += 1
     def mean(t): return t if step == 1 or t is None else F.avg_pool2d(t, step, ceil_mode=True)
     mask = scene.mask if step == 1 else F.max_pool2d(scene.mask, step, ceil_mode=True)
     if step > 1: boxes = [[x//step, y//step, -(-(x+bw)//step)-x//step, -(-(y+bh)//step)-y//step] for x, y, bw, bh in boxes]
-    completions = []
-    for c, a, box in zip(scene.completions, scene.alphas, boxes):
+    def rgba(c, a, box):
         small = mean(a)
         colour = c if step == 1 else mean(c*a)/small.clamp(min=1e-6)
-        completions.append(to_uint8(torch.cat([_cut(colour, box), _cut(small, box)])).tobytes())
+        return to_uint8(torch.cat([_cut(colour, box), _cut(small, box)])).tobytes()
+    completions = [rgba(*of) for of in zip(scene.completions, scene.alphas, boxes)]
+    changed = [r['changed'] for r in fused.harmonise or []] or [False]*len(boxes)
+    originals = [rgba(*of) if is_new else None for is_new, *of in zip(changed, given.completions, given.alphas, boxes)]
+    if given.background is not None: originals.append(_rgb8(mean(given.background)) if changed[-1] else None)
     weights = [_cut(mean(v[None])[0], box).numpy().astype(np.float16).tobytes() for v, box in zip(fused.weights, boxes)]
     colours = slot_colours(scene.n, scene.background is not None)
     about = dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=list(mask.shape[:0:-1]), step=step, boxes=boxes, pairs=fused.pairs,
-                 order=whole_stack(fused, scene.n), known=scene.pairs or [], colours=colours, inks=[ink_on(c) for c in colours], masked=f'{float(scene.mask.mean()):.0%}',
+                 order=whole_stack(fused, scene.n), known=scene.pairs or [], done=fused.harmonise or [], colours=colours, inks=[ink_on(c) for c in colours], masked=f'{float(scene.mask.mean()):.0%}',
                  note=f'Shown at 1/{step} of its size, {mask.shape[-1]} × {mask.shape[-2]} px; weights under the pointer are exact, from the kernel.' if step > 1 else '')
     pictures = dict(mask=(mask[0] > 0).numpy().astype(np.uint8).tobytes(), target=_rgb8(mean(scene.image)),
-                    background=_rgb8(mean(scene.background)), given=_rgb8(mean(fused.result)), completions=completions, weights=weights)
+                    background=_rgb8(mean(scene.background)), given=_rgb8(mean(fused.result)), completions=completions + [None]*(scene.background is not None), weights=weights,
+                    originals=originals)
     return about, pictures
 
 # %% ../nbs/12_inspect.ipynb #c042
@@ -326,7 +331,7 @@ class WeightInspector(anywidget.AnyWidget):
     "Look into a fusion, and correct its order."
     _esm = (assets()/'inspector'/'inspector.js').read_text(encoding='utf-8')
     _css = (assets()/'inspector'/'inspector.css').read_text(encoding='utf-8')
-    view = traitlets.Enum('result target partial completion weight top entropy error doubt'.split(), 'result').tag(sync=True)
+    view = traitlets.Enum('result target partial completion weight top entropy error doubt original'.split(), 'result').tag(sync=True)
     slot = traitlets.Int(1).tag(sync=True) # from 1; the background comes last
     overlay = traitlets.Enum('top weight entropy error doubt'.split(), 'top').tag(sync=True)
     overlay_on = traitlets.Bool(True).tag(sync=True)
@@ -350,7 +355,8 @@ class WeightInspector(anywidget.AnyWidget):
         **traits: object, # e.g. view='weight', slot=2
     ):
         if isinstance(scene, (str, Path)): folder, scene = folder or scene, read_scene(scene)
-        self.scene, self.fusion = scene, fuse_scene(scene, model) if fusion is None else fusion
+        fusion = fuse_scene(scene, model) if fusion is None else fusion
+        self.scene, self.fusion = scene, replace(fusion, scene=as_fused(scene, fusion))
         self.folder = None if folder is None else Path(folder).absolute()
         self._fused = (None, None)
         meta, data = for_browser(self.scene, self.fusion)
@@ -403,14 +409,14 @@ class WeightInspector(anywidget.AnyWidget):
         y, x = slice(y, y+1), slice(x, x+1)
         first = whole_stack(self.fusion, self.scene.n)
         orders = order_of(self.fusion.pairs, first), order_of(self.fusion.pairs, self.stack, self.corrections)
-        return repainted(self.fusion.weights[:, y, x], self.scene.alphas[..., y, x], *orders, self.corrections)[0][:, 0, 0].tolist()
+        return repainted(self.fusion.weights[:, y, x], self.fusion.scene.alphas[..., y, x], *orders, self.corrections)[0][:, 0, 0].tolist()
 
     def _answer(self, _, message, buffers):
         "What the browser asks; every question but 'probe' waits for an answer."
         kind = message.get('type')
         if kind == 'probe':
             x, y = message['pixel']
-            alphas = self.scene.alphas[:, 0, y, x].tolist() + [0.]*(self.scene.background is not None)
+            alphas = self.fusion.scene.alphas[:, 0, y, x].tolist() + [0.]*(self.scene.background is not None)
             return self.send({'type': 'exact', 'pixel': [x, y], 'key': message['key'], 'weights': self.weights_at(x, y), 'alphas': alphas})
         try:
             if kind == 'save': text, kind = f'{len(self.corrections)} corrections written to {self.save_corrections()}', 'saved'

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['DEFAULT_MODEL', 'shipped_model', 'load_predictor', 'as_predictor', 'container_memory', 'ulimit_memory', 'free_memory',
            'memory_to_fuse', 'pairs_that_meet', 'what_fits', 'within_memory', 'FusedScene', 'on_valid', 'fuse_scene',
-           'fuse_pictures', 'write_fused', 'remove_fused', 'read_if_it_fits', 'fuse_folder']
+           'as_fused', 'fuse_pictures', 'write_fused', 'remove_fused', 'read_if_it_fits', 'fuse_folder']
 
 # %% ../nbs/11_predict.ipynb #c003
 import math, os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Callable
@@ -159,6 +159,7 @@ class FusedScene:
     order: list # completion numbers, front to back
     uncovered: float # share of the mask, 0..1, that nothing covers: there the partial stays
     harmonise: 'list | None' = None # what was done to each completion first, see `report_of`; None if nothing was to be done
+    scene: 'Scene | None' = None # what the weights are for: the scene with its completions harmonised; None in a fusion from files
 
     @property
     def picture(self) -> Image.Image: # RGB
@@ -199,7 +200,16 @@ def fuse_scene(
     if scene.background is not None: weights[-1] = f.weights[0, -1]
     sequence = front_to_back(f.order, batch['valid'])[0]
     return FusedScene(scene.id, f.result[0], weights, [f'comp{i+1}' for i in range(scene.n)] + ['background']*(scene.background is not None),
-                      order_pairs(f.order[0], batch['alphas'][0], number), [int(number[i]) for i in sequence if number[i]], f.uncovered.item(), report)
+                      order_pairs(f.order[0], batch['alphas'][0], number), [int(number[i]) for i in sequence if number[i]], f.uncovered.item(), report, scene)
+
+# %% ../nbs/11_predict.ipynb #c023b
+def as_fused(
+    scene: Scene, # as it was given
+    fused: FusedScene, # its fusion
+) -> Scene: # with the completions that the weights are for
+    "A scene whose completions are harmonised, if they were before fusing."
+    if fused.scene is not None: return fused.scene
+    return scene if fused.harmonise is None else harmonise_and_report(scene)[0]
 
 # %% ../nbs/11_predict.ipynb #c027
 def fuse_pictures(

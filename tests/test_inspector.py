@@ -6,6 +6,7 @@ import numpy as np, pytest, torch
 from amodal_nb.inspect import corrected
 from amodal_nb.predict import fuse_scene
 from amodal_nb.scene import Scene, assets, read_scene, to_uint8, write_scene
+from amodal_nb.synth import Composer
 from browser import Inspector, Server, browser, end, page_of, wait_for, chromium
 
 @pytest.fixture(scope='module')
@@ -101,6 +102,34 @@ def test_linked_inspectors_move_together(lab, page):
     other.wait('i => Math.abs(i.camera.scale/i.fitScale - 2) < .01')
     assert page.errors == []
 
+def test_before_and_after_harmonising(lab, page):
+    "What was fused and what was given, and a correction, which paints with what was fused."
+    scene = replace(Composer('cc0', size=128, n_objects=4, noise='noisy', seed=2)[0], id='noisy')
+    write_scene(scene, lab.folder, overwrite=True)
+    lab.run(page, lab.write('noisy.ipynb', IMPORTS + 'WeightInspector("noisy", overlay_on=False)'))
+    i = Inspector(page)
+    scene = read_scene(lab.folder/'noisy')
+    fused = fuse_scene(scene)
+    assert np.abs(i.result().astype(int) - to_uint8(fused.result)).max() <= 1
+    k = 1 + max(range(scene.n), key=lambda k: (fused.scene.completions[k] - scene.completions[k]).abs().sum())
+    seen = (scene.alphas[k-1, 0] == 1) & (fused.scene.alphas[k-1, 0] == 1)
+    far = (fused.scene.completions[k-1] - scene.completions[k-1]).abs().sum(0)*seen
+    y, x = divmod(int(far.argmax()), scene.size[1])
+    i.js('(i, k) => i.set({slot: k})', k)
+    i.canvas.focus()
+    for key, view, shown in ('4', 'completion', fused.scene), ('g', 'original', scene):
+        page.keyboard.press(key)
+        i.wait(f'i => i.get("view") === "{view}"')
+        assert i.pixel(x, y) == to_uint8(shown.completions[k-1])[y, x].tolist()
+        assert re.search(rf'Completion {k}, harmonised by \d+ px that are seen: .*light × ', i.box.locator('.ai-legend').inner_text())
+    i.box.get_by_label('Compare with').select_option('completion')
+    page.screenshot(path=lab.folder/'before_and_after.png')
+    a, b = max(fused.pairs, key=lambda o: o['overlap_px'])['a'], max(fused.pairs, key=lambda o: o['overlap_px'])['b']
+    for pair in (a, b), (b, a): i.js('(i, p) => i.say_front([p])', list(pair))
+    now = corrected(scene, fused, i.corrections(), i.js('i => i.get("stack")'))
+    assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
+    assert page.errors == []
+
 def test_without_a_mouse(lab, page):
     "Everything by keys; every control has a name; JupyterLab takes none of the keys."
     scene = sample(lab)
@@ -120,7 +149,7 @@ def test_without_a_mouse(lab, page):
     page.mouse.move(2, 500)  # away from the picture
     i.js('i => i.set({slot: 1})')  # a card that has the focus is the chosen slot
     i.canvas.focus()
-    for key, is_so in (('5', 'i.get("view") === "weight"'), ('ArrowRight', 'i.get("slot") === 2'), ('ArrowLeft', 'i.get("slot") === 1'), ('ArrowLeft', 'i.get("slot") === 6'),
+    for key, is_so in (('g', 'i.get("view") === "original"'), ('5', 'i.get("view") === "weight"'), ('ArrowRight', 'i.get("slot") === 2'), ('ArrowLeft', 'i.get("slot") === 1'), ('ArrowLeft', 'i.get("slot") === 6'),
                        (' ', '!i.get("overlay_on")'), ('Shift+ArrowRight', 'i.place.textContent.startsWith("x 129, y 128")'), ('Enter', 'i.get("pin")[0] === 129'),
                        ('Escape', 'i.get("pin").length === 0'), ('+', 'i.camera.scale > i.fitScale'), ('0', 'i.camera.scale === i.fitScale'), ('a', 'true'), ('d', 'true'), ('d', 'true')):
         page.keyboard.press(key)

@@ -67,7 +67,7 @@ class Fusion {
     this.partial = this.given.slice(); // outside the mask they are the same
     for (let q = 0; q < this.mask.length; q++) if (this.mask[q]) this.partial.fill(0, 3 * q, 3 * q + 3);
     this.result = this.given.slice();
-    this.layers = meta.boxes.map(([x, y, bw, bh], s) => ({x, y, w: bw, h: bh, half: halves(data.weights[s]), now: new Float32Array(bw * bh), rgba: s < meta.n ? bytes(data.completions[s]) : null}));
+    this.layers = meta.boxes.map(([x, y, bw, bh], s) => ({x, y, w: bw, h: bh, half: halves(data.weights[s]), now: new Float32Array(bw * bh), rgba: bytes(data.completions[s]), original: bytes(data.originals[s])})); // the background's are in `background`, and RGB
     this.kind = new Uint32Array(w * h);                       // which set of completions covers a pixel, as a number into `sets`
     const set = new Float64Array(w * h), known = new Map([[0, 0]]);
     this.layers.slice(0, this.n).forEach((o, s) => this.each(o, (q, p) => { if (o.rgba[4 * p + 3]) set[q] += 2 ** s; }));
@@ -130,7 +130,7 @@ class Fusion {
       if (this.mask[q]) { this.result[3 * q] = r + .5; this.result[3 * q + 1] = g + .5; this.result[3 * q + 2] = b + .5; }
     }
     this.version++;
-    for (const k of this.cache.keys()) if (!/^(target|partial|completion|background|outline)/.test(k)) this.cache.delete(k);
+    for (const k of this.cache.keys()) if (!/^(target|partial|completion|original|background|outline)/.test(k)) this.cache.delete(k);
   }
 
   winners() { // slot with the largest weight, 255 where there is none
@@ -209,13 +209,13 @@ class Painter { // views and overlays of a fusion as canvases, made when they ar
     return out;
   }
   view(kind, slot) {
-    const f = this.fusion, key = kind === 'completion' || kind === 'weight' ? kind + slot : kind;
+    const f = this.fusion, key = OF_SLOT.includes(kind) ? kind + slot : kind;
     return f.cached(key, () => canvasOf(f.w, f.h, (data, words) => {
       if (f[kind] instanceof Uint8Array) return opaque(f[kind])(data, words);
-      if (kind === 'completion') {
-        const o = f.layers[slot];
-        if (!o.rgba) return opaque(f.background)(data, words);
-        return f.each(o, (q, p) => data.set(o.rgba.subarray(4 * p, 4 * p + 4), 4 * q));
+      if (kind === 'completion' || kind === 'original') {
+        const o = f.layers[slot], before = kind === 'original' && o.original, rgba = before || o.rgba;
+        if (!o.rgba) return opaque(before || f.background)(data, words);
+        return f.each(o, (q, p) => data.set(rgba.subarray(4 * p, 4 * p + 4), 4 * q));
       }
       if (kind === 'top') {
         const top = f.winners();
@@ -293,9 +293,10 @@ const percent = p => p > .9995 && p < 1 ? '>99.9%' : p < .0005 && p > 0 ? '<0.1%
 const number = v => v === 0 || v === 1 ? String(v) : v.toFixed(4);
 
 const VIEWS = [['result', 'Result'], ['target', 'Target'], ['partial', 'Partial'], ['completion', 'Completion'], ['weight', 'Weight'], ['top', 'Top object'],
-               ['entropy', 'Entropy'], ['error', 'Error'], ['doubt', 'Doubt']];
+               ['entropy', 'Entropy'], ['error', 'Error'], ['doubt', 'Doubt'], ['original', 'As given']];
+const KEYS = '123456789g', OF_SLOT = ['completion', 'original', 'weight'];
 const ABOUT = {result: 'What came out: fused inside the mask, untouched outside', target: 'The true picture', partial: 'What was given, the mask black',
-  completion: 'The chosen completion alone', weight: 'How much the chosen slot gives to each pixel', top: 'Who gives most to each pixel',
+  completion: 'The chosen completion alone, harmonised if that was done', original: 'The chosen completion as it was given', weight: 'How much the chosen slot gives to each pixel', top: 'Who gives most to each pixel',
   entropy: 'How evenly the weights are shared, in bits', error: 'Distance of result and target, mean of the channels',
   doubt: 'Chance that the completion in front is not in front of one that it hides'};
 const OVERLAYS = ['top', 'weight', 'entropy', 'error', 'doubt'];
@@ -345,8 +346,8 @@ class Inspector {
     root.setAttribute('data-lm-suppress-shortcuts', 'true'); // keys typed here are not JupyterLab's
     const has = k => k === 'error' ? !!this.fusion.target : k === 'target' ? !!this.fusion.target : true;
     this.has = has;
-    this.views = VIEWS.map(([k, name], at) => el('button', {type: 'button', className: 'ai-view', title: `${ABOUT[k]} (key ${at + 1})`, disabled: !has(k), 'aria-pressed': 'false', 'data-view': k,
-      on: {click: () => this.set({view: k})}}, el('kbd', {'aria-hidden': 'true'}, String(at + 1)), name));
+    this.views = VIEWS.map(([k, name], at) => el('button', {type: 'button', className: 'ai-view', title: `${ABOUT[k]} (key ${KEYS[at].toUpperCase()})`, disabled: !has(k), 'aria-pressed': 'false', 'data-view': k,
+      on: {click: () => this.set({view: k})}}, el('kbd', {'aria-hidden': 'true'}, KEYS[at].toUpperCase()), name));
     const pick = (label, key, options) => {
       const select = el('select', {id: `${id}${key}`, 'data-key': key, on: {change: () => this.set({[key]: select.value})}}, ...options.map(([v, name]) => el('option', {value: v, disabled: v !== '' && !has(v)}, name)));
       return [el('label', {htmlFor: select.id}, label), select];
@@ -380,7 +381,7 @@ class Inspector {
     this.stack = el('ol', {className: 'ai-stack', 'aria-label': 'Completions, front to back'});
     this.pairs = el('div', {className: 'ai-pairs'});
     this.pairsTitle = el('summary', {}, 'Pairs');
-    const keys = 'Keys: 1–9 view · ←→ slot · space overlay · Shift+arrows move the pixel, Enter pins it · + − 0 zoom · Alt+↑↓ on a card moves it · Ctrl+Z undo';
+    const keys = 'Keys: 1–9, G view · ←→ slot · space overlay · Shift+arrows move the pixel, Enter pins it · + − 0 zoom · Alt+↑↓ on a card moves it · Ctrl+Z undo';
     root.replaceChildren(
       el('header', {className: 'ai-head'},
         el('div', {className: 'ai-title'}, el('strong', {}, meta.title), el('span', {className: 'ai-dim'}, `${meta.full[0]} × ${meta.full[1]} px · ${meta.n} completion${meta.n > 1 ? 's' : ''} · ${meta.masked} masked`)),
@@ -403,6 +404,13 @@ class Inspector {
     this.opacity.setAttribute('aria-label', 'Opacity of the overlay');
     this.shown.setAttribute('aria-label', 'Overlay on');
     if (meta.note) this.say(meta.note);
+  }
+  done(s) { // what harmonising did, from the record that `amodal fuse` writes
+    const {changed, shift_px: [dy, dx], gain, bias, rim_px: rim, evidence_px: seen} = this.meta.done[s] ?? {shift_px: []}, name = this.slotName(s), px = v => `${Math.abs(v).toFixed(1)} px`;
+    if (!this.meta.done.length) return `${name}: not harmonised`;
+    if (!changed) return `${name}: as it was given (${seen} px of it are seen)`;
+    const parts = [Math.abs(dy) >= .05 && `${px(dy)} ${dy > 0 ? 'down' : 'up'}`, Math.abs(dx) >= .05 && `${px(dx)} ${dx > 0 ? 'right' : 'left'}`, `light × ${gain.map(v => v.toFixed(2)).join(', ')} + ${bias.map(v => v.toFixed(2)).join(', ')}`, rim && `outline ${px(rim)} ${rim > 0 ? 'narrower' : 'wider'}`];
+    return `${name}, harmonised by ${seen} px that are seen: ${parts.filter(Boolean).join(' · ')}`;
   }
   slotName(s) { return s < this.meta.n ? `Completion ${s + 1}` : 'Background'; }
   badge(s) {
@@ -437,7 +445,7 @@ class Inspector {
   }
   key(e) {
     const field = /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== 'checkbox';
-    const view = VIEWS[+e.key - 1]?.[0];
+    const view = e.key.length === 1 && VIEWS[KEYS.indexOf(e.key.toLowerCase())]?.[0];
     const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[e.key];
     const card = e.target.closest?.('.ai-card');
     const does = (() => {
@@ -549,7 +557,7 @@ class Inspector {
     screen(); c.clearRect(0, 0, width, height);
     c.imageSmoothingEnabled = k < 1.5; c.imageSmoothingQuality = 'low';
     const clip = path => { c.save(); screen(); c.beginPath(); path(); c.clip(); };
-    const transparent = k => k === 'completion' || k === 'top';
+    const transparent = k => k === 'completion' || k === 'original' || k === 'top';
     if (transparent(view) || transparent(against)) this.checkers(c, scale);
     put(this.painter.view(view, slot));
     const wipe = this.get('wipe') * width;
@@ -626,7 +634,7 @@ class Inspector {
     this.rows.forEach(({row}, at) => { row.classList.toggle('ai-is', at === slot - 1); row.setAttribute('aria-pressed', at === slot - 1); });
     for (const card of this.stack.querySelectorAll('.ai-card')) { const is = +card.dataset.slot === slot; card.classList.toggle('ai-is', is); if (is) card.setAttribute('aria-current', 'true'); else card.removeAttribute('aria-current'); }
     if (this.listed !== slot && this.meta.pairs.length > 12) this.listPairs();
-    this.canvas.setAttribute('aria-label', `${ABOUT[view]}${['completion', 'weight'].includes(view) ? `: ${this.slotName(slot - 1)}` : ''}${on ? `, with overlay ${this.get('overlay')}` : ''}`);
+    this.canvas.setAttribute('aria-label', `${ABOUT[view]}${OF_SLOT.includes(view) ? `: ${this.slotName(slot - 1)}` : ''}${on ? `, with overlay ${this.get('overlay')}` : ''}`);
     this.drawLegend();
     this.draw();
   }
@@ -640,6 +648,7 @@ class Inspector {
       const tint = k === this.get('overlay') && k !== this.get('view') && k !== this.get('against') ? `linear-gradient(90deg, transparent, ${k === 'weight' ? this.meta.colours[slot] : '#e69f00'})` : `linear-gradient(90deg, ${STOPS.map(c => `rgb(${c})`).join()})`;
       parts.push(el('span', {className: 'ai-key', role: 'listitem'}, k === 'weight' ? `weight of ${this.slotName(slot).toLowerCase()}` : k, ' 0', el('span', {className: 'ai-ramp', css: {background: tint}}), RANGE[k][1]));
     }
+    if (kinds.includes('completion') || kinds.includes('original')) parts.push(el('span', {className: 'ai-dim', role: 'listitem'}, this.done(slot)));
     if (!parts.length) parts.push(el('span', {className: 'ai-dim', role: 'listitem'}, ABOUT[this.get('view')]));
     this.legend.replaceChildren(...parts);
   }
