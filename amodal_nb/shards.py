@@ -156,7 +156,7 @@ def read_bytes(
                 return f.read(-1 if length is None else length)
         from fsspec.core import url_to_fs
         fs, path = url_to_fs(shard)  # anew each time: it may not cross a fork, and fsspec keeps it for this process
-        return fs.cat_file(path, start or None, None if length is None else start+length)
+        return fs.cat_file(path, start=start or None, end=None if length is None else start+length) # by name: s3fs has another argument before them
     data = _tried(shard, read)
     if length is not None and len(data) > length: raise Unreachable(f'{shard}: its server sends the whole file where a part is asked for: use one that knows ranges, or simplecache::{shard}')
     return data
@@ -358,7 +358,7 @@ def find_shards(
 
 def _globbed(pattern):
     from fsspec.core import url_to_fs
-    fs, path = url_to_fs(pattern)
+    fs, path = _tried(pattern, lambda: url_to_fs(pattern))
     found = _tried(pattern, lambda: fs.glob(path))
     if not found: raise SceneError(f'{pattern}: there is no such shard: check the pattern')
     return [fs.unstrip_protocol(p) if is_url(pattern) else p for p in found]

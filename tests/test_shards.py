@@ -1,6 +1,7 @@
 "Shards: the same training as on folders, resumed to the same bytes, and tars that want to do harm."
 import io, json, os, random, re, shutil, signal, subprocess, sys, tarfile
-import pytest, torch
+import fsspec, pytest, torch
+from fsspec.implementations.memory import MemoryFileSystem
 from amodal_nb.data import SceneDataset, Unreachable
 from amodal_nb.scene import SceneError, find_scenes, read_scene, say_once
 from amodal_nb.shards import InMemory, find_data, index_of, packed, read_index, read_shards, scan_shard, shard_scenes, webdataset_name, write_index, write_shards
@@ -257,8 +258,23 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000'''
     subprocess.run([sys.executable, '-c', code, tmp_path/'big.tar'], check=True)
     os.remove(tmp_path/'big.tar')
 
-@pytest.mark.parametrize('address, line', [('pipe:touch harm #.tar', 'shell command'), ('x://nowhere/{0..1}.tar', 'cannot be read'), ('{0..3.tar', 'unbalanced'), ('none/{0..1}.tar', 'cannot be read'), ('http://127.0.0.1:1/0.tar', 'cannot be read')])
+@pytest.mark.parametrize('address, line', [('pipe:touch harm #.tar', 'shell command'), ('x://nowhere/{0..1}.tar', 'cannot be read'), ('{0..3.tar', 'unbalanced'), ('none/{0..1}.tar', 'cannot be read'), ('http://127.0.0.1:1/0.tar', 'cannot be read'),
+                                           ('abfs://container/*.tar', '[Ii]nstall adlfs')])
 def test_addresses_that_lead_nowhere_are_one_line(tmp_path, monkeypatch, address, line):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SceneError, match=line) as e: find_data(address)
     assert len(str(e.value).splitlines()) == 1 and not list(tmp_path.iterdir())
+
+def test_a_file_system_whose_cat_file_takes_a_version_first(data, tmp_path):
+    "As s3fs has it."
+    class Versioned(MemoryFileSystem):
+        protocol, store, pseudo_dirs = 'versioned', {}, ['']
+        @classmethod
+        def _strip_protocol(cls, path): return super()._strip_protocol(path.replace('versioned://', 'memory://'))
+        def cat_file(self, path, version_id=None, start=None, end=None):
+            assert version_id is None
+            return super().cat_file(path, start=start, end=end)
+    fsspec.register_implementation('versioned', Versioned, clobber=True)
+    shard = write_shards(find_scenes(data/'scenes'), tmp_path/'shards')[0]
+    for path in shard, shard.with_name(f'{shard.name}.json'): Versioned().pipe_file(f'/{path.name}', path.read_bytes())
+    for there, here in zip(read_shards([f'versioned://{shard.name}']), find_scenes(data/'scenes'), strict=True): assert read_scene(there).completions.equal(read_scene(here).completions)
