@@ -32,6 +32,12 @@ def test_notebook(notebook, request):
     skip_flags = [] if slow else ['slow', 'claim'] if fast else ['slow']
     if report := run_notebook(nbs/notebook, skip_flags, cell_seconds=6*3600 if slow else 600): pytest.fail(report, pytrace=False)
 
+@pytest.mark.parametrize('notebook', notebooks)
+def test_outputs_are_small_and_hold_no_widget(notebook):
+    assert (nbs/notebook).stat().st_size < 500_000
+    for cell in json.loads((nbs/notebook).read_text(encoding='utf-8'))['cells']:
+        for kind in 'view', 'state': assert f'application/vnd.jupyter.widget-{kind}+json' not in [k for o in cell.get('outputs', []) for k in o.get('data', {})], cell['id']
+
 def notebook_of(path, *cells):
     cells = [{'cell_type': 'code', 'id': f'c{i}', 'metadata': {}, 'outputs': [], 'execution_count': None, 'source': s} for i, s in enumerate(cells)]
     path.write_text(json.dumps({'nbformat': 4, 'nbformat_minor': 5, 'metadata': {}, 'cells': cells}), encoding='utf-8')
