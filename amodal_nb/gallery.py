@@ -203,8 +203,10 @@ def serve(
     if out and not out.is_dir(): raise SceneError(f'{out}: is no folder: give one that amodal fuse wrote')
     from voila.app import Voila
     port, token = port or free_port(), secrets.token_urlsafe(24)
+    os.environ['JUPYTER_PATH'] = os.pathsep.join([str(assets()/'inspector'), *filter(None, [os.environ.get('JUPYTER_PATH')])]) # where the template is
     with tempfile.TemporaryDirectory() as d:
         file = Path(d)/'gallery.ipynb'
         write_json(file, app_notebook(root, out, model))
         say(f'{root.name}: http://127.0.0.1:{port}/?token={token}\nCtrl-C ends it.')
-        Voila.launch_instance([str(file), f'--port={port}', '--Voila.ip=127.0.0.1', f'--token={token}', '--Voila.log_level=ERROR'] + ([] if browser else ['--no-browser']))
+        needed = [f'--VoilaConfiguration.extension_allowlist={e}' for e in ('@voila-dashboards/widgets-manager8', '@jupyter-widgets/jupyterlab-manager', 'anywidget')] # others complain that this is not JupyterLab
+        Voila.launch_instance([str(file), f'--port={port}', '--Voila.ip=127.0.0.1', f'--token={token}', '--template=amodal', *needed, '--Voila.log_level=ERROR'] + ([] if browser else ['--no-browser']))
