@@ -95,7 +95,7 @@ class Unreachable(SceneError):
     "What holds the scenes cannot be reached, which says nothing about the scenes."
 
 class SceneDataset(Dataset):
-    "Scene folders as items with `n_max_completions` slots; reading happens in `__getitem__`, so in the loader's workers."
+    "Scene folders as items with `n_max_completions` slots, pictures as uint8 until `to_device`; reading happens in `__getitem__`, so in the loader's workers."
     def __init__(self,
         folders: 'list | str | Path', # scene folders, or what else `read_scene` reads; or a root that `find_scenes` searches
         n_max_completions: int = 5, # slots; missing completions are black and not `valid`

@@ -2,6 +2,7 @@
 import io, json, os, random, re, shutil, signal, subprocess, sys, tarfile
 import fsspec, pytest, torch
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import known_implementations
 from amodal_nb.data import SceneDataset, Unreachable
 from amodal_nb.scene import SceneError, find_scenes, read_scene, say_once
 from amodal_nb.shards import InMemory, find_data, index_of, packed, read_index, read_shards, scan_shard, shard_scenes, webdataset_name, write_index, write_shards
@@ -259,9 +260,10 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000'''
     os.remove(tmp_path/'big.tar')
 
 @pytest.mark.parametrize('address, line', [('pipe:touch harm #.tar', 'shell command'), ('x://nowhere/{0..1}.tar', 'cannot be read'), ('{0..3.tar', 'unbalanced'), ('none/{0..1}.tar', 'cannot be read'), ('http://127.0.0.1:1/0.tar', 'cannot be read'),
-                                           ('abfs://container/*.tar', '[Ii]nstall adlfs')])
+                                           ('lacking://container/*.tar', 'install what is lacking')])
 def test_addresses_that_lead_nowhere_are_one_line(tmp_path, monkeypatch, address, line):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(known_implementations, 'lacking', {'class': 'no_such_package.FileSystem', 'err': 'install what is lacking'})
     with pytest.raises(SceneError, match=line) as e: find_data(address)
     assert len(str(e.value).splitlines()) == 1 and not list(tmp_path.iterdir())
 
