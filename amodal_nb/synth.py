@@ -540,9 +540,14 @@ def shifted(
     im: Image.Image, # any mode
     dx: float, # px to the right, fractions too
     dy: float, # px down
+    turn: float = 0, # degrees, counter-clockwise, about the centre
+    stretch: tuple = (0, 0), # (across, down): it gets larger by this share, before it is turned
 ) -> Image.Image: # of the same size
-    "A picture moved, bilinearly."
-    return im.transform(im.size, Image.AFFINE, (1, 0, -dx, 0, 1, -dy), Image.BILINEAR)
+    "A picture moved, bilinearly, and perhaps turned and stretched."
+    cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    (a, b), (c, d) = np.array([[cos, -sin], [sin, cos]])/(1 + np.array(stretch)[:, None]) # from where a pixel comes
+    x, y = im.width/2, im.height/2
+    return im.transform(im.size, Image.AFFINE, (a, b, (1-a)*x - b*y - a*dx - b*dy, c, d, (1-d)*y - c*x - c*dx - d*dy), Image.BILINEAR)
 
 # %% ../nbs/01_synth.ipynb #c104
 def recoloured(
@@ -598,6 +603,8 @@ class Noise:
     jpeg: int = 0 # the lowest JPEG quality, 1..95; 0 for no JPEG
     alpha: int = 0 # px that the alpha may be grown or shrunk
     wrong: float = 0 # probability that part of what was hidden is wrong
+    turn: float = 0 # degrees, either way, about the centre
+    stretch: float = 0 # share by which it may be larger or smaller, across and down alone
     spread: float = 0 # if not 0, each scene has limits of its own, from none to these times `spread`, see `limits_of_scene`
 
 NOISE = {'clean': Noise(), 'noisy': Noise(shift=2, gain=.12, bias=.04, field=.03, blur=1, jpeg=40, alpha=1)}
@@ -610,7 +617,7 @@ def parse_noise(
     "A `Noise` from words. Raises `SceneError` for a word or number that does not fit."
     if isinstance(text, Noise): return text
     noise, types = Noise(), {f.name: f.type for f in fields(Noise)}
-    limits = {'jpeg': 95, 'wrong': 1, 'gain': 1, 'bias': 1, 'field': 1, 'spread': 2}
+    limits = {'jpeg': 95, 'wrong': 1, 'gain': 1, 'bias': 1, 'field': 1, 'turn': 45, 'stretch': .5, 'spread': 2}
     for word in str(text).split(','):
         key, _, value = (w.strip() for w in word.partition('='))
         if key in NOISE and not value: noise = NOISE[key]; continue
@@ -628,7 +635,7 @@ def scaled_noise(
     u: float, # from 0
 ) -> Noise: # the same for every scene
     "Limits made larger or smaller."
-    grow = {k: u*getattr(noise, k) for k in ('shift', 'gain', 'bias', 'field', 'blur')}
+    grow = {k: u*getattr(noise, k) for k in ('shift', 'gain', 'bias', 'field', 'blur', 'turn', 'stretch')}
     return replace(noise, **grow, jpeg=max(1, round(95 - u*(95 - noise.jpeg))) if noise.jpeg else 0, alpha=round(u*noise.alpha), spread=0)
 
 # %% ../nbs/01_synth.ipynb #c117
@@ -645,7 +652,8 @@ def _degrade_one(rgba, hidden, noise, rng):
     "One completion, uint8 [H,W,4], spoiled."
     within = lambda limit, n=None: rng.uniform(-limit, limit, n)
     dx, dy = within(noise.shift, 2)
-    rgb, alpha = (shifted(im, dx, dy) for im in (continue_colours(Image.fromarray(rgba)), Image.fromarray(rgba[..., 3])))
+    bent = (within(noise.turn), within(noise.stretch, 2)) if noise.turn or noise.stretch else () # other noise draws what it always drew
+    rgb, alpha = (shifted(im, dx, dy, *bent) for im in (continue_colours(Image.fromarray(rgba)), Image.fromarray(rgba[..., 3])))
     if rng.random() < noise.wrong: rgb = wrong_part(rgb, hidden, rng)
     cast = np.stack([smooth_field(rgba.shape[:2], 3, rng) for _ in range(3)], -1)*np.float32(noise.field)
     rgb = recoloured(rgb, 1 + within(noise.gain, 3), within(noise.bias, 3), cast)
@@ -671,8 +679,10 @@ def degrade(
     if noise == Noise(): return scene
     hidden = ~seen(scene).numpy() & (scene.alphas[:, 0].numpy() > .5)
     rgbas = _layers(scene)
+    wider = (np.radians(noise.turn) + noise.stretch)/2 # px that a turn and a stretch move its ends, for each px of its length
     for rgba, unseen in zip(rgbas, hidden):
-        box = _box(rgba[..., 3], int(noise.shift) + noise.alpha + 8)
+        box = _box(rgba[..., 3], 0)
+        box = _box(rgba[..., 3], int(noise.shift + wider*max(s.stop-s.start for s in box)) + noise.alpha + 8)
         rgba[box] = _degrade_one(rgba[box], unseen[box], noise, rng)
     rgb, alpha = torch.stack([to_tensor(rgba) for rgba in rgbas]).split([3, 1], dim=1)
     return replace(scene, completions=rgb*(alpha > 0), alphas=alpha)

@@ -10,6 +10,7 @@ from amodal_nb.scene import Scene, read_scene, write_scene
 from amodal_nb.synth import Composer, Noise, degrade
 
 NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
+NOISY += [Composer(size=96, n_objects=3, noise='noisy,turn=10,stretch=.2', seed=74)[i] for i in range(3)]
 NOISY += [Composer(size=96, n_objects=3, noise='noisy,shift=8,gain=.6,bias=.3,field=.3,blur=4,jpeg=5,alpha=4,wrong=1', seed=72)[i] for i in range(3)]
 
 def times(s, factor): return replace(s, completions=(s.completions*factor).clamp(0, 1))
@@ -63,7 +64,7 @@ def test_what_the_report_leaves_alone_is_left_alone(name):
     for k, r in enumerate(report[:scene.n]):
         same = torch.equal(done.completions[k], scene.completions[k]) and torch.equal(done.alphas[k], scene.alphas[k])
         assert same or r['changed']
-        if not r['changed']: assert (r['shift_px'], r['gain'], r['bias'], r['rim_px']) == ([0, 0], [1, 1, 1], [0, 0, 0], 0)
+        if not r['changed']: assert (r['shift_px'], r['affine'], r['gain'], r['bias'], r['rim_px']) == ([0, 0], [[1, 0], [0, 1]], [1, 1, 1], [0, 0, 0], 0)
 
 @pytest.mark.parametrize('change', [all_masked, all_but_one_pixel, transparent])
 def test_nothing_visible_is_plain_fusion(change):
@@ -96,6 +97,24 @@ def test_a_known_error_is_found(dy, dx):
     error = lambda s: ((s.completions[0]*s.alphas[0] - at(0, 0)*alpha(0, 0)).abs()*hidden).sum()/hidden.sum()/3
     assert error(done) < .02 < .04 < error(scene)
 
+@pytest.mark.parametrize('degrees, wider', [(4, 0), (-3, .05), (0, -.06)])
+def test_a_known_map_is_found(degrees, wider):
+    "Turned and stretched about the object's centre; the report says by which matrix, in (y, x), places were multiplied to undo it."
+    y, x = torch.meshgrid(torch.arange(128.), torch.arange(128.), indexing='ij')
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    back = np.linalg.inv(np.array([[cos, -sin], [sin, cos]]) @ np.diag([1, 1+wider])) # of (y, x)
+    def texture(y, x): return torch.stack([.5 + .2*torch.sin(.4*y + c) + .2*torch.cos(.33*x + .2*y - c) for c in range(3)])
+    def disc(y, x): return (45 - ((y-64)**2 + (x-64)**2).sqrt()).clamp(0, 1)[None]
+    from_y, from_x = (64 + float(m[0])*(y-64) + float(m[1])*(x-64) for m in back)
+    mask, backdrop = ((y > 64) & (x > 64)).float()[None], torch.full((3, 128, 128), .2)
+    image, alpha = torch.lerp(backdrop, texture(y, x), disc(y, x)), disc(from_y, from_x)
+    scene = Scene('known', mask, image*(1-mask), (texture(from_y, from_x)*(alpha > 0))[None], alpha[None], image, backdrop)
+    done, (r, _) = harmonise_and_report(scene)
+    np.testing.assert_allclose(r['affine'], back, atol=.01)
+    hidden = (mask > 0) & (disc(y, x) > 0)
+    def error(s): return ((s.completions[0]*s.alphas[0] - texture(y, x)*disc(y, x)).abs()*hidden).sum()/hidden.sum()/3
+    assert error(done) < .02 and error(done) < .3*error(scene)
+
 def test_more_noise_than_foreseen_does_no_harm():
     worse = [(d - p).item() for s in NOISY for p, d in [[(predict_scene(f, s)[0].result[0]-s.image).abs().mean() for f in (true_order, harmonising(true_order))]]]
     assert max(worse) < .002 and sum(worse) < 0
@@ -116,7 +135,7 @@ def test_the_command_can_be_told_not_to(tmp_path, capfd):
     assert told['off'] is None and pictures['on'] != pictures['off']
     scene = read_scene(tmp_path/'in'/'a')
     assert [r['comp'] for r in told['on']] == [*range(1, scene.n+1), 'background']
-    for r in told['on']: assert set(r) == {'comp', 'evidence_px', 'changed', 'shift_px', 'gain', 'bias', 'rim_px'} and len(r['shift_px']) == 2 and len(r['gain']) == 3
+    for r in told['on']: assert set(r) == {'comp', 'evidence_px', 'changed', 'shift_px', 'affine', 'gain', 'bias', 'rim_px'} and len(r['shift_px']) == 2 and len(r['gain']) == 3
 
 def main_status(args):
     try: main(args)
