@@ -119,7 +119,7 @@ def model_predictor(
         out = model.eval()(*model.prepare(to_device(batch, device)))
         model.train(was)
         return tuple(None if o is None else o.to(batch['mask']) for o in (out if isinstance(out, tuple) else (out, None)))
-    predict.n_slots = getattr(model, 'n_completions', None)
+    predict.n_slots, predict.estimates = getattr(model, 'n_completions', None), True
     return predict
 
 # %% ../nbs/06_fusion.ipynb #c032

@@ -292,6 +292,8 @@ def vote(
     better = worse.transpose(1, 2) - worse
     return _paint(gain*better.sign()*better.abs().log1p(), batch)
 
+vote.estimates = True # its order is read off the picture, as that of a network is
+
 # %% ../nbs/08_metrics.ipynb #c063
 def true_order(
     batch: dict, # a batch whose scenes know their order

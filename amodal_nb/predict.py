@@ -19,7 +19,7 @@ import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
 from .fusion import model_predictor, only_valid, order_pairs
-from .harmonise import harmonise_and_report
+from .harmonise import comparing, harmonise_and_report
 from .metrics import BASELINES, predict_scene
 from .order import WORK_PIXELS
 from .ranking import front_to_back
@@ -189,7 +189,8 @@ def fuse_scene(
     harmonise: bool = True, # bring the completions close to the picture first, see `harmonise_and_report`
 ) -> FusedScene: # of this scene
     "Fuse one scene. Raises `SceneError` if the predictor cannot do it, or there is not enough memory."
-    predictor, report = on_valid(as_predictor(model)), None
+    predictor, report = as_predictor(model), None
+    predictor = on_valid(comparing(predictor) if harmonise else predictor)
     with within_memory(scene.id, max(predictor.n_slots or 0, scene.n), scene.size, pairs_that_meet(scene.alphas)):
         if harmonise: scene, report = harmonise_and_report(scene)
         f, batch = predict_scene(predictor, scene, on_extra)
