@@ -144,6 +144,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.gallery.serve': ('gallery.html#serve', 'amodal_nb/gallery.py'),
                                    'amodal_nb.gallery.thumbnail': ('gallery.html#thumbnail', 'amodal_nb/gallery.py')},
             'amodal_nb.harmonise': { 'amodal_nb.harmonise.Correction': ('harmonise.html#correction', 'amodal_nb/harmonise.py'),
+                                     'amodal_nb.harmonise.blended': ('harmonise.html#blended', 'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.comparing': ('harmonise.html#comparing', 'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.correct_alphas': ('harmonise.html#correct_alphas', 'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.correct_colours': ('harmonise.html#correct_colours', 'amodal_nb/harmonise.py'),
