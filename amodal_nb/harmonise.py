@@ -9,7 +9,7 @@ __all__ = ['REACH', 'WAVES', 'SAMPLE', 'TOGETHER', 'LEAST', 'EVIDENCE', 'BEND', 
            'fractional', 'neighbours', 'sample_of', 'fit_affine', 'off_by', 'fit_colours', 'interior', 'correction_at',
            'fit_correction', 'outlines', 'grown', 'fit_rim', 'scenery', 'correct_colours', 'following',
            'correct_alphas', 'joined', 'join_cell', 'report_of', 'harmonise_and_report', 'harmonise', 'differences',
-           'blended', 'comparing', 'harmonising']
+           'blended', 'fit_exactly', 'compared', 'comparing', 'harmonising']
 
 # %% ../nbs/08b_harmonise.ipynb #c003
 import math
@@ -450,8 +450,8 @@ def differences(
     return worse - worse.T
 
 # %% ../nbs/08b_harmonise.ipynb #c214
-FIRM = 4. # factor of the log-odds where weights are blended
-UNSURE = 1.5 # log-odds below which a pair is not decided
+FIRM = 6. # factor of the log-odds where weights are blended
+UNSURE = 1. # log-odds below which a pair is not decided
 
 def blended(
     weights: torch.Tensor, # [N+1,H,W], the background last
@@ -470,26 +470,54 @@ def blended(
         weights[:, some] = torch.where(where[some], soft, weights[:, some])
     return weights
 
+# %% ../nbs/08b_harmonise.ipynb #c218
+def fit_exactly(
+    weights: torch.Tensor, # [N+1,H,W], the background last
+    picture: torch.Tensor, # [3,H,W] in 0..1
+    mask: torch.Tensor, # [1,H,W], 1 where it is not seen
+    completions: torch.Tensor, # [N,3,H,W]
+) -> bool:
+    "Whether the completions are the picture, to a grey level, where it shows them."
+    step = max(1, round((mask.numel()/2**16)**.5))                   # some 65,000 pixels are compared
+    weights, picture, mask, completions = (t[..., ::step, ::step] for t in (weights, picture, mask, completions))
+    shown = (weights[:-1].sum(0) > .99) & (mask[0] < .5)             # [H,W]
+    return off_by((picture - (weights[:-1, None]*completions).sum(0))[:, shown]) <= 1/255
+
 # %% ../nbs/08b_harmonise.ipynb #c211
 TRUST, COMPARE, OTHERS = .8, 4., .25 # factors: of a predictor's log-odds, of log(1 + difference), and of what follows from the differences of other pairs
 
+def compared(
+    weights: torch.Tensor, # [N+1,H,W], the background last
+    order: torch.Tensor, # [N,N] log-odds, as a predictor says
+    picture: torch.Tensor, # [3,H,W] in 0..1
+    mask: torch.Tensor, # [1,H,W], 1 where it is not seen
+    completions: torch.Tensor, # [N,3,H,W], harmonised
+    alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    valid: torch.Tensor, # [N] bool
+) -> tuple: # (weights [N+1,H,W], order [N,N])
+    "One scene's fusion after the comparison. As it was where nothing is visible."
+    if ((alphas > .9) & (mask < .5)).sum() < LEAST: return weights, order
+    was = front_to_back(order[None], valid[None])
+    said = differences(picture, mask, completions, alphas, was[0].tolist())
+    said = COMPARE*said.sign()*said.abs().log1p()
+    order = TRUST*order + said + OTHERS*said_by_others(said[None])[0]
+    now = front_to_back(order[None], valid[None])
+    if (now != was).any():
+        old, new = (paint(alphas[None], sequence)[0] for sequence in (was, now))
+        weights = torch.where((old == new).all(0), weights, new)
+    return (weights if fit_exactly(weights, picture, mask, completions) else blended(weights, alphas, order)), order
+
 def comparing(
     predictor: Callable, # batch -> (weights, order or None); its scenes are harmonised
-) -> Callable: # likewise, with what `differences` says in its order if it has `estimates`
+) -> Callable: # likewise; what has no `estimates` goes through as it is
     "A predictor whose order is compared once more with what the picture shows."
     @torch.no_grad()
     def predict(batch):
         weights, order = predictor(batch)
         if order is None or not getattr(predictor, 'estimates', False): return weights, order
-        was = front_to_back(order, batch['valid'])
-        said = torch.stack([differences(*scene, sequence.tolist()) for *scene, sequence in zip(*(batch[k] for k in ('partial', 'mask', 'completions', 'alphas')), was)])
-        said = COMPARE*said.sign()*said.abs().log1p()
-        order = TRUST*order + said + OTHERS*said_by_others(said)
-        now, weights = front_to_back(order, batch['valid']), as_slots(weights, batch)
-        if (now != was).any():
-            old, new = (paint(batch['alphas'], s) for s in (was, now))
-            weights = torch.where((old == new).all(1, keepdim=True), weights, new)
-        return torch.stack([blended(*of) for of in zip(weights, batch['alphas'], order)]), order
+        if weights.shape[1] == order.shape[1]: weights = as_slots(weights, batch)
+        scenes = zip(weights, order, *(batch[k] for k in ('partial', 'mask', 'completions', 'alphas', 'valid')))
+        return tuple(torch.stack(t) for t in zip(*(compared(*scene) for scene in scenes)))
     predict.n_slots = getattr(predictor, 'n_slots', None)
     return predict
 
