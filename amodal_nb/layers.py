@@ -206,7 +206,9 @@ def read_fused(
         done = d.get('harmonise')
         if done is not None and [r['comp'] for r in done] != [k if k in numbers else 'background' for k in range(1, len(slots)+1)]: raise ValueError
         for r in done or []: # numbers, all of them
-            if not np.isfinite([r['changed'], r['evidence_px'], r['rim_px'], *r['shift_px'], *r['gain'], *r['bias']]).all() or [len(r[k]) for k in ('shift_px', 'gain', 'bias')] != [2, 3, 3]: raise ValueError
+            r.setdefault('affine', [[1, 0], [0, 1]])                  # older records know of no turn
+            if not np.isfinite([r['changed'], r['evidence_px'], r['rim_px'], *r['shift_px'], *sum(r['affine'], []), *r['gain'], *r['bias']]).all(): raise ValueError
+            if [np.shape(r[k]) for k in ('shift_px', 'affine', 'gain', 'bias')] != [(2,), (2, 2), (3,), (3,)]: raise ValueError
         return FusedScene(scene.id, result, w, slots, pairs, sequence, float(d['uncovered_fraction']), done)
 
 # %% ../nbs/13b_layers.ipynb #c032

@@ -122,6 +122,9 @@ def test_before_and_after_harmonising(lab, page):
         i.wait(f'i => i.get("view") === "{view}"')
         assert i.pixel(x, y) == to_uint8(shown.completions[k-1])[y, x].tolist()
         assert re.search(rf'Completion {k}, harmonised by \d+ px that are seen: .*light × ', i.box.locator('.ai-legend').inner_text())
+    assert 'turned' not in i.js('(i, k) => i.done(k)', k-1)
+    i.js('(i, k) => { i.meta.done[k].affine = [[.998, -.05], [.05, .998]]; }', k-1) # of (y, x)
+    assert 'turned 2.9° counter-clockwise, stretched × 1.00 across and × 1.00 down' in i.js('(i, k) => i.done(k)', k-1)
     i.box.get_by_label('Compare with').select_option('completion')
     page.screenshot(path=lab.folder/'before_and_after.png')
     a, b = max(fused.pairs, key=lambda o: o['overlap_px'])['a'], max(fused.pairs, key=lambda o: o['overlap_px'])['b']

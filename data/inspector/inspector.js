@@ -406,10 +406,12 @@ class Inspector {
     if (meta.note) this.say(meta.note);
   }
   done(s) { // what harmonising did, from the record that `amodal fuse` writes
-    const {changed, shift_px: [dy, dx], gain, bias, rim_px: rim, evidence_px: seen} = this.meta.done[s] ?? {shift_px: []}, name = this.slotName(s), px = v => `${Math.abs(v).toFixed(1)} px`;
+    const {changed, shift_px: [dy, dx], affine: [[yy, yx], [xy, xx]], gain, bias, rim_px: rim, evidence_px: seen} = this.meta.done[s] ?? {shift_px: [], affine: [[], []]}, name = this.slotName(s), px = v => `${Math.abs(v).toFixed(1)} px`;
     if (!this.meta.done.length) return `${name}: not harmonised`;
     if (!changed) return `${name}: as it was given (${seen} px of it are seen)`;
-    const parts = [Math.abs(dy) >= .05 && `${px(dy)} ${dy > 0 ? 'down' : 'up'}`, Math.abs(dx) >= .05 && `${px(dx)} ${dx > 0 ? 'right' : 'left'}`, `light × ${gain.map(v => v.toFixed(2)).join(', ')} + ${bias.map(v => v.toFixed(2)).join(', ')}`, rim && `outline ${px(rim)} ${rim > 0 ? 'narrower' : 'wider'}`];
+    const turn = Math.atan2(xy - yx, yy + xx)*180/Math.PI, wide = Math.hypot(yx, xx), high = Math.hypot(yy, xy)
+    const bent = yy !== 1 || yx || xy || xx !== 1
+    const parts = [bent && `turned ${Math.abs(turn).toFixed(1)}° ${turn > 0 ? 'counter-clockwise' : 'clockwise'}, stretched × ${wide.toFixed(2)} across and × ${high.toFixed(2)} down`, Math.abs(dy) >= .05 && `${px(dy)} ${dy > 0 ? 'down' : 'up'}`, Math.abs(dx) >= .05 && `${px(dx)} ${dx > 0 ? 'right' : 'left'}`, `light × ${gain.map(v => v.toFixed(2)).join(', ')} + ${bias.map(v => v.toFixed(2)).join(', ')}`, rim && `outline ${px(rim)} ${rim > 0 ? 'narrower' : 'wider'}`];
     return `${name}, harmonised by ${seen} px that are seen: ${parts.filter(Boolean).join(' · ')}`;
   }
   slotName(s) { return s < this.meta.n ? `Completion ${s + 1}` : 'Background'; }
