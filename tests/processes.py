@@ -84,6 +84,7 @@ def child(rank, ranks, port, args, events, double, stderr):
 
 for order in sys.stdin:
     order = json.loads(order)
+    if order is None: break  # told to end: a forked worker of the tests may hold this pipe open
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
@@ -109,6 +110,7 @@ class Trainers:
         self.server = subprocess.Popen([sys.executable, '-c', SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ENV)
         return self
     def __exit__(self, *error):
+        print('null', file=self.server.stdin, flush=True)
         self.server.stdin.close()
         self.server.wait()
     def __call__(self, ranks, args, *events, double=False, stderr=None):
