@@ -166,7 +166,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.harmonising': ('harmonise.html#harmonising', 'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.interior': ('harmonise.html#interior', 'amodal_nb/harmonise.py'),
-                                     'amodal_nb.harmonise.join_cell': ('harmonise.html#join_cell', 'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.joined': ('harmonise.html#joined', 'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.light_left': ('harmonise.html#light_left', 'amodal_nb/harmonise.py'),
                                      'amodal_nb.harmonise.neighbours': ('harmonise.html#neighbours', 'amodal_nb/harmonise.py'),

@@ -8,8 +8,8 @@ __all__ = ['REACH', 'WAVES', 'SAMPLE', 'TOGETHER', 'LEAST', 'EVIDENCE', 'BEND', 
            'COMPARE', 'OTHERS', 'light_left', 'extended', 'Correction', 'waves', 'warped', 'corrected', 'ridge',
            'fractional', 'neighbours', 'sample_of', 'fit_affine', 'off_by', 'fit_colours', 'interior', 'correction_at',
            'fit_correction', 'outlines', 'grown', 'fit_rim', 'scenery', 'correct_colours', 'following',
-           'correct_alphas', 'joined', 'join_cell', 'report_of', 'harmonise_and_report', 'harmonise', 'differences',
-           'blended', 'fit_exactly', 'compared', 'comparing', 'harmonising']
+           'correct_alphas', 'joined', 'report_of', 'harmonise_and_report', 'harmonise', 'differences', 'blended',
+           'fit_exactly', 'compared', 'comparing', 'harmonising']
 
 # %% ../nbs/08b_harmonise.ipynb #c003
 import math
@@ -27,9 +27,9 @@ from .scene import Scene
 
 # %% ../nbs/08b_harmonise.ipynb #c007
 def light_left(
-    alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    alphas: torch.Tensor, # [N,...] in 0..1
     sequence: list, # indices of completions, front first
-) -> torch.Tensor: # [N,1,H,W] in 0..1; 1 for completions that are not in `sequence`
+) -> torch.Tensor: # [N,...] in 0..1; 1 for completions that are not in `sequence`
     "How much of each completion those in front of it let through."
     light, left = torch.ones_like(alphas), torch.ones_like(alphas[0])
     for k in sequence:
@@ -155,8 +155,8 @@ def fit_affine(
     if len(y) < LEAST: return None
     target, sure = picture[:, y, x], where[0, y, x]
     half = torch.tensor([*colour.shape[:0:-1], 2])/2                 # (w/2, h/2, 1)
-    beside = torch.tensor([[0, 1, -1, 0, 0], [0, 0, 0, 1, -1]])      # (x, y) from a pixel to itself and its neighbours
-    at = torch.stack([x, y])[:, None] + beside[..., None] + .5 - half[:2, None, None] # [2,5,P] px from the centre
+    steps = torch.tensor([[0, 1, -1, 0, 0], [0, 0, 0, 1, -1]])       # (x, y) from a pixel to itself and its neighbours
+    at = torch.stack([x, y])[:, None] + steps[..., None] + .5 - half[:2, None, None] # [2,5,P] px from the centre
     at = torch.cat([at, torch.ones_like(at[:1])])                    # [3,5,P]
     still = torch.tensor([[1, 0, -shift[1]], [0, 1, -shift[0]]])
     by = torch.zeros(2, 3)                                           # px, at the sides of the box and everywhere
@@ -170,7 +170,7 @@ def fit_affine(
         weight = (weight/(TOGETHER*variance.clamp(min=1e-5))).repeat(3)
         slopes = gain[:, None]*torch.stack([right-left, below-above], 1)/2 # [3,2,P]
         slopes = (slopes[:, :, None]*at[:, 0]/half[:, None]).flatten(1, 2).transpose(0, 1).flatten(1) # [6,3P]
-        by = ridge(slopes[None], (residual.flatten() + by.flatten() @ slopes)[None], weight, torch.full((6,), .5**2))[0].view(2, 3)
+        by = ridge(slopes[None], (residual.flatten() + by.flatten() @ slopes)[None], weight, torch.full((6,), 2.**-2))[0].view(2, 3)
         bend = by*torch.tensor([1, 1, 0])
         px, evidence = bend.abs().sum(1).max(), (bend.flatten() @ slopes).square() @ weight
         if px < .6*BEND or evidence < .3*EVIDENCE: return None        # the first round tells most of them
@@ -371,12 +371,6 @@ def joined(
     for _ in range(2): join = join + local_mean(left-join, sure, cell, times=3)
     return (colour + join[0]*mask).clamp(0, 1)
 
-def join_cell(
-    scene: Scene, # any scene
-) -> int: # px
-    "The cell for `joined`, in proportion to the picture."
-    return max(1, round((scene.size[0]*scene.size[1])**.5/42))
-
 # %% ../nbs/08b_harmonise.ipynb #c044
 def report_of(
     comp: 'int | str', # its number, or 'background'
@@ -402,21 +396,21 @@ def harmonise_and_report(
     fusion, batch = predict_scene(predictor, scene)
     sequence = front_to_back(fusion.order, batch['valid'])[0, :scene.n].tolist()
     boxes = [box_of(a[0]) for a in scene.alphas]
-    visible = light_left(scene.alphas, sequence)*(1-scene.mask)
+    visible, cell = light_left(scene.alphas, sequence)*(1-scene.mask), max(1, round(math.prod(scene.size)**.5/42))
     evidence = ((scene.alphas > .9)*visible).sum((1, 2, 3)).int().tolist()
     colours, corrections = correct_colours(scene, visible, boxes)
     behind, of_background = scenery(scene), []
     if scene.background is not None:
         free = (1-scene.alphas).prod(0)*(1-scene.mask)
         c = fit_correction(scene.partial, free, behind, torch.ones_like(free))
-        if c: behind = joined(scene.partial, scene.mask, corrected(behind, c).clamp(0, 1), free, join_cell(scene))
+        if c: behind = joined(scene.partial, scene.mask, corrected(behind, c).clamp(0, 1), free, cell)
         of_background = [report_of('background', int(free.sum()), c)]
     alphas, rims = correct_alphas(scene, sequence, boxes, colours, corrections, behind)
     tops = light_left(alphas, sequence)*(alphas > .9)
     for k, c in enumerate(corrections):
         if c is None: continue
         at = (slice(None), *boxes[k])
-        colours[k][at] = joined(scene.partial[at], scene.mask[at], colours[k][at], tops[k][at], join_cell(scene))
+        colours[k][at] = joined(scene.partial[at], scene.mask[at], colours[k][at], tops[k][at], cell)
     report = [report_of(k+1, *of) for k, of in enumerate(zip(evidence, corrections, rims))]
     for k, r in enumerate(report):
         if r['changed']: colours[k] *= alphas[k] > 0
@@ -441,9 +435,9 @@ def differences(
 ) -> torch.Tensor: # [N,N], antisymmetric, in px times colour: how much worse the column fits than the row where one of them should be visible
     "Compare each pair with the picture where both cover it and nobody is in front of both."
     meet = ((alphas > .5).sum(0) > 1) & (mask < .5)                  # [1,H,W]
-    alpha, light = (t[:, meet] for t in (alphas, light_left(alphas, sequence))) # [N,P] each
+    alpha = alphas[:, meet]                                          # [N,P]
     covers, error = (alpha > .5).float(), (completions[:, :, meet[0]]-picture[:, meet[0]]).abs().mean(1).clamp(max=.25)
-    first = covers*(light > .5)                                      # nobody is in front of the front one of the two
+    first = covers*(light_left(alpha, sequence) > .5)                # nobody is in front of the front one of the two
     worse = first @ (covers*error).T - (first*error) @ covers.T      # [N,N]
     place = torch.tensor(sequence).argsort()
     worse = worse*(place[:, None] < place)
