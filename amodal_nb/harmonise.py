@@ -470,7 +470,7 @@ def fit_exactly(
     picture: torch.Tensor, # [3,H,W] in 0..1
     mask: torch.Tensor, # [1,H,W], 1 where it is not seen
     completions: torch.Tensor, # [N,3,H,W]
-) -> bool:
+) -> bool: # False where none is shown
     "Whether the completions are the picture, to a grey level, where it shows them."
     step = max(1, round((mask.numel()/2**16)**.5))                   # some 65,000 pixels are compared
     weights, picture, mask, completions = (t[..., ::step, ::step] for t in (weights, picture, mask, completions))
