@@ -86,7 +86,7 @@ def free_memory() -> float: # bytes; inf where the system does not say
     free = math.inf
     with suppress(OSError, ValueError, AttributeError): free = os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
     with suppress(OSError): # better, as it counts the memory of cached files too
-        free = next((int(o.split()[1])*1024 for o in open('/proc/meminfo') if o.startswith('MemAvailable')), free)
+        free = next((int(o.split()[1])*1024 for o in Path('/proc/meminfo').read_text().splitlines() if o.startswith('MemAvailable')), free)
     return min(free, container_memory(), ulimit_memory())
 
 # %% ../nbs/11_predict.ipynb #c012
