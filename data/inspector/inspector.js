@@ -466,6 +466,7 @@ class Inspector {
       if (e.key === '0') return () => this.fit();
       return null;
     })();
+    if (!e.ctrlKey && !e.metaKey) e.stopPropagation(); // JupyterLab's bindings for whatever has the focus match the canvas itself, which is below the attribute that suppresses them
     if (!does) return;
     e.preventDefault(); e.stopPropagation();
     does();
