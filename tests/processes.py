@@ -1,5 +1,7 @@
-"Processes that train: forked from one that has torch already, so that many can be started, killed and compared."
-import json, os, subprocess, sys
+"Processes forked from one that has torch already: notebooks, and training that is started, killed and compared, many times."
+import json, os, subprocess, sys, tempfile
+from types import SimpleNamespace
+from amodal_nb.gallery import free_port
 from amodal_nb.train import read_checkpoint
 
 TINY = 'd_model=16,nhead=2,dim_feedforward=32,num_encoder_layers=1,num_decoder_layers=1,dropout=.2'
@@ -11,8 +13,13 @@ def arguments(data, out, steps=13, eval_every=2, **options):
     return [str(data), '--out', str(out), '--steps', str(steps), '--eval-every', str(eval_every),
             *(str(o) for k, v in options.items() for o in (f'--{k.replace("_", "-")}', v))]
 
+def several(data, out, ranks, **options):
+    "`arguments` of one of that many ranks, for four scenes a step in all where that works."
+    return arguments(data, out, **(dict(batch_size=max(1, 4//ranks)) | options))
+
 def log_of(run): return [json.loads(o) for o in (run/'log.jsonl').read_text().splitlines()]
 def steps_of(run): return [o['step'] for o in log_of(run) if 'loss' in o]
+def log_until(run, step): return [o for o in log_of(run) if o['step'] <= step] if step else []
 def losses_of(run): return [{k: v for k, v in o.items() if k != 'scenes_per_second'} for o in log_of(run)]
 def info_step(run): return read_checkpoint(run/'last.safetensors')[1]['step'] if (run/'last.safetensors').exists() else None
 
@@ -25,9 +32,76 @@ def assert_same(run, other):
     assert losses_of(run) == losses_of(other)
 
 SERVER = """
-import json, os, resource, signal, socket, sys, time
+import json, os, signal, sys
+import matplotlib.pyplot, nbdev.test, torch, torch.utils.tensorboard, torchmetrics.functional.image, torchvision  # slow imports, once for all children
+import tqdm.auto
+from PIL import Image
+from pydantic import BaseModel, TypeAdapter  # typer's, when it reads the first command line
+import amodal_nb.cli, amodal_nb.predict, amodal_nb.train
+Image.init()  # the readers of all formats
+
+def wait_for(pids, stuck):
+    "Their exit statuses. Once only those are left that are stuck, they are killed, as torchrun does with a rank that does not leave."
+    left, codes = set(pids), {}
+    while left:
+        pid, status = os.waitpid(-1, os.WUNTRACED)
+        if os.WIFSTOPPED(status): continue
+        codes[pid] = os.waitstatus_to_exitcode(status)
+        left.discard(pid)
+        if left and left <= {pids[k] for k in stuck}:
+            for p in left: os.kill(p, signal.SIGKILL)
+    return [codes[p] for p in pids]
+
+def serve():
+    "What this process, as a child, is to do; None in the end."
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order is None: return None  # told to end: a forked worker of the tests may hold this pipe open
+        pids = []
+        for process in order['processes']:
+            pid = os.fork()
+            if not pid: return process
+            pids.append(pid)
+        print(json.dumps(wait_for(pids, order['stuck'])), flush=True)
+
+if process := serve():
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in (1, 'stdout'), (2, 'stderr'):
+        if process[name]: os.dup2(os.open(process[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        elif number == 1: os.dup2(2, 1)  # the pipe is the server's
+    os.environ.update(process['env'])
+    os.chdir(process['cwd'])
+    sys.argv[1:] = process['args']
+    exec(compile(process['code'], '<string>', 'exec'), {'__name__': '__main__'})
+"""
+
+class Forks:
+    """Processes like those of `python -c CODE ARGS`, but forked from one that has imported torch, nbdev, our modules and what else takes seconds, and has used none of
+    them: what a child does to them stays with it. A context manager."""
+    def __enter__(self):
+        self.server = subprocess.Popen([sys.executable, '-c', SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+    def __exit__(self, *error):
+        print('null', file=self.server.stdin, flush=True)
+        self.server.stdin.close()
+        self.server.wait()
+    def all(self, processes, stuck=()):
+        "Run some at once, each a dict of code, args, env, cwd and paths for stdout and stderr; those by the numbers in `stuck` end when the others have. The exit statuses."
+        processes = [dict(args=[], env={}, cwd=os.getcwd(), stdout=None, stderr=None) | p for p in processes]
+        print(json.dumps(dict(processes=processes, stuck=list(stuck))), file=self.server.stdin, flush=True)
+        return json.loads(self.server.stdout.readline())
+    def __call__(self, code, *args, cwd=None, **env):
+        "Run one and wait for it: returncode, stdout and stderr, as of `subprocess.run`."
+        with tempfile.TemporaryDirectory() as d:
+            out, err = (os.path.join(d, name) for name in ('out', 'err'))
+            status, = self.all([dict(code=code, args=[str(a) for a in args], env=env, cwd=str(cwd or os.getcwd()), stdout=out, stderr=err)])
+            said = [open(p, encoding='utf-8', errors='surrogateescape').read() for p in (out, err)]
+        return SimpleNamespace(returncode=status, stdout=said[0], stderr=said[1])
+
+TRAIN = """
+import json, os, resource, signal, sys, time
 from pathlib import Path
-import torch, torch.utils.tensorboard, torchmetrics.functional.image, torchvision.utils  # slow imports, once for all children
+import torch
 import amodal_nb.processes as p, amodal_nb.train as t
 from amodal_nb.cli import main
 
@@ -71,50 +145,23 @@ def in_float64():
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
 
-def child(rank, ranks, port, args, events, double, stderr):
-    if stderr: os.dup2(os.open(f'{stderr}.{rank}', os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    os.dup2(2, 1)
-    if ranks > 1: os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    for who, event, when in events:
-        owner, name, then = EVENTS[event]
-        if who in (rank, 'all'): at_call(owner, name, when, then)
-    if double: in_float64()
-    main(['train', *args])
-    sys.exit()
-
-for order in sys.stdin:
-    order = json.loads(order)
-    if order is None: break  # told to end: a forked worker of the tests may hold this pipe open
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    pids = []
-    for rank in range(order['ranks']):
-        pid = os.fork()
-        if not pid: child(rank, port=port, **order)
-        pids.append(pid)
-    left, codes = set(pids), {}
-    while left:
-        pid, status = os.waitpid(-1, os.WUNTRACED)
-        if os.WIFSTOPPED(status): continue
-        codes[pid] = os.waitstatus_to_exitcode(status)
-        left.discard(pid)
-        stuck = {pids[r] for r, event, _ in order['events'] if event in ('hangs at a beat', 'silent at a beat')}
-        if left and left <= stuck: os.kill(*left, signal.SIGKILL)  # what torchrun does with a rank that does not leave
-    print(json.dumps([codes[p] for p in pids]), flush=True)
+events, double, *args = sys.argv[1:]
+for event, when in json.loads(events):
+    owner, name, then = EVENTS[event]
+    at_call(owner, name, when, then)
+if double == 'double': in_float64()
+main(['train', *args])
 """
 
 class Trainers:
-    "A process from which training processes are forked. A context manager."
-    def __enter__(self):
-        self.server = subprocess.Popen([sys.executable, '-c', SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ENV)
-        return self
-    def __exit__(self, *error):
-        print('null', file=self.server.stdin, flush=True)
-        self.server.stdin.close()
-        self.server.wait()
+    "Training processes of a `Forks`."
+    def __init__(self, forks): self.forks = forks
     def __call__(self, ranks, args, *events, double=False, stderr=None):
         "Train; events are (rank or 'all', event, at its how manieth call). The exit status of each rank."
-        order = dict(ranks=ranks, args=args, events=events, double=double, stderr=stderr and str(stderr))
-        print(json.dumps(order), file=self.server.stdin, flush=True)
-        return json.loads(self.server.stdout.readline())
+        processes, stuck = [], [r for r, event, _ in events if event in ('hangs at a beat', 'silent at a beat')]
+        many = dict(WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port())) if ranks > 1 else {}
+        for rank in range(ranks):
+            mine = [(event, when) for who, event, when in events if who in (rank, 'all')]
+            env = ENV | many | (dict(RANK=str(rank), LOCAL_RANK=str(rank)) if many else {})
+            processes.append(dict(code=TRAIN, args=[json.dumps(mine), 'double' if double else '', *args], env=env, stderr=stderr and f'{stderr}.{rank}'))
+        return self.forks.all(processes, stuck)

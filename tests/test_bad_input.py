@@ -407,6 +407,7 @@ def test_no_scene_is_usable(tmp_path, capfd):
     *((f'train in --out new --val 0 --lpips-weight 0 --workers 0 --steps 1 --model-args {o}', w) for o, w in [
         ('d_model=6', 'd_model'), ('d_model=0', 'd_model'), ('d_model=16,nhead=0', 'nhead'), ('d_model=16,nhead=3', 'nhead'), ('context=some', 'inject')]),
 ])
+@pytest.mark.filterwarnings('ignore:Initializing zero-element tensors')  # of sizes that are refused then
 def test_nonsense_options(args, words, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     good_scene(tmp_path/'in'/'a')

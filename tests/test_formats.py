@@ -416,10 +416,10 @@ def test_two_scenes_of_one_name_are_not_mixed(tmp_path):
     report = convert('manifest', src, tmp_path/'scenes', say=lambda line: None)
     assert report['done'] == ['shot'] and 'two scenes have this name' in report['left_out'][0]['reason']
 
-def test_a_missing_extra_is_one_line(tmp_path):
+def test_a_missing_extra_is_one_line(forks, tmp_path):
     src, _ = cocoa(tmp_path)
     code = 'import sys; sys.modules["pycocotools"] = None; from amodal_nb.cli import main; main(sys.argv[1:])'
-    done = subprocess.run([sys.executable, '-c', code, 'convert', 'cocoa', src, tmp_path/'scenes'], capture_output=True, text=True)
+    done = forks(code, 'convert', 'cocoa', src, tmp_path/'scenes')
     assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
 
 # Layered files out, read by programs that are not ours
@@ -598,9 +598,9 @@ def test_scenes_are_not_exported_onto_themselves(exported, tmp_path):
     assert 'the scene itself' in json.loads((tmp_path/'root'/'report.json').read_text())['failed'][0]['reason']
 
 @pytest.mark.parametrize('format, module', [('psd', 'psd_tools'), ('coco', 'pycocotools')])
-def test_a_missing_extra_is_one_line_when_exporting(exported, tmp_path, format, module):
+def test_a_missing_extra_is_one_line_when_exporting(exported, forks, tmp_path, format, module):
     code = f'import sys; sys.modules["{module}"] = None; from amodal_nb.cli import main; main(sys.argv[1:])'
-    done = subprocess.run([sys.executable, '-c', code, 'export', format, exported/'root', '--out', tmp_path/'out'], capture_output=True, text=True)
+    done = forks(code, 'export', format, exported/'root', '--out', tmp_path/'out')
     assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
 
 # Shards

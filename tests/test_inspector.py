@@ -316,9 +316,9 @@ def test_the_app_needs_its_token_and_listens_here_only(tmp_path, chrome):
         end(app)
         log.close()
 
-def test_without_voila_a_line_says_how_to_get_it(tmp_path):
+def test_without_voila_a_line_says_how_to_get_it(forks):
     code = 'import sys; sys.modules["voila"] = None; import importlib.util as u; u.find_spec = lambda n: None\nfrom amodal_nb.cli import main; main(["inspect", sys.argv[1]])'
-    done = subprocess.run([sys.executable, '-c', code, str(assets()/'scenes')], capture_output=True, text=True)
+    done = forks(code, assets()/'scenes')
     assert done.returncode == 1 and done.stderr.count('\n') == 1 and "pip install 'amodal_nb[app]'" in done.stderr
 
 def test_no_notebook_holds_widget_state(root):

@@ -8,17 +8,10 @@ from jupyter_client.manager import KernelManager
 from amodal_nb.launch import attach, launch, processes_of, runs, slurm_script, train_arguments
 from amodal_nb.scene import SceneError, find_scenes
 from amodal_nb.shards import write_shards
-from amodal_nb.synth import Composer, write_scenes
 from amodal_nb.train import TrainConfig, load_weights
-from processes import ENV, TINY, assert_same, info_step, log_of, steps_of
+from processes import ENV, TINY, assert_same, info_step, log_until, steps_of
 
 LONG = 10**6 # steps: such a run ends only because somebody ends it
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    "Ten scenes of 32 px, seed 0."
-    write_scenes(tmp_path_factory.mktemp('data')/'scenes', 10, Composer(size=32, n_objects=(2, 3)))
-    return tmp_path_factory.getbasetemp()/'data0'/'scenes'
 
 @pytest.fixture
 def config(data, tmp_path, monkeypatch):
@@ -47,18 +40,22 @@ def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
+def patch_rank_1(monkeypatch, folder, line):
+    "Let rank 1 of what is launched from now on execute a line before each step of its optimizer; `calls` has an entry for each."
+    (folder/'sitecustomize.py').write_text(f'''
+import os, signal
+if os.environ.get('RANK') == '1':
+    import amodal_nb.train as t
+    real, calls = t.optimizer_step, []
+    def optimizer_step(optimizer, clip):
+        calls.append(1)
+        {line}
+        return real(optimizer, clip)
+    t.optimizer_step = optimizer_step
+''')
+    monkeypatch.setenv('PYTHONPATH', str(folder), prepend=os.pathsep)
 def gone(run): return lambda: not processes_of(run.folder)
 def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
-
-@pytest.fixture(scope='module')
-def whole(data, tmp_path_factory):
-    "The folder of a run of two ranks that nothing befell."
-    run = tmp_path_factory.mktemp('whole')/'run'
-    config = TrainConfig(str(data), str(run), model_args=TINY, steps=13, batch_size=2, eval_every=2, log_every=1, lpips_weight=0., val=0., val_scenes=2, warmup=2, workers=0)
-    with pytest.MonkeyPatch.context() as m:
-        for k, v in ENV.items(): m.setenv(k, v)
-        assert launch(config, 2).wait()['state'] == 'finished'
-    return run
 
 # Ends that were asked for
 
@@ -93,7 +90,7 @@ def test_the_command_is_stopped_by_ctrl_c_and_goes_on(config, whole):
     err = p.communicate(timeout=120)[1]
     if p.returncode: assert p.returncode == 75 and 'stopped at step' in err.splitlines()[-1], err # it may have been quicker than the signal
     assert subprocess.run(words, capture_output=True, timeout=240).returncode == 0
-    assert_same(Path(config.out), whole)
+    assert_same(Path(config.out), whole(2))
 
 # Kernels
 
@@ -159,14 +156,16 @@ def test_torchrun_is_killed(config):
     assert run.status()['state'] == 'killed' and 'torchrun.log' in run.status()['message']
     load_weights(run.out/'last.safetensors')
 
-def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole):
-    run = launch(config, 2)
-    until(trains(run, 2))
-    with suppress(ProcessLookupError, StopIteration): os.kill(rank(run, 1), signal.SIGKILL)
-    with suppress(SceneError): run.wait()
-    assert gone(run)()
-    if run.status()['state'] != 'finished': assert launch(replace(config, resume='auto'), 2).wait()['state'] == 'finished'
-    assert_same(run.out, whole)
+def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole, tmp_path):
+    with pytest.MonkeyPatch.context() as m:
+        patch_rank_1(m, tmp_path, 'if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)')
+        run = launch(config, 2)
+        with pytest.raises(SceneError): run.wait()
+    assert gone(run)() and run.status()['state'] in ('failed', 'killed') and info_step(run.out) == 4
+    kept = log_until(run.out, 4)
+    assert launch(replace(config, resume='auto'), 2).wait()['state'] == 'finished'
+    assert_same(run.out, whole(2))
+    assert log_until(run.out, 4) == kept # with its measured speeds: it did not begin anew
 
 def test_a_rank_is_killed_and_torchrun_starts_all_again(config):
     run = launch(replace(config, steps=LONG), 2, max_restarts=1)
@@ -180,15 +179,7 @@ def test_a_rank_is_killed_and_torchrun_starts_all_again(config):
     assert steps_of(run.out) == list(range(1, info_step(run.out)+1)) # none is missing, none was made twice
 
 def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
-    (tmp_path/'sitecustomize.py').write_text('''
-import os
-if os.environ.get('RANK') == '1':
-    import amodal_nb.train as t
-    real = t.optimizer_step
-    def optimizer_step(optimizer, clip): return real(optimizer, clip) if optimizer.state_dict()['state'] else {}['a bug of rank 1']
-    t.optimizer_step = optimizer_step
-''')
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    patch_rank_1(monkeypatch, tmp_path, "if optimizer.state_dict()['state'] == {}: {}['a bug of rank 1']")
     run = launch(config, 2)
     with pytest.raises(SceneError, match="rank 1: KeyError: 'a bug of rank 1'"): run.wait()
     assert 'Traceback' in run.error() and 'optimizer_step' in run.error() and run.error().startswith('rank 1')
@@ -211,24 +202,22 @@ def test_a_port_that_is_taken(config):
             launch(config, 1, nnodes=2, rdzv_endpoint=f'127.0.0.1:{other.getsockname()[1]}')
     assert not Path(config.out).exists()
 
-def test_six_ranks_on_shards(config, tmp_path):
-    "They make what six ranks make of folders, through three epochs, a worker each."
+def test_six_ranks_on_shards(config, whole, tmp_path):
+    "They make what six ranks without torchrun make of folders, through three epochs, a worker each."
     write_shards(find_scenes(config.data), tmp_path/'shards', per_shard=4)
-    six = replace(config, batch_size=1, steps=5, workers=1)
+    six = replace(config, data=str(tmp_path/'shards'), batch_size=1, steps=6, workers=1)
     assert launch(six, 6).wait()['state'] == 'finished'
-    assert launch(replace(six, data=str(tmp_path/'shards'), out=str(tmp_path/'sharded')), 6).wait()['state'] == 'finished'
-    assert_same(tmp_path/'sharded', Path(config.out))
+    assert_same(Path(config.out), whole(6, steps=6))
 
-def test_several_machines(config, whole, tmp_path):
-    "Two agents of three ranks each make what one process with all scenes of a step makes."
+def test_several_machines(config, whole):
+    "Two agents of three ranks each make what six ranks without torchrun make."
     port = free_port()
     six = replace(config, batch_size=1, steps=6)
     agents = [launch(six, 3, nnodes=2, rdzv_endpoint=f'127.0.0.1:{port}') for _ in range(2)]
     for a in agents: assert a.wait()['state'] == 'finished'
     assert [r['rank'] for r in agents[0].ranks()] == list(range(6))
     assert steps_of(Path(config.out)) == list(range(1, 7))
-    assert launch(replace(six, out=str(tmp_path/'one')), 6).wait()['state'] == 'finished'
-    assert [o['loss'] for o in log_of(Path(config.out)) if 'loss' in o] == [o['loss'] for o in log_of(tmp_path/'one') if 'loss' in o]
+    assert_same(Path(config.out), whole(6, steps=6))
 
 def test_a_slurm_job(config, tmp_path, monkeypatch):
     "The script as bash runs it, with a scheduler of one machine."

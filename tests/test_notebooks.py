@@ -1,5 +1,6 @@
-"Every notebook is a test: it runs from top to bottom, in a process of its own."
-import json, re, subprocess, sys
+"Every notebook is a test: it runs from top to bottom, in a process of its own (see `processes.Forks`)."
+import json, re
+from functools import partial
 from pathlib import Path
 import pytest
 
@@ -15,10 +16,12 @@ passed, _ = test_nb(notebook, skip_flags=skip_flags, profile=False, cell_timeout
 sys.exit(not passed)
 """
 
-def run_notebook(path, skip_flags, cell_seconds):
+@pytest.fixture
+def run_notebook(forks): return partial(run_in, forks)
+
+def run_in(forks, path, skip_flags, cell_seconds):
     "None if the notebook runs, else what to tell the reader: the traceback, and the cell that failed."
-    command = [sys.executable, '-c', RUN, str(path), str(cell_seconds), *skip_flags]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=path.parent)
+    done = forks(RUN, path, cell_seconds, *skip_flags, cwd=path.parent)
     if done.returncode == 0: return None
     report = done.stderr or f'the process ended with status {done.returncode} and said nothing'
     if number := re.search(r'While Executing Cell #(\d+):', report):
@@ -27,7 +30,7 @@ def run_notebook(path, skip_flags, cell_seconds):
     return report
 
 @pytest.mark.parametrize('notebook', notebooks)
-def test_notebook(notebook, request):
+def test_notebook(notebook, run_notebook, request):
     fast, slow = (request.config.getoption(f'--{k}') for k in ('fast', 'slow'))
     skip_flags = [] if slow else ['slow', 'claim'] if fast else ['slow']
     if report := run_notebook(nbs/notebook, skip_flags, cell_seconds=6*3600 if slow else 600): pytest.fail(report, pytrace=False)
@@ -43,15 +46,15 @@ def notebook_of(path, *cells):
     path.write_text(json.dumps({'nbformat': 4, 'nbformat_minor': 5, 'metadata': {}, 'cells': cells}), encoding='utf-8')
     return path
 
-def test_a_broken_notebook_is_reported_with_traceback_and_cell(tmp_path):
+def test_a_broken_notebook_is_reported_with_traceback_and_cell(run_notebook, tmp_path):
     broken = notebook_of(tmp_path/'broken.ipynb', 'x = 1', 'y = 2 # this cell\nassert x == y, "x is not y"')
     report = run_notebook(broken, [], 60)
     for part in 'AssertionError: x is not y', 'line 2', 'Cell #2 of broken.ipynb', '    y = 2 # this cell': assert part in report
 
-def test_a_dying_process_is_a_failure(tmp_path):
+def test_a_dying_process_is_a_failure(run_notebook, tmp_path):
     assert 'status -9' in run_notebook(notebook_of(tmp_path/'dies.ipynb', 'import os; os.kill(os.getpid(), 9)'), [], 60)
 
-def test_flags_choose_the_cells(tmp_path):
+def test_flags_choose_the_cells(run_notebook, tmp_path):
     flagged = notebook_of(tmp_path/'flagged.ipynb', '#| slow\n1/0', '#| claim\nimport pathlib; pathlib.Path("claimed").touch()')
     assert run_notebook(flagged, ['slow', 'claim'], 60) is None
     assert not (tmp_path/'claimed').exists()

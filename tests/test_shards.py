@@ -6,21 +6,17 @@ from fsspec.registry import known_implementations
 from amodal_nb.data import SceneDataset, Unreachable
 from amodal_nb.scene import SceneError, find_scenes, read_scene, say_once
 from amodal_nb.shards import InMemory, find_data, index_of, packed, read_index, read_shards, scan_shard, shard_scenes, webdataset_name, write_index, write_shards
-from amodal_nb.synth import Composer, write_scenes
-from processes import Trainers, arguments, assert_same, info_step
+from processes import arguments, assert_same, info_step, log_until
 
 KILLED = -signal.SIGKILL
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    "Ten scenes of 32 px, seed 0, as folders and, four a shard, as shards."
-    d = tmp_path_factory.mktemp('data')
-    write_shards(write_scenes(d/'scenes', 10, Composer(size=32, n_objects=(2, 3))), d/'shards', 4)
+def both(data, tmp_path_factory):
+    "The ten scenes as folders and, four a shard, as shards."
+    d = tmp_path_factory.mktemp('shards')
+    shutil.copytree(data, d/'scenes')
+    write_shards(find_scenes(d/'scenes'), d/'shards', 4)
     return d
-
-@pytest.fixture(scope='module')
-def train():
-    with Trainers() as trainers: yield trainers
 
 @pytest.fixture
 def said(capsys):
@@ -30,44 +26,36 @@ def said(capsys):
 
 # Training
 
-@pytest.fixture(scope='module')
-def whole(data, train, tmp_path_factory):
-    "whole(ranks) -> a run on the folders, of that many ranks, that nothing befell."
-    runs = {}
-    def of(ranks):
-        if ranks not in runs:
-            runs[ranks] = tmp_path_factory.mktemp('whole')/'run'
-            assert train(ranks, arguments(data/'scenes', runs[ranks], batch_size=4//ranks)) == [0]*ranks
-        return runs[ranks]
-    return of
-
 @pytest.mark.parametrize('ranks, workers, again', [(1, 0, 2), (1, 3, 0), (2, 1, 2), (2, 2, 0)])
-def test_killed_in_the_middle_of_an_epoch_it_ends_in_the_same_bytes_as_on_folders(data, tmp_path, train, whole, ranks, workers, again):
+def test_killed_in_the_middle_of_an_epoch_it_ends_in_the_same_bytes_as_on_folders(both, tmp_path, train, whole, ranks, workers, again):
     "And with another number of workers than before."
-    run, shards = tmp_path/'run', f'{data}/shards/{{000000..000002}}.tar'
+    run, shards = tmp_path/'run', f'{both}/shards/{{000000..000002}}.tar'
     assert train(ranks, arguments(shards, run, batch_size=4//ranks, workers=workers), ('all', 'killed after a step', 8)) == [KILLED]*ranks
     assert info_step(run) == 6
-    assert train(ranks, arguments(data/'shards', run, batch_size=4//ranks, workers=again, resume='auto')) == [0]*ranks
+    assert train(ranks, arguments(both/'shards', run, batch_size=4//ranks, workers=again, resume='auto')) == [0]*ranks
     assert_same(run, whole(ranks))
 
-def test_killed_anywhere(data, tmp_path, train, whole):
+def test_killed_anywhere(both, tmp_path, train, whole):
     "Five times, at a beat of seed 3."
     rng = random.Random(3)
     for trial in range(5):
         run, beat = tmp_path/str(trial), rng.randrange(1, 50)
-        assert train(1, arguments(data/'shards', run), (0, 'killed at a beat', beat)) == [KILLED]
-        assert train(1, arguments(data/'shards', run, resume='auto')) == [0]
+        assert train(1, arguments(both/'shards', run), (0, 'killed at a beat', beat)) == [KILLED]
+        step = info_step(run)
+        kept = log_until(run, step)
+        assert train(1, arguments(both/'shards', run, resume='auto')) == [0]
         assert_same(run, whole(1))
+        assert log_until(run, step) == kept  # with its measured speeds: it did not begin anew
 
-def test_another_order_of_scenes_is_another_run(data, tmp_path, train, whole):
+def test_another_order_of_scenes_is_another_run(both, tmp_path, train, whole):
     "What the comparison rests on: it sees it when scenes come in another order."
-    write_shards(reversed(find_scenes(data/'scenes')), tmp_path/'shards', 4)
+    write_shards(reversed(find_scenes(both/'scenes')), tmp_path/'shards', 4)
     assert train(1, arguments(tmp_path/'shards', tmp_path/'run')) == [0]
     with pytest.raises(AssertionError): assert_same(tmp_path/'run', whole(1))
 
-def test_a_shard_that_is_gone_ends_the_run_with_one_line(data, tmp_path, train):
+def test_a_shard_that_is_gone_ends_the_run_with_one_line(both, tmp_path, train):
     "It is not a bad scene, in whose place the next one is taken; with a worker, too."
-    shutil.copytree(data/'shards', tmp_path/'shards')
+    shutil.copytree(both/'shards', tmp_path/'shards')
     scenes = find_data(tmp_path/'shards', 0)[0]
     os.remove(tmp_path/'shards'/'000001.tar')
     with pytest.raises(Unreachable, match='000001.tar: cannot be read .*No such file'): SceneDataset(scenes, on_bad='next')[5]
@@ -75,8 +63,8 @@ def test_a_shard_that_is_gone_ends_the_run_with_one_line(data, tmp_path, train):
     assert train(1, arguments(f'{tmp_path}/shards/{{000000..000002}}.tar', tmp_path/'run'), stderr=tmp_path/'said') == [1]
     assert re.fullmatch(r'\S+000001\.tar: cannot be read .*', (tmp_path/'said.0').read_text().splitlines()[-1])
 
-def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(data, tmp_path, said):
-    shutil.copytree(data/'scenes', tmp_path/'scenes')
+def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(both, tmp_path, said):
+    shutil.copytree(both/'scenes', tmp_path/'scenes')
     (tmp_path/'scenes'/'0004'/'0004_mask.png').write_bytes(b'no picture')
     shards = write_shards(find_scenes(tmp_path/'scenes'), tmp_path/'shards', 4)
     items = [SceneDataset(s, on_bad='next')[4]['id'] for s in (find_scenes(tmp_path/'scenes'), read_shards(shards))]
@@ -86,7 +74,7 @@ def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(data, tmp_path
 
 # Writing
 
-def test_killed_while_writing_leaves_no_set_that_looks_whole(data, tmp_path):
+def test_killed_while_writing_leaves_no_set_that_looks_whole(both, tmp_path):
     code = '''
 import os, signal, sys
 from amodal_nb.scene import find_scenes
@@ -96,23 +84,23 @@ def folders():
         if k == 6: os.kill(os.getpid(), signal.SIGKILL)
         yield p
 write_shards(folders(), sys.argv[2], 4)'''
-    assert subprocess.run([sys.executable, '-c', code, data/'scenes', tmp_path/'out']).returncode == KILLED
+    assert subprocess.run([sys.executable, '-c', code, both/'scenes', tmp_path/'out']).returncode == KILLED
     assert not (tmp_path/'out').exists()
-    assert len(write_shards(find_scenes(data/'scenes'), tmp_path/'out', 4)) == 3
+    assert len(write_shards(find_scenes(both/'scenes'), tmp_path/'out', 4)) == 3
 
-def test_names_of_any_length_and_letters(data, tmp_path):
+def test_names_of_any_length_and_letters(both, tmp_path):
     names = ['with space', 'größe 東京', 'é'*110, 'a.b.c', '_comp1.png', 'new\nline', os.fsdecode(b'latin-1 \xe9')]
     for name in names:
-        shutil.copytree(data/'scenes'/'0000', tmp_path/'scenes'/name)
+        shutil.copytree(both/'scenes'/'0000', tmp_path/'scenes'/name)
         for p in (tmp_path/'scenes'/name).iterdir(): p.rename(p.with_name(p.name.replace('0000', name, 1)))
     shards = write_shards([tmp_path/'scenes'/n for n in names], tmp_path/'shards')
     scenes = read_index(str(shards[0]))
     assert [s.name for s in scenes] == names and scenes == scan_shard(str(shards[0]))[0]
-    first = read_scene(data/'scenes'/'0000')
+    first = read_scene(both/'scenes'/'0000')
     for s in scenes: assert read_scene(s).completions.equal(first.completions) and read_scene(s).id == s.name
 
-def test_the_command(tmp_path):
-    def scenes(out, *more): return subprocess.run([sys.executable, '-m', 'amodal_nb.cli', 'scenes', tmp_path/out, '--n', '5', '--size', '32', *more], capture_output=True, text=True)
+def test_scenes_writes_the_same_as_folders_and_as_shards(forks, tmp_path):
+    def scenes(out, *more): return forks('import sys; from amodal_nb.cli import main; main(sys.argv[1:])', 'scenes', tmp_path/out, '--n', '5', '--size', '32', *more)
     assert scenes('folders').returncode == 0 and scenes('shards', '--shards', '2').returncode == 0
     assert sorted(p.name for p in (tmp_path/'shards').iterdir()) == [f'00000{k}.tar{e}' for k in range(3) for e in ('', '.json')]
     assert sorted(p.name for p in tmp_path.iterdir()) == ['folders', 'shards']
@@ -159,8 +147,8 @@ def evil(scene, name):
 
 @pytest.mark.parametrize('indexed', [False, True])
 @pytest.mark.parametrize('name', ['symlink', 'hard link', 'device', 'fifo', 'up', 'absolute', 'twice', 'one file twice', 'no mask', 'a gap', 'no picture'])
-def test_evil_members_cost_one_scene_and_one_line(data, tmp_path, said, name, indexed):
-    scene = data/'scenes'/'0000'
+def test_evil_members_cost_one_scene_and_one_line(both, tmp_path, said, name, indexed):
+    scene = both/'scenes'/'0000'
     entries, line = evil(scene, name)
     shard = str(tar_of(tmp_path/'evil.tar', [*files(scene, 'a').items(), *entries, *files(scene, 'c').items()]))
     if indexed: # by somebody who vouches for everything
@@ -196,8 +184,8 @@ DAMAGE = {'noise': os.urandom(1024), 'a giant file': header(2**60, base256=True)
           'a pax size below 0': b''.join((header(18, kind=b'x'), b'18 size=-99999999\n'.ljust(512, b'\0'), header(512)))}
 
 @pytest.mark.parametrize('what', DAMAGE)
-def test_damage_costs_what_follows_and_one_line(data, tmp_path, said, what):
-    scene = data/'scenes'/'0000'
+def test_damage_costs_what_follows_and_one_line(both, tmp_path, said, what):
+    scene = both/'scenes'/'0000'
     good = tar_of(tmp_path/'good.tar', [*files(scene, 'a').items(), *files(scene, 'b').items()])
     with tarfile.open(good) as tar: end = tar.getmembers()[-1].offset_data + -(-tar.getmembers()[-1].size//512)*512
     rest = tar_of(tmp_path/'rest.tar', files(scene, 'c').items()).read_bytes()
@@ -208,8 +196,8 @@ def test_damage_costs_what_follows_and_one_line(data, tmp_path, said, what):
     assert read_scene(scenes[0]).id == 'a'
 
 @pytest.mark.parametrize('change', ['size', 'version', 'outside', 'negative', 'text', 'twice', 'no list', 'deep', 'empty', 'no JSON', 'giant'])
-def test_an_index_that_does_not_fit_is_said_and_not_used(data, tmp_path, said, change):
-    shutil.copytree(data/'shards', tmp_path/'shards')
+def test_an_index_that_does_not_fit_is_said_and_not_used(both, tmp_path, said, change):
+    shutil.copytree(both/'shards', tmp_path/'shards')
     shard = str(tmp_path/'shards'/'000000.tar')
     index = json.loads(open(index_of(shard)).read())
     text = None
@@ -230,17 +218,17 @@ def test_an_index_that_does_not_fit_is_said_and_not_used(data, tmp_path, said, c
     assert said().splitlines() == [f'{index_of(shard)}: does not fit its tar: looking through that']
     for s in scenes: read_scene(s)
 
-def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(data, tmp_path, said):
-    shutil.copytree(data/'shards', tmp_path/'shards')
+def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(both, tmp_path, said):
+    shutil.copytree(both/'shards', tmp_path/'shards')
     scenes = read_index(str(tmp_path/'shards'/'000000.tar'))
     with open(tmp_path/'shards'/'000000.tar', 'r+b') as f: f.truncate(scenes[3].start + 700)
     assert shard_scenes(scenes[0].shard) == scenes[:2]  # the third may have had more files
     assert 'does not fit its tar' in said()
     with pytest.raises(SceneError, match='cut short'): read_scene(scenes[3])  # by those who had read the index before
 
-def test_memory_does_not_grow_with_the_shard(data, tmp_path):
+def test_memory_does_not_grow_with_the_shard(both, tmp_path):
     "A tar of 3 GB (a hole in its middle): looked through, and a scene of it read, in 100 MB more than before."
-    scene = data/'scenes'/'0000'
+    scene = both/'scenes'/'0000'
     big = tarfile.TarInfo('x/notes.bin')
     big.size = 3*2**30
     with open(tmp_path/'big.tar', 'wb') as f:
@@ -267,7 +255,7 @@ def test_addresses_that_lead_nowhere_are_one_line(tmp_path, monkeypatch, address
     with pytest.raises(SceneError, match=line) as e: find_data(address)
     assert len(str(e.value).splitlines()) == 1 and not list(tmp_path.iterdir())
 
-def test_a_file_system_whose_cat_file_takes_a_version_first(data, tmp_path):
+def test_a_file_system_whose_cat_file_takes_a_version_first(both, tmp_path):
     "As s3fs has it."
     class Versioned(MemoryFileSystem):
         protocol, store, pseudo_dirs = 'versioned', {}, ['']
@@ -277,6 +265,6 @@ def test_a_file_system_whose_cat_file_takes_a_version_first(data, tmp_path):
             assert version_id is None
             return super().cat_file(path, start=start, end=end)
     fsspec.register_implementation('versioned', Versioned, clobber=True)
-    shard = write_shards(find_scenes(data/'scenes'), tmp_path/'shards')[0]
+    shard = write_shards(find_scenes(both/'scenes'), tmp_path/'shards')[0]
     for path in shard, shard.with_name(f'{shard.name}.json'): Versioned().pipe_file(f'/{path.name}', path.read_bytes())
-    for there, here in zip(read_shards([f'versioned://{shard.name}']), find_scenes(data/'scenes'), strict=True): assert read_scene(there).completions.equal(read_scene(here).completions)
+    for there, here in zip(read_shards([f'versioned://{shard.name}']), find_scenes(both/'scenes'), strict=True): assert read_scene(there).completions.equal(read_scene(here).completions)

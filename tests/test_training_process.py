@@ -4,15 +4,8 @@ import pytest, torch
 import amodal_nb.train
 from amodal_nb.cli import main
 from amodal_nb.metrics import BASELINES
-from amodal_nb.synth import Composer, write_scenes
 from amodal_nb.train import load_weights, read_checkpoint
-from processes import ENV, Trainers, arguments, assert_same, info_step, steps_of
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    "Ten scenes of 32 px, seed 0."
-    write_scenes(tmp_path_factory.mktemp('data')/'scenes', 10, Composer(size=32, n_objects=(2, 3)))
-    return tmp_path_factory.getbasetemp()/'data0'/'scenes'
+from processes import ENV, arguments, assert_same, info_step, steps_of
 
 def here(capfd, *args):
     "The command in this process, which has torch already; (status, lines of stderr). An exception that escapes is a traceback."
@@ -22,14 +15,8 @@ def here(capfd, *args):
 
 # Processes that die
 
-@pytest.fixture(scope='module')
-def train():
-    "train(ranks, args, *events) -> the exit status of each rank, all of them processes that have not trained before."
-    with Trainers() as trainers: yield trainers
-
-def test_a_killed_run_resumes_exactly(data, tmp_path, train):
-    whole, run = tmp_path/'whole', tmp_path/'killed'
-    assert train(1, arguments(data, whole)) == [0]
+def test_a_killed_run_resumes_exactly(data, tmp_path, train, whole):
+    run = tmp_path/'killed'
     for death, when, last in [('killed after a step', 2, None),  # of the first epoch, before any checkpoint
                               ('killed after a step', 4, 2),     # of the second epoch, between two checkpoints
                               ('killed in a checkpoint', 2, 2),
@@ -41,7 +28,7 @@ def test_a_killed_run_resumes_exactly(data, tmp_path, train):
         assert info_step(run) == last
     p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *arguments(data, run, resume='auto', workers=1)], env=os.environ | ENV)
     assert p.returncode == 0
-    assert_same(run, whole)
+    assert_same(run, whole(1))
     assert steps_of(run) == list(range(1, 14))
     assert not [p for p in run.iterdir() if p.name.endswith('.tmp')], 'what the killed process had begun to write is still there'
 
