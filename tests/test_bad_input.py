@@ -253,7 +253,7 @@ def run(tmp_path_factory):
     yield SimpleNamespace(root=root, out=out, status=status, stdout=stdout, lines=lines, peak=peak, good=good, bad=bad, report=report, untouched=before == after)
     if (root/'unreadable folder').exists(): (root/'unreadable folder').chmod(0o700)  # so that it can be removed
 
-def test_status_and_totals(run):
+def test_fuse_counts_bad_scenes_and_exits_with_1(run):
     assert run.status == 1
     assert not any('Traceback' in o for o in run.lines)
     assert len(run.lines) == len(run.bad) + 1, run.lines  # one each, and one for the second `twice`
@@ -264,7 +264,7 @@ def test_status_and_totals(run):
 def names(line, folder): return any(' '.join(f'{folder}{end}'.splitlines()) in line for end in '/:')
 
 @pytest.mark.parametrize('name', BAD)
-def test_bad_scene_is_named_with_its_reason(run, name):
+def test_fuse_names_a_bad_scene_with_its_reason(run, name):
     if name not in run.bad: pytest.skip('this user can read everything')
     (line,) = [o for o in run.lines if names(o, run.root/name)]
     for word in BAD[name][1:]: assert word in line
@@ -276,7 +276,7 @@ def test_bad_scene_is_named_with_its_reason(run, name):
 def read_picture(path): return np.asarray(Image.open(path))
 
 @pytest.mark.parametrize('name', [*GOOD, 'twice'])
-def test_good_scene_is_done(run, name):
+def test_fuse_does_every_good_scene(run, name):
     s, o = run.good.get(name) or Parts(run.root/'train'/'twice'), Parts(run.out/name)
     assert {p.name for p in o.folder.iterdir()} == {o(k).name for k in ('fused.png', 'weights.npz', 'order.json')}
     fused, mask = Image.open(o('fused.png')), read_picture(s('mask.png'))
@@ -294,18 +294,18 @@ def test_good_scene_is_done(run, name):
         assert set(p) == {'a', 'b', 'p_a_front', 'overlap_px'}
         assert p['a'] in (1, 2) and p['b'] in (1, 2) and 0 <= p['p_a_front'] <= 1 and p['overlap_px'] > 0
 
-def test_the_second_of_a_name_is_refused(run):
+def test_fuse_refuses_the_second_scene_of_a_name(run):
     (line,) = [o for o in run.lines if str(run.root/'val'/'twice') in o]
     assert 'same name' in line and str(run.root/'train'/'twice') in line
 
-def test_nothing_else_is_written(run):
+def test_fuse_writes_nothing_else(run):
     assert not leftovers(run.out) and not leftovers(run.root) and run.untouched
     assert {p.name for p in run.out.iterdir()} == {*run.good, 'twice', 'report.json'}
 
-def test_bombs_are_not_decoded(run):
+def test_fuse_does_not_decode_bombs(run):
     assert run.peak < 1.2e9, f'{run.peak/1e9:.2f} GB; the largest bomb is 2.7 GB as float'
 
-def test_eval_names_the_same_scenes(run, capfd, tmp_path):
+def test_eval_names_the_same_bad_scenes_as_fuse(run, capfd, tmp_path):
     readable = {n for n in run.bad if 'unreadable' not in n}
     status, lines = here(capfd, 'eval', run.root, '--no-lpips', '--json', tmp_path/'table.json')
     results = json.loads((tmp_path/'table.json').read_text(encoding='utf-8'))
@@ -331,7 +331,7 @@ def check_b_failed(status, lines, out, why):
     for name in 'ac': assert len(list((out/name).iterdir())) == 3
     assert not leftovers(out) and not (out/'b').is_dir()
 
-def test_a_write_that_fails_half_way(three, tmp_path):
+def test_fuse_leaves_nothing_of_a_write_that_fails_half_way(three, tmp_path):
     status, _, lines, _ = start('fuse', three, '--out', tmp_path/'out', limit=20_000)
     check_b_failed(status, lines, tmp_path/'out', 'cannot be written (File too large)')
 
@@ -345,15 +345,15 @@ def small_disk(tmp_path):
     yield disk
     subprocess.run(['umount', disk], check=True)
 
-def test_a_full_disk(three, small_disk, capfd):
+def test_fuse_on_a_full_disk_names_what_it_could_not_write(three, small_disk, capfd):
     status, lines = here(capfd, 'fuse', three, '--out', small_disk/'out')
     check_b_failed(status, lines, small_disk/'out', 'cannot be written (No space left')
 
-def test_scenes_on_a_full_disk(small_disk, capfd):
+def test_scenes_on_a_full_disk_is_one_line(small_disk, capfd):
     assert 'No space left' in refused(capfd, 'scenes', small_disk/'out', '--n', 5, '--size', 64)
     assert not leftovers(small_disk)
 
-def test_a_file_where_a_results_folder_should_be(three, tmp_path, capfd):
+def test_fuse_leaves_a_file_where_a_results_folder_should_be(three, tmp_path, capfd):
     (tmp_path/'out').mkdir()
     (tmp_path/'out'/'b').write_text('mine')
     status, lines = here(capfd, 'fuse', three, '--out', tmp_path/'out')
@@ -362,7 +362,7 @@ def test_a_file_where_a_results_folder_should_be(three, tmp_path, capfd):
 
 @pytest.mark.parametrize('where', ['file', 'below a file', '/proc/amodal', '/dev/null/amodal'])
 @pytest.mark.parametrize('command', ['fuse', 'scenes', 'train', 'eval'])
-def test_nowhere_to_write(three, tmp_path, capfd, command, where):
+def test_a_place_that_cannot_be_written_is_one_line(three, tmp_path, capfd, command, where):
     (tmp_path/'file').write_text('mine')
     out = Path(where) if where.startswith('/') else tmp_path/'file'/'x' if where == 'below a file' else tmp_path/'file'
     if command == 'eval' and where == 'file': pytest.skip('a file is what eval writes')
@@ -372,17 +372,17 @@ def test_nowhere_to_write(three, tmp_path, capfd, command, where):
     assert str(out) in line or str(out.parent) in line
     assert (tmp_path/'file').read_text() == 'mine'
 
-def test_a_read_only_folder(three, tmp_path):
+def test_fuse_into_a_read_only_folder_names_every_scene(three, tmp_path):
     if not permissions_count(tmp_path): pytest.skip('this user can write everywhere')
     (tmp_path/'out').mkdir(mode=0o500)
     status, _, lines, _ = start('fuse', three, '--out', tmp_path/'out')
     assert status == 1 and all('ermission' in o and str(tmp_path/'out') in o for o in lines)
     for name in 'abc': assert sum(str(tmp_path/'out'/name) in o for o in lines) == 1
 
-def test_results_are_not_taken_for_scenes(three, capfd):
+def test_fuse_does_not_take_results_for_scenes(three, capfd):
     for _ in 'once', 'again': assert here(capfd, 'fuse', three, '--out', three/'fused') == (0, [])
 
-def test_no_scene_is_usable(tmp_path, capfd):
+def test_fuse_without_any_usable_scene_is_one_line(tmp_path, capfd):
     empty('mask.png')(good_scene(tmp_path/'in'/'a'))
     assert 'empty' in refused(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out')
     assert json.loads((tmp_path/'out'/'report.json').read_text())['done'] == []
@@ -408,7 +408,7 @@ def test_no_scene_is_usable(tmp_path, capfd):
         ('d_model=6', 'd_model'), ('d_model=0', 'd_model'), ('d_model=16,nhead=0', 'nhead'), ('d_model=16,nhead=3', 'nhead'), ('context=some', 'inject')]),
 ])
 @pytest.mark.filterwarnings('ignore:Initializing zero-element tensors')  # of sizes that are refused then
-def test_nonsense_options(args, words, tmp_path, monkeypatch, capfd):
+def test_nonsense_options_are_one_line(args, words, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     good_scene(tmp_path/'in'/'a')
     assert words in refused(capfd, *args.split())
@@ -468,7 +468,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize('name', WEIGHTS)
 @pytest.mark.filterwarnings('ignore')
-def test_weights_that_are_none(name, tmp_path, capfd):
+def test_fuse_refuses_files_that_are_no_weights(name, tmp_path, capfd):
     good_scene(tmp_path/'in'/'a')
     path = tmp_path/('weights.pt' if name == 'torch pickle' else 'weights.safetensors')
     WEIGHTS[name](path)
@@ -478,13 +478,13 @@ def test_weights_that_are_none(name, tmp_path, capfd):
     assert not (tmp_path/'mark').exists(), 'the pickle was opened'
     assert not (tmp_path/'out').exists()
 
-def test_weights_that_are_some(tmp_path, capfd):
+def test_fuse_takes_weights_of_each_model(tmp_path, capfd):
     good_scene(tmp_path/'in'/'a')
     for k, save in ('unet', checkpoint(INFO)), ('order', lambda p: save_checkpoint(p, order(), ORDER)):
         save(tmp_path/f'{k}.safetensors')
         assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/k, '--model', tmp_path/f'{k}.safetensors') == (0, [])
 
-def test_shipped_weights_that_are_damaged(tmp_path, monkeypatch, capfd):
+def test_fuse_refuses_shipped_weights_that_are_damaged(tmp_path, monkeypatch, capfd):
     good_scene(tmp_path/'in'/'a')
     (tmp_path/'models').mkdir()
     (tmp_path/'models'/'order.safetensors').write_text('hello')
@@ -500,7 +500,7 @@ def black(s): save(s('comp2.png'), np.zeros((SIDE, SIDE, 3), np.uint8))
 
 @pytest.mark.parametrize('model', ['order', 'vote'])
 @pytest.mark.parametrize('background', [True, False])
-def test_completions_that_cover_nothing(model, background, tmp_path, capfd):
+def test_fuse_shows_the_background_where_completions_cover_nothing(model, background, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=background)
     transparent(s); black(s)
     assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model) == (0, [])
@@ -514,7 +514,7 @@ def test_completions_that_cover_nothing(model, background, tmp_path, capfd):
     assert (weights[:2] == 0).all() and (weights[2:] == 1).all()
 
 @pytest.mark.parametrize('model', ['order', 'vote'])
-def test_completions_outside_the_mask(model, tmp_path, capfd):
+def test_fuse_ignores_completions_outside_the_mask(model, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=False)
     hidden = read_picture(s('mask.png'))[..., None] > 0
     for k in 1, 2: save(s(f'comp{k}.png'), np.where(hidden, 0, read_picture(s(f'comp{k}.png'))).astype(np.uint8))
@@ -523,7 +523,7 @@ def test_completions_outside_the_mask(model, tmp_path, capfd):
     assert (read_picture(o('fused.png')) == read_picture(s('partial.png'))).all()
     assert json.loads(o('order.json').read_text())['uncovered_fraction'] == 1
 
-def test_no_completions_in_memory():
+def test_fuse_pictures_refuses_no_completions():
     with pytest.raises(SceneError, match='at least one completion'): predict.fuse_pictures(noise(SIDE, SIDE, 3), disc(.5), [])
 
 # Too much to fuse
@@ -541,20 +541,20 @@ def twenty(three):
     for k in range(3, 21): (three/'b'/f'b_comp{k}.png').write_bytes((three/'b'/'b_comp2.png').read_bytes())
     return three
 
-def test_too_much_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
+def test_fuse_refuses_unread_a_scene_too_large_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(predict, 'free_memory', lambda: 60e6)
     monkeypatch.setattr(predict, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '60 MB are free', ': 8 would fit', 'px would fit')
 
-def test_too_many_that_meet(twenty, tmp_path, monkeypatch, capfd):
+def test_fuse_refuses_a_scene_with_too_many_pairs_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(predict, 'free_memory', lambda: 130e6)  # enough but for the windows of 190 pairs
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', '130 MB are free', 'would fit')
 
 @pytest.mark.parametrize('error', [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory:\nyou tried to allocate 9 bytes.")])
 @pytest.mark.parametrize('where', ['read_scene', 'predict_scene'])
-def test_memory_that_runs_out(where, error, three, tmp_path, monkeypatch, capfd):
+def test_fuse_goes_on_when_memory_runs_out_at_one_scene(where, error, three, tmp_path, monkeypatch, capfd):
     real = getattr(predict, where)
     def failing(*args):
         if (args[0].name if where == 'read_scene' else args[1].id) == 'b': raise error
@@ -565,7 +565,7 @@ def test_memory_that_runs_out(where, error, three, tmp_path, monkeypatch, capfd)
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
 @pytest.mark.parametrize('foreseen', [True, False])
-def test_a_limited_address_space(foreseen, tmp_path):
+def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tmp_path):
     for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
     code = f"""
 import math, resource, sys

@@ -52,7 +52,7 @@ def test_a_run_that_is_killed_in_the_middle_of_an_epoch_ends_in_the_same_bytes(d
     assert_same(run, whole(ranks))
 
 @pytest.mark.parametrize('ranks', [1, 2])
-def test_killed_anywhere(data, tmp_path, train, whole, ranks, request):
+def test_a_run_killed_anywhere_goes_on_to_the_same_bytes(data, tmp_path, train, whole, ranks, request):
     "A rank dies at a random beat (reading, forward, backward, evaluating, saving of a random step); the next run goes on from what is there, and does not begin anew."
     rng, checkpoints = random.Random(ranks), []
     for trial in range(request.config.getoption('--kills')//2):
@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(data, tmp_path, train,
 
 @pytest.mark.parametrize('ranks, who', [(1, 0), (2, 1), (2, 'all')])
 @pytest.mark.parametrize('event, when', [('asked at a beat', 16), ('asked in an evaluation', 1)])
-def test_asked_to_stop(data, tmp_path, train, whole, ranks, who, event, when):
+def test_a_run_asked_to_stop_leaves_a_checkpoint_and_goes_on_to_the_same_bytes(data, tmp_path, train, whole, ranks, who, event, when):
     "SIGTERM to one rank or all of them: the step is finished, a checkpoint written, and the status says so."
     run = tmp_path/'run'
     codes = train(ranks, several(data, run, ranks), (who, event, when), stderr=tmp_path/'said')

@@ -41,7 +41,7 @@ CHANGES = {'as it is': lambda s: s, 'dark': lambda s: times(s, .25), 'bright': l
 def tensors(s): return [s.completions, s.alphas] + ([] if s.background is None else [s.background])
 
 @pytest.mark.parametrize('name', CHANGES)
-def test_a_picture_comes_out(name):
+def test_harmonise_gives_a_picture_whatever_comes_in(name):
     for scene in map(CHANGES[name], NOISY):
         before = [t.clone() for t in (*tensors(scene), scene.partial, scene.mask)]
         done, report = harmonise_and_report(scene)
@@ -68,20 +68,20 @@ def test_what_the_report_leaves_alone_is_left_alone(name):
         if not r['changed']: assert (r['shift_px'], r['affine'], r['gain'], r['bias'], r['rim_px']) == ([0, 0], [[1, 0], [0, 1]], [1, 1, 1], [0, 0, 0], 0)
 
 @pytest.mark.parametrize('change', [all_masked, all_but_one_pixel, transparent])
-def test_nothing_visible_is_plain_fusion(change):
+def test_harmonise_without_anything_visible_is_plain_fusion(change):
     for scene in map(change, NOISY[:4]):
         scene = no_background(scene) # which may be visible where completions are not
         assert all(r['evidence_px'] <= 1 and not r['changed'] for r in harmonise_and_report(scene)[1])
         assert torch.equal(predict.fuse_scene(scene).result, predict.fuse_scene(scene, harmonise=False).result)
 
-def test_perfect_completions_stay_as_they_are():
+def test_harmonise_keeps_perfect_completions():
     exact = Composer(size=96, n_objects=(2, 5), seed=73)
     for i in range(8):
         done = harmonise(exact[i], true_order)
         for given, t in zip(tensors(exact[i]), tensors(done)): assert torch.equal(given, t)
 
 @pytest.mark.parametrize('dy, dx', [(1.5, -2), (0, .5), (-.75, -1.25)])
-def test_a_known_error_is_found(dy, dx):
+def test_harmonise_finds_a_known_shift_and_gain(dy, dx):
     "Colours scaled, everything moved by whole and half pixels, on a picture full of texture; all but a corner is visible."
     y, x = torch.meshgrid(torch.arange(96.), torch.arange(96.), indexing='ij')
     texture = lambda y, x, c: .5 + .2*torch.sin(.5*y + c) + .2*torch.cos(.43*x + .3*y - c)
@@ -99,7 +99,7 @@ def test_a_known_error_is_found(dy, dx):
     assert error(done) < .02 < .04 < error(scene)
 
 @pytest.mark.parametrize('degrees, wider', [(4, 0), (-3, .05), (0, -.06)])
-def test_a_known_map_is_found(degrees, wider):
+def test_harmonise_finds_a_known_affine_map(degrees, wider):
     "Turned and stretched about the object's centre; the report says by which matrix, in (y, x), places were multiplied to undo it."
     y, x = torch.meshgrid(torch.arange(128.), torch.arange(128.), indexing='ij')
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -116,17 +116,17 @@ def test_a_known_map_is_found(degrees, wider):
     def error(s): return ((s.completions[0]*s.alphas[0] - texture(y, x)*disc(y, x)).abs()*hidden).sum()/hidden.sum()/3
     assert error(done) < .02 and error(done) < .3*error(scene)
 
-def test_more_noise_than_foreseen_does_no_harm():
+def test_harmonise_does_no_harm_with_more_noise_than_foreseen():
     worse = [(d - p).item() for s in NOISY for p, d in [[(predict_scene(f, s)[0].result[0]-s.image).abs().mean() for f in (true_order, harmonising(true_order))]]]
     assert max(worse) < .002 and sum(worse) < 0
 
-def test_the_order_of_completions_does_not_matter():
+def test_harmonise_does_not_depend_on_the_order_of_completions():
     s, turn = NOISY[1], list(range(NOISY[1].n))[::-1]
     other = replace(s, completions=s.completions[turn], alphas=s.alphas[turn], pairs=None)
     one, two = harmonise(s, vote), harmonise(other, vote)
     torch.testing.assert_close(one.completions[turn], two.completions, atol=1e-4, rtol=0)
 
-def test_the_command_can_be_told_not_to(tmp_path, capfd):
+def test_fuse_does_not_harmonise_if_told_so(tmp_path, capfd):
     write_scene(replace(NOISY[0], id='a'), tmp_path/'in')
     told, pictures = {}, {}
     for out, options in ('on', []), ('off', ['--no-harmonise']):

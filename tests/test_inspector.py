@@ -37,7 +37,7 @@ def both_cover(scene, i, j, share=.5):
     y, x = only.nonzero()[int(share*int(only.sum()))].tolist()
     return x, y
 
-def test_the_tutorial(lab, page, root):
+def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
     "Sliders, hovering, dragging, saving and undoing, in the tutorial itself."
     shutil.copy(root/'nbs'/'tutorials'/'read_a_weight_map.ipynb', lab.folder)
     lab.run(page, 'read_a_weight_map.ipynb')
@@ -102,7 +102,7 @@ def test_linked_inspectors_move_together(lab, page):
     other.wait('i => Math.abs(i.camera.scale/i.fitScale - 2) < .01')
     assert page.errors == []
 
-def test_before_and_after_harmonising(lab, page):
+def test_the_inspector_shows_completions_before_and_after_harmonising(lab, page):
     "What was fused and what was given, and a correction, which paints with what was fused."
     scene = replace(Composer('cc0', size=128, n_objects=4, noise='noisy', seed=2)[0], id='noisy')
     write_scene(scene, lab.folder, overwrite=True)
@@ -133,7 +133,7 @@ def test_before_and_after_harmonising(lab, page):
     assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
     assert page.errors == []
 
-def test_without_a_mouse(lab, page):
+def test_the_inspector_can_be_used_by_keys_alone(lab, page):
     "Everything by keys; every control has a name; JupyterLab takes none of the keys."
     scene = sample(lab)
     lab.run(page, lab.write('keys.ipynb', IMPORTS + 'w = WeightInspector("sample2")\nw'))
@@ -171,7 +171,7 @@ def test_without_a_mouse(lab, page):
     assert page.locator('.jp-Notebook .jp-Cell').count() == cells
     assert page.errors == [] and scene.n == len(before)
 
-def test_the_kernel_gone_and_a_folder_that_cannot_be_written(lab, page):
+def test_corrections_can_be_downloaded_without_kernel_or_disk(lab, page):
     "Corrections are offered as a download, with what the scene knew already; the view stays usable."
     scene = sample(lab, 'sample7')
     full = 'import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY)) # as a disk that has no room\n'
@@ -213,7 +213,7 @@ def as_rgb_on_black(folder, scene):
     from amodal_nb.scene import write_picture
     for k, c in enumerate(scene.completions, 1): write_picture(folder/f'{scene.id}_comp{k}.png', c)
 
-def test_scenes_with_little_or_much_in_them(lab, page):
+def test_the_inspector_shows_scenes_with_little_or_much_in_them(lab, page):
     "No target, no background, no alpha; one completion and 32; a picture 4000 px wide, shown smaller, with exact weights from the kernel."
     for scene in (few := discs(1)), (many := discs(32)): as_rgb_on_black(write_scene(scene, lab.folder, overwrite=True), scene)
     wide = discs(2, 4000)
@@ -282,7 +282,7 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page):
     cards.first.wait_for()
     assert page.errors == []
 
-def test_notebook_7(lab, page):
+def test_the_inspector_works_in_notebook_7(lab, page):
     sample(lab)
     lab.run(page, lab.write('seven.ipynb', IMPORTS + 'w = WeightInspector("sample2", view="top")\nw'), how='notebooks')
     i = Inspector(page)

@@ -59,7 +59,7 @@ def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
 
 # Ends that were asked for
 
-def test_stop(config):
+def test_stop_ends_a_run_with_a_checkpoint(config):
     run = launch(replace(config, steps=LONG, workers=1), 2)
     until(trains(run))
     status = run.stop()
@@ -121,7 +121,7 @@ view = run.watch()
 '''
 
 @pytest.mark.parametrize('end', ['killed', 'shut down', 'interrupted'])
-def test_the_kernel_is_gone(config, kernel, end):
+def test_a_run_ends_with_its_kernel_but_not_with_an_interrupt(config, kernel, end):
     "Closing a notebook or killing its kernel ends the run with a checkpoint; interrupting another cell leaves it alone."
     kernel(launching(replace(config, steps=LONG, workers=1)))
     run = attach(config.out)
@@ -148,7 +148,7 @@ def test_a_detached_run_is_taken_over(config, kernel):
 
 # Deaths
 
-def test_torchrun_is_killed(config):
+def test_no_rank_outlives_a_killed_torchrun(config):
     run = launch(replace(config, steps=LONG, workers=1), 2)
     until(trains(run))
     os.kill(run.record['pid'], signal.SIGKILL)
@@ -187,7 +187,7 @@ def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
 
 # In each other's way
 
-def test_two_runs_at_once(config, tmp_path):
+def test_two_runs_at_once_do_not_share_a_folder(config, tmp_path):
     one, two = launch(replace(config, steps=LONG), 1), launch(replace(config, out=str(tmp_path/'two')), 1)
     with pytest.raises(SceneError, match='a run is alive there'): launch(replace(config, resume='auto'), 1)
     assert two.wait()['state'] == 'finished'
@@ -196,20 +196,20 @@ def test_two_runs_at_once(config, tmp_path):
     assert p.returncode == 1 and 'another process trains there' in p.stderr.splitlines()[-1], p.stderr
     assert one.stop()['state'] == 'stopped'
 
-def test_a_port_that_is_taken(config):
+def test_a_port_that_is_taken_is_one_line(config):
     with socket.create_server(('127.0.0.1', 0)) as other:
         with pytest.raises(SceneError, match='something else than torchrun listens there: choose another port'):
             launch(config, 1, nnodes=2, rdzv_endpoint=f'127.0.0.1:{other.getsockname()[1]}')
     assert not Path(config.out).exists()
 
-def test_six_ranks_on_shards(config, whole, tmp_path):
+def test_six_ranks_on_shards_make_what_six_make_of_folders(config, whole, tmp_path):
     "They make what six ranks without torchrun make of folders, through three epochs, a worker each."
     write_shards(find_scenes(config.data), tmp_path/'shards', per_shard=4)
     six = replace(config, data=str(tmp_path/'shards'), batch_size=1, steps=6, workers=1)
     assert launch(six, 6).wait()['state'] == 'finished'
     assert_same(Path(config.out), whole(6, steps=6))
 
-def test_several_machines(config, whole):
+def test_two_machines_make_what_one_makes(config, whole):
     "Two agents of three ranks each make what six ranks without torchrun make."
     port = free_port()
     six = replace(config, batch_size=1, steps=6)
@@ -219,7 +219,7 @@ def test_several_machines(config, whole):
     assert steps_of(Path(config.out)) == list(range(1, 7))
     assert_same(Path(config.out), whole(6, steps=6))
 
-def test_a_slurm_job(config, tmp_path, monkeypatch):
+def test_a_slurm_job_trains_to_its_end(config, tmp_path, monkeypatch):
     "The script as bash runs it, with a scheduler of one machine."
     for name, text in ('srun', '#!/bin/bash\nshift\nexec "$@"\n'), ('scontrol', '#!/bin/bash\necho 127.0.0.1\n'):
         (tmp_path/name).write_text(text)

@@ -30,7 +30,7 @@ def run_in(forks, path, skip_flags, cell_seconds):
     return report
 
 @pytest.mark.parametrize('notebook', notebooks)
-def test_notebook(notebook, run_notebook, request):
+def test_notebook_runs(notebook, run_notebook, request):
     fast, slow = (request.config.getoption(f'--{k}') for k in ('fast', 'slow'))
     skip_flags = [] if slow else ['slow', 'claim'] if fast else ['slow']
     if report := run_notebook(nbs/notebook, skip_flags, cell_seconds=6*3600 if slow else 600): pytest.fail(report, pytrace=False)

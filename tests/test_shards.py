@@ -27,7 +27,7 @@ def said(capsys):
 # Training
 
 @pytest.mark.parametrize('ranks, workers, again', [(1, 0, 2), (1, 3, 0), (2, 1, 2), (2, 2, 0)])
-def test_killed_in_the_middle_of_an_epoch_it_ends_in_the_same_bytes_as_on_folders(both, tmp_path, train, whole, ranks, workers, again):
+def test_a_run_on_shards_killed_in_the_middle_of_an_epoch_ends_in_the_same_bytes_as_on_folders(both, tmp_path, train, whole, ranks, workers, again):
     "And with another number of workers than before."
     run, shards = tmp_path/'run', f'{both}/shards/{{000000..000002}}.tar'
     assert train(ranks, arguments(shards, run, batch_size=4//ranks, workers=workers), ('all', 'killed after a step', 8)) == [KILLED]*ranks
@@ -35,7 +35,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_in_the_same_bytes_as_on_folder
     assert train(ranks, arguments(both/'shards', run, batch_size=4//ranks, workers=again, resume='auto')) == [0]*ranks
     assert_same(run, whole(ranks))
 
-def test_killed_anywhere(both, tmp_path, train, whole):
+def test_a_run_on_shards_killed_anywhere_goes_on_to_the_same_bytes(both, tmp_path, train, whole):
     "Five times, at a beat of seed 3."
     rng = random.Random(3)
     for trial in range(5):
@@ -88,7 +88,7 @@ write_shards(folders(), sys.argv[2], 4)'''
     assert not (tmp_path/'out').exists()
     assert len(write_shards(find_scenes(both/'scenes'), tmp_path/'out', 4)) == 3
 
-def test_names_of_any_length_and_letters(both, tmp_path):
+def test_shards_keep_names_of_any_length_and_letters(both, tmp_path):
     names = ['with space', 'größe 東京', 'é'*110, 'a.b.c', '_comp1.png', 'new\nline', os.fsdecode(b'latin-1 \xe9')]
     for name in names:
         shutil.copytree(both/'scenes'/'0000', tmp_path/'scenes'/name)

@@ -51,7 +51,7 @@ def test_two_ranks_under_torchrun_train_one_model(data, tmp_path, train):
 # A loss that is not finite
 
 @pytest.mark.parametrize('eval_every, good', [(2, 4), (5, None), (3, 3)])
-def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch, capfd, eval_every, good):
+def test_a_loss_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint(data, tmp_path, monkeypatch, capfd, eval_every, good):
     "The learning rate of step 5 spoils the weights. No checkpoint may hold them, not even one that is due after that very step."
     real = amodal_nb.train.lr_at
     monkeypatch.setattr(amodal_nb.train, 'lr_at', lambda step, config: math.inf if step == 4 else real(step, config))
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch, capfd, eval_ever
     assert here(capfd, 'train', *arguments(data, run, eval_every=eval_every, resume='auto'))[0] == 0  # and the run can go on from there
     assert steps_of(run) == list(range(1, 14))
 
-def test_a_learning_rate_that_is_not_finite(data, tmp_path, capfd):
+def test_a_learning_rate_that_is_not_finite_is_one_line(data, tmp_path, capfd):
     status, lines = here(capfd, 'train', *arguments(data, tmp_path/'run', lr='inf'))
     assert status == 1 and len(lines) == 1 and 'step 2, batch [0' in lines[0], lines
 
@@ -95,7 +95,7 @@ def test_training_goes_on_without_a_damaged_scene(some, tmp_path, capfd, damage)
     assert {'cut': 'damaged', 'no image': '0002_image.png', 'too many': 'slots'}[damage] in lines[0]
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_training_without_any_good_scene(some, tmp_path, capfd, workers):
+def test_training_without_any_good_scene_is_refused(some, tmp_path, capfd, workers):
     for p in some.rglob('*_image.png'): p.unlink()
     status, lines = here(capfd, 'train', *arguments(some, tmp_path/'run', workers=workers))
     assert status == 1 and len(lines) == 6 and 'Traceback' not in '\n'.join(lines), lines
@@ -130,7 +130,7 @@ def test_eval_measures_all_but_the_scene_without_image(some, tmp_path, capfd):
     assert measured['results']['oracle']['closed'] == 1 and measured['results']['mean_valid']['closed'] == 0
     assert measured['results']['true_order']['order_all'] == 1
 
-def test_eval_of_tiny_pictures(tmp_path, capfd):
+def test_eval_refuses_pictures_smaller_than_its_windows(tmp_path, capfd):
     "Smaller than the windows of SSIM and the strides of LPIPS."
     from amodal_nb.scene import make_scene, write_scene
     g = torch.Generator().manual_seed(0)
