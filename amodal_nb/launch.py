@@ -45,9 +45,11 @@ def torchrun_command(
     max_restarts: int = 0, # how often all ranks are started again after one has failed
 ) -> list: # of str
     "What starts the ranks of this machine."
-    where = ['--standalone'] if rdzv_endpoint is None else ['--nnodes', str(nnodes), '--rdzv-backend', 'c10d', '--rdzv-endpoint', rdzv_endpoint,
-                                                           '--rdzv-id', rdzv_id or Path(config.out).resolve().name]
-    return [sys.executable, '-m', 'torch.distributed.run', *where, '--nproc-per-node', str(nproc_per_node), '--max-restarts', str(max_restarts),
+    starter = ['amodal_nb.loopback']
+    if rdzv_endpoint is not None:
+        starter = ['torch.distributed.run', '--nnodes', str(nnodes), '--rdzv-backend', 'c10d', '--rdzv-endpoint', rdzv_endpoint,
+                   '--rdzv-id', rdzv_id or Path(config.out).resolve().name]
+    return [sys.executable, '-m', *starter, '--nproc-per-node', str(nproc_per_node), '--max-restarts', str(max_restarts),
             '--log-dir', str(logs), '--redirects', '3', '-m', 'amodal_nb.train', *train_arguments(config)]
 
 # %% ../nbs/10_launch.ipynb #c010
@@ -314,7 +316,7 @@ def launch(
     if n < 1 or max_restarts < 0: raise SceneError(f'nproc_per_node is {n} and max_restarts {max_restarts}: give whole numbers from 1, and from 0')
     if not re.fullmatch(r'[1-9]\d*(:[1-9]\d*)?', str(nnodes)): raise SceneError(f"nnodes is {nnodes!r}: give a number of machines, or the least and the most as '2:4'")
     if str(nnodes) != '1' and rdzv_endpoint is None: raise SceneError(f'nnodes is {nnodes}: several machines need rdzv_endpoint, host:port of one of them')
-    if rdzv_endpoint: check_endpoint(rdzv_endpoint)
+    if rdzv_endpoint is not None: check_endpoint(rdzv_endpoint)
     elif alive := [r for r in runs() if r.out == out and r.alive]: raise SceneError(f"{out}: a run is alive there (process {alive[0].record['pid']}): stop it, or choose another out")
     if max_restarts:
         if config.resume != 'auto' and any(out.glob('*.safetensors')): raise SceneError(f"{out}: holds a run already: go on with it by resume='auto', or choose another out")
@@ -325,7 +327,6 @@ def launch(
     folder.mkdir(parents=True)
     command, started = torchrun_command(config, folder, n, nnodes, rdzv_endpoint, rdzv_id, max_restarts), time.time()
     env = {'OMP_NUM_THREADS': str(max(1, (os.cpu_count() or 1)//n)), 'PYTHONUNBUFFERED': '1'}
-    if rdzv_endpoint is None and sys.platform.startswith('linux'): env['GLOO_SOCKET_IFNAME'] = 'lo' # nobody outside can connect
     process = start(command, env | os.environ | {RUN: str(folder)}, folder/'torchrun.log', detach)
     write_json(folder/'launch.json', dict(pid=process.pid, born=psutil.Process(process.pid).create_time(), host=host, started=started, steps=config.steps,
                                           nproc_per_node=n, command=command, detach=detach))

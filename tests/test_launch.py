@@ -1,5 +1,5 @@
 "Real torchrun jobs: whoever is interrupted, killed or in the way, no process is left and no checkpoint is damaged."
-import json, os, re, signal, socket, subprocess, sys, time
+import ipaddress, json, os, re, signal, socket, subprocess, sys, time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +47,21 @@ def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
+def is_loopback(address): return ipaddress.ip_address(address.partition('%')[0]).is_loopback
+def other_interface():
+    "The name of an interface beyond loopback and its addresses; None and no addresses if this machine has none."
+    for name, addresses in psutil.net_if_addrs().items():
+        beyond = [a.address for a in addresses if a.family in (socket.AF_INET, socket.AF_INET6) and not is_loopback(a.address)]
+        if beyond: return name, beyond
+    return None, []
+def listeners(run):
+    "Process, address and port of every listening TCP socket and every bound UDP socket of a run."
+    found = []
+    for p in processes_of(run.folder):
+        with suppress(psutil.NoSuchProcess):
+            local = [c.laddr for c in p.net_connections('inet') if c.status == psutil.CONN_LISTEN or c.type == socket.SOCK_DGRAM and c.laddr]
+            found += [(p.pid, a.ip, a.port) for a in local]
+    return found
 def gone(run): return lambda: not processes_of(run.folder)
 def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
 
@@ -193,6 +208,50 @@ if os.environ.get('RANK') == '1':
     with pytest.raises(SceneError, match="rank 1: KeyError: 'a bug of rank 1'"): run.wait()
     assert 'Traceback' in run.error() and 'optimizer_step' in run.error() and run.error().startswith('rank 1')
     assert run.status()['state'] == 'failed' and gone(run)()
+
+# Who can connect
+
+def test_a_run_on_one_machine_listens_on_loopback_alone(config, monkeypatch):
+    "Torchrun's store and the ranks' own sockets, before and after a restart, whatever the environment names for runs on several machines."
+    name, addresses = other_interface()
+    for variable in 'GLOO_SOCKET_IFNAME', 'NCCL_SOCKET_IFNAME':
+        if name: monkeypatch.setenv(variable, name)
+        else: monkeypatch.delenv(variable, raising=False)
+    run = launch(replace(config, steps=LONG, workers=1), 2, max_restarts=1)
+    until(trains(run))
+    before = check_listeners(run, addresses)
+    killed = rank(run, 1)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: run.ranks() and rank(run, 1) != killed)
+    step = info_step(run.out)
+    until(lambda: info_step(run.out) > step)
+    after = check_listeners(run, addresses)
+    assert {p for p, _, _ in before} & {p for p, _, _ in after} == {run.record['pid']} # of torchrun it is the same store, the ranks are others
+    assert run.stop()['state'] == 'stopped'
+    if not addresses: pytest.skip('no connection was tried: this machine has no address beyond loopback')
+
+def check_listeners(run, addresses):
+    "All sockets of a run are bound to loopback, and refuse connections through other addresses of this machine. What `listeners` gives."
+    sockets = listeners(run)
+    assert {run.record['pid'], rank(run, 0), rank(run, 1)} <= {p for p, _, _ in sockets} # the store and both ranks are among them
+    assert [s for s in sockets if not is_loopback(s[1])] == []
+    reached = [(a, port) for a in addresses for _, _, port in sockets if accepts(a, port)]
+    assert reached == []
+    assert accepts('127.0.0.1', next(port for p, _, port in sockets if p == run.record['pid'])) # the store does listen
+    return sockets
+
+def accepts(address, port):
+    "Whether something accepts a connection."
+    try: socket.create_connection((address, port), timeout=5).close()
+    except OSError: return False
+    return True
+
+@pytest.mark.parametrize('option', [['--nnodes', '2'], ['--rdzv-endpoint', 'gpu1:29400']])
+def test_torchrun_on_loopback_refuses_options_of_several_machines(option):
+    command = [sys.executable, '-m', 'amodal_nb.loopback', *option, '-m', 'amodal_nb.train', 'scenes', '--out', 'run']
+    p = subprocess.run(command, capture_output=True, text=True)
+    assert p.returncode == 1 and re.match('amodal_nb.loopback starts the ranks of one machine: ', p.stderr.splitlines()[-1]), p.stderr
+    assert 'Traceback' not in p.stderr
 
 # In each other's way
 
