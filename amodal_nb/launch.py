@@ -183,7 +183,7 @@ class Launch:
         "Let all ranks finish their step and write a checkpoint; kill what is still there after that."
         if self.alive: os.kill(self.record['pid'], signal.SIGTERM)
         end = time.monotonic() + patience
-        while processes_of(self.folder) and time.monotonic() < end: time.sleep(.1)
+        while (processes_of(self.folder) or self.alive) and time.monotonic() < end: time.sleep(.1) # one that is ending has no environment any more
         while left := processes_of(self.folder):
             for p in left:
                 with suppress(psutil.Error): p.kill()
