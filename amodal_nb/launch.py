@@ -305,7 +305,7 @@ def launch(
     config: TrainConfig, # the run
     nproc_per_node: 'int | None' = None, # processes on this machine; None: one for each GPU, or one
     nnodes: 'int | str' = 1, # machines, or '2:4'; call it on each of them
-    rdzv_endpoint: 'str | None' = None, # host:port of one of the machines, for several
+    rdzv_endpoint: 'str | None' = None, # host:port of one of the machines, for several, in a trusted network: whoever reaches it can run code
     rdzv_id: 'str | None' = None, # names the run among all that meet there; None: the name of the run's folder
     max_restarts: int = 0, # how often all ranks go on from the last checkpoint after one has failed
     detach: bool = False, # whether the run outlives this process
