@@ -344,10 +344,13 @@ def slurm_script(
     "Write an sbatch file that starts torchrun on every machine, goes on after pre-emption, and logs into the run's folder."
     config = replace(config, resume='auto')
     command = torchrun_command(config, Path(config.out)/'launches'/'slurm', nproc_per_node, nnodes, '$head:$port', '$SLURM_JOB_ID', 0)
-    words = ' '.join(f'"{w}"' if w.startswith('$') else shlex.quote(w) for w in command)
+    words = [shlex.quote(word) for word in command]
+    for option, value in ('--rdzv-endpoint', '"$head:$port"'), ('--rdzv-id', '"$SLURM_JOB_ID"'): # the only ones that the shell expands
+        words[command.index(option) + 1] = value
+    name = re.sub(r'[^\w.+-]', '_', Path(config.out).name) # sbatch would read on after a space or a new line
     cpus = nproc_per_node*(config.workers + 1)
     text = f"""#!/bin/bash
-#SBATCH --job-name={Path(config.out).name}
+#SBATCH --job-name={name}
 #SBATCH --nodes={nnodes}
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node={nproc_per_node}
@@ -359,7 +362,7 @@ def slurm_script(
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port={port}
 export OMP_NUM_THREADS=1
-srun --kill-on-bad-exit=1 {words}
+srun --kill-on-bad-exit=1 {' '.join(words)}
 """
     with atomic_write(path) as tmp: tmp.write_text(text)
     return Path(path)

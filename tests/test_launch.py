@@ -299,3 +299,20 @@ def test_a_slurm_job(config, tmp_path, monkeypatch):
     env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
     p = subprocess.run(['bash', script], env=env, capture_output=True, text=True, timeout=240)
     assert p.returncode == 0 and steps_of(Path(config.out)) == list(range(1, 14)), p.stderr
+
+def test_a_slurm_script_expands_no_word_of_the_user(config, tmp_path):
+    "Every value arrives as it was given, and the job's name is one word."
+    (tmp_path/'srun').write_text('#!/bin/bash\nshift\nprintf "%s\\0" "$@"\n')
+    (tmp_path/'scontrol').write_text('#!/bin/bash\necho first\n')
+    for name in 'srun', 'scontrol': (tmp_path/name).chmod(0o755)
+    out = '$HOME/$(touch made)"; touch made\n#SBATCH --uid=0\ntouch made #'
+    config = replace(config, data='$HOME/scenes', out=out, model_args='--rdzv-id')
+    script = slurm_script(config, tmp_path/'job.sbatch', 1, 2)
+    env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
+    p = subprocess.run(['bash', script], env=env, cwd=tmp_path, capture_output=True, text=True)
+    words = p.stdout.split('\0')[:-1]
+    assert p.returncode == 0 and not (tmp_path/'made').exists(), p.stderr
+    assert words[words.index('amodal_nb.train')+1:] == train_arguments(replace(config, resume='auto'))
+    assert (words[words.index('--rdzv-endpoint')+1], words[words.index('--rdzv-id')+1]) == ('first:29400', '17')
+    directives = [line for line in script.read_text().split('srun --kill')[0].splitlines() if line.startswith('#SBATCH')]
+    assert len(directives) == 9 and re.fullmatch(r'#SBATCH --job-name=[\w.+-]+', directives[0])
