@@ -210,9 +210,12 @@ class Launch:
 
 # %% ../nbs/10_launch.ipynb #c025
 def _table(ranks):
+    from html import escape
     head = '<tr><th>rank</th><th>doing</th><th>step</th><th>scenes/s</th></tr>'
     row = '<tr><td>{rank}</td><td>{doing}</td><td>{step}</td><td>{speed}</td></tr>'
-    rows = [row.format(**o, speed=f"{o['scenes_per_second']:.1f}" if 'scenes_per_second' in o else '–') for o in ranks]
+    speeds = [f"{o['scenes_per_second']:.1f}" if 'scenes_per_second' in o else '–' for o in ranks]
+    values = [{k: escape(str(v)) for k, v in o.items()} for o in ranks] # what a rank tells is text, not HTML
+    rows = [row.format(**o, speed=speed) for o, speed in zip(values, speeds)]
     return f"<table style='line-height: 1.4'>{head}{''.join(rows)}</table>" if ranks else ''
 
 def watch(
