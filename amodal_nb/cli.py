@@ -218,7 +218,7 @@ def launch(
     def run(config, *,
         nproc_per_node: Optional[int] = None, # processes on this machine; left out: one for each GPU, or one
         nnodes: str = '1', # machines, or the least and the most as 2:4; give the same command on each
-        rdzv_endpoint: Optional[str] = None, # host:port of one of the machines, for several
+        rdzv_endpoint: Optional[str] = None, # host:port of one of the machines, for several; trusted networks only: whoever reaches a port of the run can run code
         rdzv_id: Optional[str] = None, # names the run among all that meet there; left out: the name of the run's folder
         max_restarts: int = 0, # how often all ranks go on from the last checkpoint after one has failed
         detach: bool = False, # come back at once, and let the run go on

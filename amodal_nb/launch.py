@@ -45,9 +45,11 @@ def torchrun_command(
     max_restarts: int = 0, # how often all ranks are started again after one has failed
 ) -> list: # of str
     "What starts the ranks of this machine."
-    where = ['--standalone'] if rdzv_endpoint is None else ['--nnodes', str(nnodes), '--rdzv-backend', 'c10d', '--rdzv-endpoint', rdzv_endpoint,
-                                                           '--rdzv-id', rdzv_id or Path(config.out).resolve().name]
-    return [sys.executable, '-m', 'torch.distributed.run', *where, '--nproc-per-node', str(nproc_per_node), '--max-restarts', str(max_restarts),
+    starter = ['amodal_nb.loopback']
+    if rdzv_endpoint is not None:
+        starter = ['torch.distributed.run', '--nnodes', str(nnodes), '--rdzv-backend', 'c10d', '--rdzv-endpoint', rdzv_endpoint,
+                   '--rdzv-id', rdzv_id or Path(config.out).resolve().name]
+    return [sys.executable, '-m', *starter, '--nproc-per-node', str(nproc_per_node), '--max-restarts', str(max_restarts),
             '--log-dir', str(logs), '--redirects', '3', '-m', 'amodal_nb.train', *train_arguments(config)]
 
 # %% ../nbs/10_launch.ipynb #c010
@@ -181,7 +183,7 @@ class Launch:
         "Let all ranks finish their step and write a checkpoint; kill what is still there after that."
         if self.alive: os.kill(self.record['pid'], signal.SIGTERM)
         end = time.monotonic() + patience
-        while processes_of(self.folder) and time.monotonic() < end: time.sleep(.1)
+        while (processes_of(self.folder) or self.alive) and time.monotonic() < end: time.sleep(.1) # one that is ending has no environment any more
         while left := processes_of(self.folder):
             for p in left:
                 with suppress(psutil.Error): p.kill()
@@ -208,9 +210,12 @@ class Launch:
 
 # %% ../nbs/10_launch.ipynb #c025
 def _table(ranks):
+    from html import escape
     head = '<tr><th>rank</th><th>doing</th><th>step</th><th>scenes/s</th></tr>'
     row = '<tr><td>{rank}</td><td>{doing}</td><td>{step}</td><td>{speed}</td></tr>'
-    rows = [row.format(**o, speed=f"{o['scenes_per_second']:.1f}" if 'scenes_per_second' in o else '–') for o in ranks]
+    speeds = [f"{o['scenes_per_second']:.1f}" if 'scenes_per_second' in o else '–' for o in ranks]
+    values = [{k: escape(str(v)) for k, v in o.items()} for o in ranks] # what a rank tells is text, not HTML
+    rows = [row.format(**o, speed=speed) for o, speed in zip(values, speeds)]
     return f"<table style='line-height: 1.4'>{head}{''.join(rows)}</table>" if ranks else ''
 
 def watch(
@@ -303,7 +308,7 @@ def launch(
     config: TrainConfig, # the run
     nproc_per_node: 'int | None' = None, # processes on this machine; None: one for each GPU, or one
     nnodes: 'int | str' = 1, # machines, or '2:4'; call it on each of them
-    rdzv_endpoint: 'str | None' = None, # host:port of one of the machines, for several
+    rdzv_endpoint: 'str | None' = None, # host:port of one of the machines, for several, in a trusted network: whoever reaches it can run code
     rdzv_id: 'str | None' = None, # names the run among all that meet there; None: the name of the run's folder
     max_restarts: int = 0, # how often all ranks go on from the last checkpoint after one has failed
     detach: bool = False, # whether the run outlives this process
@@ -314,7 +319,7 @@ def launch(
     if n < 1 or max_restarts < 0: raise SceneError(f'nproc_per_node is {n} and max_restarts {max_restarts}: give whole numbers from 1, and from 0')
     if not re.fullmatch(r'[1-9]\d*(:[1-9]\d*)?', str(nnodes)): raise SceneError(f"nnodes is {nnodes!r}: give a number of machines, or the least and the most as '2:4'")
     if str(nnodes) != '1' and rdzv_endpoint is None: raise SceneError(f'nnodes is {nnodes}: several machines need rdzv_endpoint, host:port of one of them')
-    if rdzv_endpoint: check_endpoint(rdzv_endpoint)
+    if rdzv_endpoint is not None: check_endpoint(rdzv_endpoint)
     elif alive := [r for r in runs() if r.out == out and r.alive]: raise SceneError(f"{out}: a run is alive there (process {alive[0].record['pid']}): stop it, or choose another out")
     if max_restarts:
         if config.resume != 'auto' and any(out.glob('*.safetensors')): raise SceneError(f"{out}: holds a run already: go on with it by resume='auto', or choose another out")
@@ -325,7 +330,6 @@ def launch(
     folder.mkdir(parents=True)
     command, started = torchrun_command(config, folder, n, nnodes, rdzv_endpoint, rdzv_id, max_restarts), time.time()
     env = {'OMP_NUM_THREADS': str(max(1, (os.cpu_count() or 1)//n)), 'PYTHONUNBUFFERED': '1'}
-    if rdzv_endpoint is None and sys.platform.startswith('linux'): env['GLOO_SOCKET_IFNAME'] = 'lo' # nobody outside can connect
     process = start(command, env | os.environ | {RUN: str(folder)}, folder/'torchrun.log', detach)
     write_json(folder/'launch.json', dict(pid=process.pid, born=psutil.Process(process.pid).create_time(), host=host, started=started, steps=config.steps,
                                           nproc_per_node=n, command=command, detach=detach))
@@ -343,10 +347,13 @@ def slurm_script(
     "Write an sbatch file that starts torchrun on every machine, goes on after pre-emption, and logs into the run's folder."
     config = replace(config, resume='auto')
     command = torchrun_command(config, Path(config.out)/'launches'/'slurm', nproc_per_node, nnodes, '$head:$port', '$SLURM_JOB_ID', 0)
-    words = ' '.join(f'"{w}"' if w.startswith('$') else shlex.quote(w) for w in command)
+    words = [shlex.quote(word) for word in command]
+    for option, value in ('--rdzv-endpoint', '"$head:$port"'), ('--rdzv-id', '"$SLURM_JOB_ID"'): # the only ones that the shell expands
+        words[command.index(option) + 1] = value
+    name = re.sub(r'[^\w.+-]', '_', Path(config.out).name) # sbatch would read on after a space or a new line
     cpus = nproc_per_node*(config.workers + 1)
     text = f"""#!/bin/bash
-#SBATCH --job-name={Path(config.out).name}
+#SBATCH --job-name={name}
 #SBATCH --nodes={nnodes}
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node={nproc_per_node}
@@ -358,7 +365,7 @@ def slurm_script(
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port={port}
 export OMP_NUM_THREADS=1
-srun --kill-on-bad-exit=1 {words}
+srun --kill-on-bad-exit=1 {' '.join(words)}
 """
     with atomic_write(path) as tmp: tmp.write_text(text)
     return Path(path)

@@ -1,5 +1,5 @@
 "Real torchrun jobs: whoever is interrupted, killed or in the way, no process is left and no checkpoint is damaged."
-import json, os, re, signal, socket, subprocess, sys, time
+import ipaddress, json, os, re, signal, socket, subprocess, sys, time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +54,21 @@ if os.environ.get('RANK') == '1':
     t.optimizer_step = optimizer_step
 ''')
     monkeypatch.setenv('PYTHONPATH', str(folder), prepend=os.pathsep)
+def is_loopback(address): return ipaddress.ip_address(address.partition('%')[0]).is_loopback
+def other_interface():
+    "The name of an interface beyond loopback and its addresses; None and no addresses if this machine has none."
+    for name, addresses in psutil.net_if_addrs().items():
+        beyond = [a.address for a in addresses if a.family in (socket.AF_INET, socket.AF_INET6) and not is_loopback(a.address)]
+        if beyond: return name, beyond
+    return None, []
+def listeners(run):
+    "Process, address and port of every listening TCP socket and every bound UDP socket of a run."
+    found = []
+    for p in processes_of(run.folder):
+        with suppress(psutil.NoSuchProcess):
+            local = [c.laddr for c in p.net_connections('inet') if c.status == psutil.CONN_LISTEN or c.type == socket.SOCK_DGRAM and c.laddr]
+            found += [(p.pid, a.ip, a.port) for a in local]
+    return found
 def gone(run): return lambda: not processes_of(run.folder)
 def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
 
@@ -185,6 +200,50 @@ def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
     assert 'Traceback' in run.error() and 'optimizer_step' in run.error() and run.error().startswith('rank 1')
     assert run.status()['state'] == 'failed' and gone(run)()
 
+# Who can connect
+
+def test_a_run_on_one_machine_listens_on_loopback_alone(config, monkeypatch):
+    "Torchrun's store and the ranks' own sockets, before and after a restart, whatever the environment names for runs on several machines."
+    name, addresses = other_interface()
+    for variable in 'GLOO_SOCKET_IFNAME', 'NCCL_SOCKET_IFNAME':
+        if name: monkeypatch.setenv(variable, name)
+        else: monkeypatch.delenv(variable, raising=False)
+    run = launch(replace(config, steps=LONG, workers=1), 2, max_restarts=1)
+    until(trains(run))
+    before = check_listeners(run, addresses)
+    killed = rank(run, 1)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: run.ranks() and rank(run, 1) != killed)
+    step = info_step(run.out)
+    until(lambda: info_step(run.out) > step)
+    after = check_listeners(run, addresses)
+    assert {p for p, _, _ in before} & {p for p, _, _ in after} == {run.record['pid']} # of torchrun it is the same store, the ranks are others
+    assert run.stop()['state'] == 'stopped'
+    if not addresses: pytest.skip('no connection was tried: this machine has no address beyond loopback')
+
+def check_listeners(run, addresses):
+    "All sockets of a run are bound to loopback, and refuse connections through other addresses of this machine. What `listeners` gives."
+    sockets = listeners(run)
+    assert {run.record['pid'], rank(run, 0), rank(run, 1)} <= {p for p, _, _ in sockets} # the store and both ranks are among them
+    assert [s for s in sockets if not is_loopback(s[1])] == []
+    reached = [(a, port) for a in addresses for _, _, port in sockets if accepts(a, port)]
+    assert reached == []
+    assert accepts('127.0.0.1', next(port for p, _, port in sockets if p == run.record['pid'])) # the store does listen
+    return sockets
+
+def accepts(address, port):
+    "Whether something accepts a connection."
+    try: socket.create_connection((address, port), timeout=5).close()
+    except OSError: return False
+    return True
+
+@pytest.mark.parametrize('option', [['--nnodes', '2'], ['--rdzv-endpoint', 'gpu1:29400']])
+def test_torchrun_on_loopback_refuses_options_of_several_machines(option):
+    command = [sys.executable, '-m', 'amodal_nb.loopback', *option, '-m', 'amodal_nb.train', 'scenes', '--out', 'run']
+    p = subprocess.run(command, capture_output=True, text=True)
+    assert p.returncode == 1 and re.match('amodal_nb.loopback starts the ranks of one machine: ', p.stderr.splitlines()[-1]), p.stderr
+    assert 'Traceback' not in p.stderr
+
 # In each other's way
 
 def test_two_runs_at_once_do_not_share_a_folder(config, tmp_path):
@@ -229,3 +288,20 @@ def test_a_slurm_job_trains_to_its_end(config, tmp_path, monkeypatch):
     env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
     p = subprocess.run(['bash', script], env=env, capture_output=True, text=True, timeout=240)
     assert p.returncode == 0 and steps_of(Path(config.out)) == list(range(1, 14)), p.stderr
+
+def test_a_slurm_script_expands_no_word_of_the_user(config, tmp_path):
+    "Every value arrives as it was given, and the job's name is one word."
+    (tmp_path/'srun').write_text('#!/bin/bash\nshift\nprintf "%s\\0" "$@"\n')
+    (tmp_path/'scontrol').write_text('#!/bin/bash\necho first\n')
+    for name in 'srun', 'scontrol': (tmp_path/name).chmod(0o755)
+    out = '$HOME/$(touch made)"; touch made\n#SBATCH --uid=0\ntouch made #'
+    config = replace(config, data='$HOME/scenes', out=out, model_args='--rdzv-id')
+    script = slurm_script(config, tmp_path/'job.sbatch', 1, 2)
+    env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
+    p = subprocess.run(['bash', script], env=env, cwd=tmp_path, capture_output=True, text=True)
+    words = p.stdout.split('\0')[:-1]
+    assert p.returncode == 0 and not (tmp_path/'made').exists(), p.stderr
+    assert words[words.index('amodal_nb.train')+1:] == train_arguments(replace(config, resume='auto'))
+    assert (words[words.index('--rdzv-endpoint')+1], words[words.index('--rdzv-id')+1]) == ('first:29400', '17')
+    directives = [line for line in script.read_text().split('srun --kill')[0].splitlines() if line.startswith('#SBATCH')]
+    assert len(directives) == 9 and re.fullmatch(r'#SBATCH --job-name=[\w.+-]+', directives[0])
