@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['ORDERS', 'measures', 'thumbnail', 'cache_folder', 'cached_card', 'SceneGrid', 'Gallery', 'app_notebook', 'free_port',
-           'serve']
+           'absolute_model', 'working_in', 'app_environment', 'app_config', 'serve']
 
 # %% ../nbs/13c_gallery.ipynb #c003
 import hashlib, io, json, os, secrets, socket
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable
 
@@ -16,7 +16,8 @@ import anywidget, ipywidgets, torch, traitlets
 from PIL import Image
 from .inspect import WeightInspector, png_row, _small
 from .layers import read_fused
-from .predict import DEFAULT_MODEL, FusedScene, fuse_scene, read_if_it_fits, write_fused
+from .metrics import BASELINES
+from .predict import DEFAULT_MODEL, FusedScene, fuse_scene, load_predictor, read_if_it_fits, write_fused
 from .scene import Scene, SceneError, assets, atomic_write, find_scenes, read_scene, to_tensor, to_uint8, write_json
 
 # %% ../nbs/13c_gallery.ipynb #c007
@@ -187,6 +188,56 @@ def free_port() -> int: # of 127.0.0.1
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
+# %% ../nbs/13c_gallery.ipynb #c026
+def absolute_model(
+    model: str, # a name, or a path relative to the current folder, see `load_predictor`
+) -> str: # a name, or an absolute path
+    "The same model as any folder can name it. Raises `SceneError` if there is no such model."
+    if model == DEFAULT_MODEL or model in BASELINES: return model
+    if not Path(model).exists(): load_predictor(model) # raises the error that lists the names
+    return str(Path(model).absolute())
+
+def _set_variables(variables):
+    for name, value in variables.items():
+        if value is None: os.environ.pop(name, None)
+        else: os.environ[name] = str(value)
+
+@contextmanager
+def working_in(
+    folder: Path, # becomes the current folder
+    **variables, # of the environment: a value, or None to remove one
+):
+    "Change the current folder and the environment, and restore both in the end."
+    folder_before, variables_before = os.getcwd(), {name: os.environ.get(name) for name in variables}
+    try:
+        _set_variables(variables)
+        os.chdir(folder)
+        yield
+    finally:
+        os.chdir(folder_before)
+        _set_variables(variables_before)
+
+def app_environment(
+    folder: 'str | Path', # of the app's own, private
+) -> dict: # variable -> value, or None
+    "The environment of the server and its kernels: settings come from `folder`, modules never from the current folder."
+    templates = [assets()/'inspector', *filter(os.path.isabs, os.environ.get('JUPYTER_PATH', '').split(os.pathsep))]
+    return dict(JUPYTER_PATH=os.pathsep.join(map(str, templates)), JUPYTER_CONFIG_DIR=Path(folder)/'config',
+                JUPYTER_CONFIG_PATH=None, JUPYTER_NO_CONFIG=None, IPYTHONDIR=Path(folder)/'ipython',
+                PYTHONSAFEPATH=1, PYTHONSTARTUP=None)
+
+def app_config(
+    folder: 'str | Path', # of the app's own, private
+): # a traitlets `Config`
+    "Voila's settings; it reads no others."
+    from traitlets.config import Config
+    # other extensions complain that this is not JupyterLab
+    extensions = ['@voila-dashboards/widgets-manager8', '@jupyter-widgets/jupyterlab-manager', 'anywidget']
+    return Config(Voila=dict(connection_dir_root=str(folder)),
+                  VoilaConfiguration=dict(template='amodal', extension_allowlist=extensions),
+                  KernelSpecManager=dict(kernel_dirs=[])) # so that a kernel runs in this very interpreter
+
+# %% ../nbs/13c_gallery.ipynb #c028
 def serve(
     root: 'str | Path', # scenes
     out: 'str | Path | None' = None, # their fusions
@@ -197,16 +248,23 @@ def serve(
 ):
     "Serve the gallery until Ctrl-C. Raises `SceneError` if there is nothing to show or Voila is not installed."
     import importlib.util, tempfile
-    if importlib.util.find_spec('voila') is None: raise SceneError("voila is not installed, and the app needs it: pip install 'amodal_nb[app]', or use amodal_nb.gallery.Gallery in a notebook")
-    root, out = Path(root).absolute(), out and Path(out).absolute()
+    if importlib.util.find_spec('voila') is None:
+        raise SceneError("voila is not installed, and the app needs it: pip install 'amodal_nb[app]', "
+                         "or use amodal_nb.gallery.Gallery in a notebook")
+    root, out, model = Path(root).absolute(), out and Path(out).absolute(), absolute_model(model)
     find_scenes(root)
     if out and not out.is_dir(): raise SceneError(f'{out}: is no folder: give one that amodal fuse wrote')
-    from voila.app import Voila
     port, token = port or free_port(), secrets.token_urlsafe(24)
-    os.environ['JUPYTER_PATH'] = os.pathsep.join([str(assets()/'inspector'), *filter(None, [os.environ.get('JUPYTER_PATH')])]) # where the template is
-    with tempfile.TemporaryDirectory() as d:
-        file = Path(d)/'gallery.ipynb'
-        write_json(file, app_notebook(root, out, model))
-        say(f'{root.name}: http://127.0.0.1:{port}/?token={token}\nCtrl-C ends it.')
-        needed = [f'--VoilaConfiguration.extension_allowlist={e}' for e in ('@voila-dashboards/widgets-manager8', '@jupyter-widgets/jupyterlab-manager', 'anywidget')] # others complain that this is not JupyterLab
-        Voila.launch_instance([str(file), f'--port={port}', '--Voila.ip=127.0.0.1', f'--token={token}', '--template=amodal', *needed, '--Voila.log_level=ERROR'] + ([] if browser else ['--no-browser']))
+    with tempfile.TemporaryDirectory(prefix='amodal_inspect_') as folder:
+        page = Path(folder)/'page'
+        page.mkdir()
+        write_json(page/'gallery.ipynb', app_notebook(root, out, model))
+        with working_in(page, **app_environment(folder)):
+            from voila.app import Voila
+            app = Voila.instance(notebook_path=str(page/'gallery.ipynb'), config=app_config(folder), config_file_paths=[],
+                                 ip='127.0.0.1', port=port, token=token, open_browser=browser, log_level='ERROR')
+            try:
+                app.initialize([])
+                say(f'{root.name}: http://127.0.0.1:{port}/?token={token}\nCtrl-C ends it.')
+                app.start()
+            finally: Voila.clear_instance()

@@ -7,7 +7,7 @@ from amodal_nb.inspect import corrected
 from amodal_nb.predict import fuse_scene
 from amodal_nb.scene import Scene, assets, read_scene, to_uint8, write_scene
 from amodal_nb.synth import Composer
-from browser import Inspector, Server, browser, end, page_of, wait_for, chromium
+from browser import WAIT, Inspector, Server, browser, end, page_of, wait_for, chromium
 
 @pytest.fixture(scope='module')
 def chrome():
@@ -289,32 +289,99 @@ def test_the_inspector_works_in_notebook_7(lab, page):
     i.hover(100, 100)
     assert sum(i.said()) == 1 and page.errors == []
 
+class App:
+    """`amodal inspect`, with temporary files of its own. A context manager: `url` with the token, `port`, `process`, `temp`, `errors()`.
+
+    It is started as the console script is: a file elsewhere, whose folder Python puts on sys.path in place of the current one.
+    (`python -m` and `python -c` would put the current folder there, and run what is in it, before this project has a say.)"""
+    def __init__(self, folder, *arguments, cwd=None, **environment):
+        pytest.importorskip('voila', reason="needs voila: pip install 'amodal_nb[app]'")
+        self.folder, self.temp, self.log = Path(folder), Path(folder)/'temp', Path(folder)/'log'
+        self.temp.mkdir()
+        script = self.folder/'bin'/'amodal'
+        script.parent.mkdir()
+        script.write_text('from amodal_nb.cli import main\nmain()\n')
+        self.command, self.cwd = [sys.executable, str(script), 'inspect', *map(str, arguments), '--no-browser'], cwd
+        modules = filter(os.path.isabs, os.environ.get('PYTHONPATH', '').split(os.pathsep))
+        self.environment = os.environ | {'XDG_CACHE_HOME': str(self.folder/'cache'), 'TMPDIR': str(self.temp), 'PYTHONUNBUFFERED': '1',
+                                         'PYTHONPATH': os.pathsep.join(modules)} | environment
+    def __enter__(self):
+        # a job in the background of a script ignores SIGINT, and passes that on
+        listens = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        with open(self.log, 'w') as log:
+            self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                            text=True, preexec_fn=listens)
+        line = self.process.stdout.readline()
+        address = re.search(r'http://127\.0\.0\.1:(\d+)/\?token=\S+', line)
+        assert address, (line, self.errors())
+        self.url, self.port = address[0], int(address[1])
+        self.base = self.url.split('?')[0]
+        wait_for(f'{self.base}login', self.process, self.log)
+        return self
+    def __exit__(self, *error):
+        end(self.process)
+        self.process.stdout.close()
+    def errors(self): return self.log.read_text()
+
+def app_scenes(folder):
+    shutil.copytree(assets()/'scenes', folder)
+    return folder
+
 def test_the_app_needs_its_token_and_listens_here_only(tmp_path, chrome):
-    pytest.importorskip('voila', reason="needs voila: pip install 'amodal_nb[app]'")
-    shutil.copytree(assets()/'scenes', tmp_path/'my scenes')
-    log = open(tmp_path/'log', 'w')
-    app = subprocess.Popen([sys.executable, '-m', 'amodal_nb.cli', 'inspect', str(tmp_path/'my scenes'), '--no-browser'], stdout=subprocess.PIPE, stderr=log, text=True,
-                           env=os.environ | {'XDG_CACHE_HOME': str(tmp_path/'cache'), 'PYTHONUNBUFFERED': '1'},
-                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) # a job in the background of a script has it ignored, and passes that on
-    try:
-        url = re.search(r'http://127\.0\.0\.1:(\d+)/\?token=\S+', app.stdout.readline())
-        wait_for(f'http://127.0.0.1:{url[1]}/api', app, tmp_path/'log')
-        assert '/login' in urllib.request.urlopen(f'http://127.0.0.1:{url[1]}/').geturl()
+    with App(tmp_path, app_scenes(tmp_path/'my scenes')) as app:
+        assert '/login' in urllib.request.urlopen(app.base).geturl()
         import psutil
-        listening = [c.laddr for c in psutil.Process(app.pid).net_connections('inet') if c.status == psutil.CONN_LISTEN]
-        assert {a.ip for a in listening} <= {'127.0.0.1', '::1'} and int(url[1]) in {a.port for a in listening}
+        listening = [c.laddr for c in psutil.Process(app.process.pid).net_connections('inet') if c.status == psutil.CONN_LISTEN]
+        assert {a.ip for a in listening} <= {'127.0.0.1', '::1'} and app.port in {a.port for a in listening}
         with page_of(chrome) as page:
             elsewhere = []
-            page.on('request', lambda r: elsewhere.append(r.url) if not re.match(rf'(http://127\.0\.0\.1:{url[1]}/|data:|blob:)', r.url) else None)
-            page.goto(url[0])
+            page.on('request', lambda r: elsewhere.append(r.url) if not re.match(rf'({app.base}|data:|blob:)', r.url) else None)
+            page.goto(app.url)
             page.locator('.ag-card').nth(1).click()
             assert Inspector(page).js('i => i.meta.id') == 'sample2'
             assert page.errors == [] and elsewhere == []
-        app.send_signal(signal.SIGINT)
-        assert app.wait(60) == 0
-    finally:
-        end(app)
-        log.close()
+        app.process.send_signal(signal.SIGINT)
+        assert app.process.wait(60) == 0
+
+def hostile_folder(folder, marks):
+    "A folder of files that Voila, Jupyter, IPython or Python run if they look for settings or modules in it; each leaves a mark."
+    marks.mkdir()
+    def mark(name): return f'open({str(marks/name)!r}, "w").close()\n'
+    files = ['voila.py', 'jupyter_config.py', 'jupyter_voila_config.py', 'jupyter_server_config.py', 'ipython_config.py', 'ipython_kernel_config.py', 'ipykernel_config.py',
+             'sitecustomize.py', 'usercustomize.py', 'startup.py', 'torch.py', 'numpy.py', 'ipykernel_launcher.py', 'amodal_nb/__init__.py', 'ipykernel/__init__.py',
+             'profile_default/ipython_config.py', 'profile_default/ipython_kernel_config.py', 'profile_default/startup/first.py', 'startup/first.py']
+    for name in files:
+        (folder/name).parent.mkdir(parents=True, exist_ok=True)
+        (folder/name).write_text(mark(name.replace('/', '.')))
+    (folder/'voila.json').write_text(json.dumps({'Voila': {'connection_dir_root': str(marks)}})) # JSON runs nothing; connection files are its mark
+    kernel = folder/'kernels'/'python3'
+    kernel.mkdir(parents=True)
+    (kernel/'kernel.json').write_text(json.dumps({'argv': [sys.executable, '-c', mark('kernel.json')], 'display_name': 'Python 3', 'language': 'python'}))
+    return folder
+
+@pytest.mark.parametrize('how', ['plain', 'relative variables'])
+def test_the_app_runs_nothing_of_the_folder_it_is_started_in(tmp_path, how):
+    "Neither settings nor modules, in the server or in a kernel; not even where the environment names settings relative to that folder."
+    relative = {v: '.' for v in ('JUPYTER_CONFIG_PATH', 'JUPYTER_CONFIG_DIR', 'JUPYTER_PATH', 'IPYTHONDIR')} | {'PYTHONSTARTUP': 'startup.py'}
+    cwd = hostile_folder(tmp_path/'cwd', tmp_path/'marks')
+    app_scenes(cwd/'scenes')
+    with App(tmp_path, 'scenes', cwd=cwd, **(relative if how != 'plain' else {})) as app:
+        try: page = urllib.request.urlopen(app.url, timeout=WAIT).read().decode() # it comes when a kernel has run the notebook's cell
+        except OSError as e: page = str(e)
+        assert [p.name for p in (tmp_path/'marks').iterdir()] == []
+        assert 'application/vnd.jupyter.widget-view+json' in page
+
+def test_the_apps_paths_begin_where_it_is_started(tmp_path, chrome):
+    "Scenes and a model by relative paths: the scenes are there, and the model fuses them."
+    app_scenes(tmp_path/'scenes')
+    (tmp_path/'models').mkdir()
+    shutil.copy(assets()/'models'/'order.safetensors', tmp_path/'models'/'mine.safetensors')
+    with App(tmp_path, 'scenes', '--model', 'models/mine.safetensors', cwd=tmp_path) as app, page_of(chrome) as page:
+        page.goto(app.url)
+        page.locator('.ag-card img').first.wait_for()
+        assert page.get_by_text('cannot be used').count() == 0
+    missing = subprocess.run([*app.command[:-1], '--model', 'models/none.safetensors'], cwd=tmp_path, env=app.environment, capture_output=True, text=True)
+    assert missing.returncode == 1 and missing.stderr.count('\n') == 1 and 'models/none.safetensors: no such model' in missing.stderr
 
 def test_without_voila_a_line_says_how_to_get_it(forks):
     code = 'import sys; sys.modules["voila"] = None; import importlib.util as u; u.find_spec = lambda n: None\nfrom amodal_nb.cli import main; main(["inspect", sys.argv[1]])'
