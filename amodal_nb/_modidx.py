@@ -33,6 +33,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'amodal_nb.cli.train': ('cli.html#train', 'amodal_nb/cli.py'),
                                'amodal_nb.cli.with_config': ('cli.html#with_config', 'amodal_nb/cli.py')},
             'amodal_nb.convert': { 'amodal_nb.convert.NothingToRestore': ('convert.html#nothingtorestore', 'amodal_nb/convert.py'),
+                                   'amodal_nb.convert._decompressed': ('convert.html#_decompressed', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert._files': ('convert.html#_files', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert._pictures': ('convert.html#_pictures', 'amodal_nb/convert.py'),
                                    'amodal_nb.convert._stack_scenes': ('convert.html#_stack_scenes', 'amodal_nb/convert.py'),

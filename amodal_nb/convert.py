@@ -470,30 +470,47 @@ def needs(
     except ImportError: raise SceneError(f"{module.partition('.')[0]} is needed for this format: pip install 'amodal_nb[formats]'") from None
 
 def run_lengths(
-    text: 'str | list', # COCO's compressed run lengths, or the numbers themselves
-) -> np.ndarray: # int64, lengths of 0s, 1s, 0s, …
-    "COCO's run lengths as numbers: six bits a character, five of them of the number, and from the third on the difference to the one before the last."
-    if not isinstance(text, str): return np.array([int(v) for v in text], np.int64)
-    counts, value, shift = [], 0, 0
-    for b in text.encode('latin-1'):
-        b -= 48
-        if not 0 <= b < 64 or shift > 30: raise ValueError('no run lengths')
+    counts: 'str | list', # COCO's compressed run lengths, or the numbers themselves
+    n_pixels: int = MAX_PIXELS, # of the mask
+) -> list: # of int, lengths of 0s, 1s, 0s, …: at most `n_pixels`+1, each from 0 to `n_pixels`
+    "Read COCO's run lengths and check each: a sum of unchecked ones can wrap around in 64 bits. Raises `SceneError`."
+    if isinstance(counts, str): counts = _decompressed(counts)
+    elif not isinstance(counts, (list, tuple, np.ndarray)): raise SceneError('the run lengths are neither a list nor a text: correct them')
+    checked = []
+    for v in counts:
+        if len(checked) > n_pixels: raise SceneError(f'more run lengths than a mask of {n_pixels} pixels can have: correct them')
+        if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or not 0 <= v <= n_pixels:
+            raise SceneError(f'run length {len(checked)+1} is not a whole number from 0 to {n_pixels}: correct it')
+        checked.append(int(v))
+    return checked
+
+def _decompressed(text):
+    "Yield numbers: six bits a character, five of them of the number, and from the third on the difference to the one before the last."
+    value, shift, last = 0, 0, []
+    for c in text:
+        b = ord(c) - 48
+        if not 0 <= b < 64 or shift > 30: raise SceneError('the compressed run lengths are damaged: write them again')
         value |= (b & 31) << shift
         shift += 5
         if b & 32: continue
         if b & 16: value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        if len(last) == 3: value += last[1]
+        yield value
+        last = [*last[-2:], value]
         value = shift = 0
-    return np.array(counts, np.int64)
 
 def rle_mask(
     rle: dict, # {'size': [height, width], 'counts': …}
     size: tuple, # (height, width) that it must have
 ) -> np.ndarray: # bool [H,W]
-    "A mask from run lengths, column by column. Raises `ValueError` if they are not those of this size."
-    counts = run_lengths(rle['counts'])
-    if list(rle['size']) != list(size) or (counts < 0).any() or counts.sum() != size[0]*size[1]: raise ValueError('run lengths of another size')
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size[1], size[0]).T
+    "Decode a mask from run lengths, column by column. Raises `SceneError` if they are not those of this size."
+    (h, w), stated = size, rle['size']
+    if not (h > 0 and w > 0 and h*w <= MAX_PIXELS): raise SceneError(f'a mask cannot have {w}x{h} pixels')
+    whole = isinstance(stated, (list, tuple)) and len(stated) == 2 and all(type(v) is int for v in stated)
+    if not whole or tuple(stated) != (h, w): raise SceneError(f'the size of the run lengths is not [{h}, {w}]: correct it')
+    counts = run_lengths(rle['counts'], h*w)
+    if sum(counts) != h*w: raise SceneError(f'the run lengths do not add up to {h*w} pixels: correct them')
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(w, h).T
 
 # %% ../nbs/13_convert.ipynb #c060
 def polygon_mask(
@@ -502,9 +519,12 @@ def polygon_mask(
 ) -> np.ndarray: # bool [H,W], their union
     "A mask from polygons, as `pycocotools` draws them. Raises `ValueError` for coordinates that would kill it."
     coco, reach = needs('pycocotools.mask'), 4*max(size)
+    if not isinstance(polygons, list): raise ValueError('no list of polygons')
+    for p in polygons:
+        if not isinstance(p, list) or any(type(v) not in (int, float) for v in p): raise ValueError('no list of numbers')
     drawn = [np.array(p, np.float64) for p in polygons]
     for p in drawn:
-        if p.ndim != 1 or len(p) < 6 or len(p) % 2 or not (np.abs(p) <= reach).all() or np.abs(np.diff(p)).sum() > 2**22: raise ValueError('no polygon')
+        if len(p) < 6 or len(p) % 2 or not (np.abs(p) <= reach).all() or np.abs(np.diff(p)).sum() > 2**22: raise ValueError('no polygon')
     return coco.decode(coco.merge(coco.frPyObjects([p.tolist() for p in drawn], *size))).astype(bool)
 
 def label_mask(
@@ -514,7 +534,9 @@ def label_mask(
 ) -> torch.Tensor: # [1,H,W] of 0 and 1
     "A label's mask, in any of COCO's forms. Raises `SceneError`."
     with in_form(what, f'of a mask of {size[1]}x{size[0]} px: a polygon [x, y, …], a list of polygons, or run lengths'):
-        if isinstance(segmentation, dict): m = rle_mask(segmentation, size)
+        if isinstance(segmentation, dict):
+            try: m = rle_mask(segmentation, size)
+            except SceneError as e: raise SceneError(f'{what}: {e}') from None
         else: m = polygon_mask([segmentation] if isinstance(segmentation[0], (int, float)) else segmentation, size)
         return torch.from_numpy(np.ascontiguousarray(m)).float()[None]
 

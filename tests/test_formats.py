@@ -383,6 +383,71 @@ def test_json_of_any_shape_gives_a_line_and_nothing_outside(name, tmp_path, monk
             assert {p for p in tmp_path.rglob('*') if not p.is_relative_to(tmp_path/'scenes')} == before, (where, value)
     assert {'refused', 'failed'} <= outcomes or name in ('offsets', 'pix2gestalt')
 
+def compressed(*counts):
+    "Numbers in COCO's compressed form, whatever their size: no difference is taken, as there are at most three."
+    text = ''
+    for value in counts:
+        while True:
+            bits, value = value & 31, value >> 5
+            ends = value == (-1 if bits & 16 else 0)
+            text += chr(48 + bits + 32*(not ends))
+            if ends: break
+    return text
+
+N = H*W
+COUNTS = { # run lengths that are no mask of H*W pixels
+    'wrap around 2**64': [2**62, 2**62, 2**62, 2**62, N], 'wrap around, beginning with 1s': [0, 2**62, 2**62, 2**62, 2**62, N],
+    'wrap around below 0': [2**63, 2**63, N], 'wrap around 2**63': [2**63-1, 2**63-1, N+2], 'a sum below 0': [2**62, 2**62, N],
+    'larger than 64 bits': [2**64 + N], 'huge': [10**400, N], 'larger than the canvas': [N+1], 'below 0': [-1, N+1], 'too many': [0]*(N+1) + [N],
+    'too few pixels': [N-1], 'none': [], 'floats': [float(N)], 'not finite': [float('inf'), float('nan')], 'bools': [True]*N, 'a bool': [False, N],
+    'texts': [str(N)], 'lists': [[N]], 'nothing': [None, N], 'a number': N, 'a record': {'0': N},
+    'compressed, larger than the canvas': compressed(N+1), 'compressed, 30 bits': compressed(2**29, 2**29, N), 'compressed, below 0': compressed(-1, N+1),
+    'compressed, 40 bits': compressed(2**39), 'compressed, no end': 'o'*1000, 'compressed, too many': '0'*(N+1) + compressed(N), 'no characters of it': '\U0001f600',
+}
+
+@pytest.mark.parametrize('name', COUNTS)
+def test_run_lengths_that_fit_no_mask_give_a_line(name):
+    "Sums of 64 bits wrap around, and then what is written goes beyond the mask: the process dies."
+    with pytest.raises(SceneError) as e: label_mask({'size': [H, W], 'counts': COUNTS[name]}, (H, W), 'labels.json, object 1')
+    assert str(e.value).startswith('labels.json, object 1: ') and len(str(e.value)) < 300 and '\n' not in str(e.value)
+
+@pytest.mark.parametrize('size', [[2**32, 2**32], [2**64, 1], [10**400, 1], [-H, -W], [0, 0], [W, H], [H], [H, W, 1], [float(H), float(W)], [True, N], 'HW', {}, None, [[H], W]])
+def test_run_lengths_of_another_size_give_a_line(size):
+    with pytest.raises(SceneError, match='labels.json, object 1: '): label_mask({'size': size, 'counts': [N]}, (H, W), 'labels.json, object 1')
+
+@pytest.mark.parametrize('size', [(2**16, 2**16), (0, 5), (-1, -1)])
+def test_no_mask_is_made_for_an_absurd_canvas(size):
+    with pytest.raises(SceneError): rle_mask({'size': list(size), 'counts': [size[0]*size[1]]}, size)
+
+@pytest.mark.parametrize('polygon', [[10**400]*6, [2**70]*6, [1e308]*6, [float('nan')]*6, ['1', '2', '20', '2', '20', '20'], [True]*6, [[1, 2], [3, 4], [5, 6]], [None]*6, 'polygon', [1]*5])
+def test_polygons_that_are_none_give_a_line(polygon):
+    for segmentation in polygon, [polygon]:
+        with pytest.raises(SceneError) as e: label_mask(segmentation, (H, W), 'labels.json, object 1')
+        assert str(e.value).startswith('labels.json, object 1: ') and '\n' not in str(e.value)
+
+RLE_AT = {'cocoa': ('annotations', 0, 'regions', 1, 'segmentation'), 'kins': ('annotations', 0, 'a_segm'), 'instances': ('annotations', 0, 'segmentation')}
+
+@pytest.mark.parametrize('name', RLE_AT)
+def test_a_wrapped_run_length_does_not_end_the_process(name, tmp_path):
+    "In a process of its own, as it was a segmentation fault."
+    write, file = JSONS[name]
+    src, _ = write(tmp_path)
+    path, = tmp_path.rglob(file)
+    edit(path, RLE_AT[name], {'size': [H, W], 'counts': COUNTS['wrap around 2**64']})
+    command = [sys.executable, '-m', 'amodal_nb.cli', 'convert', 'instaorder' if name == 'instances' else name, src, tmp_path/'scenes']
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and 'run length 1 is not' in done.stderr and 'Traceback' not in done.stderr, done
+
+def test_the_reported_label_file_does_not_end_the_process(root, tmp_path):
+    case = root.parent/'shared'/'cases'/'attack'/'cocoa_rle_overflow_segfault.json'
+    if not case.is_file(): pytest.skip('../shared/cases/attack is not here')
+    shutil.copy(case, tmp_path/'labels.json')
+    for k in 1, 2, 3: save(tmp_path/f'p{k}.png', noise(48, 48, 3, seed=k))
+    done = subprocess.run([sys.executable, '-m', 'amodal_nb.cli', 'convert', 'cocoa', tmp_path/'labels.json', tmp_path/'scenes'], capture_output=True, text=True)
+    assert done.returncode == 1 and 'run length 1 is not' in done.stderr and 'Traceback' not in done.stderr, done
+    report = json.loads((tmp_path/'scenes'/'report.json').read_text())
+    assert report['done'] == ['p1', 'p3'] and [o['id'] for o in report['left_out'] + report['failed']][0] == 'p2'
+
 @pytest.mark.parametrize('text', ['', '[', '{"a": 1, "a": 2}', '['*100_000, '\ud800'.encode('utf-8', 'surrogatepass').decode('latin-1'), 'null', '"x"', '7'])
 @pytest.mark.parametrize('name', JSONS)
 def test_text_that_is_no_json_gives_a_line(name, text, tmp_path):
