@@ -241,10 +241,11 @@ def share(
     *,
     out: Path, # the folder that gets it
     format: str = 'hub', # 'hub' (config.json, model.safetensors, README.md), 'torch' (model.pt2, a torch.export program) or 'onnx' (model.onnx)
+    overwrite: bool = False, # replace these files if they are there already; never the model itself
 ):
     "Write a trained model for Hugging Face's hub, torch.export or ONNX; a program is compared with its model before it is kept."
     from amodal_nb.share import share
-    typer.echo(share(model, out, format))
+    typer.echo(share(model, out, format, overwrite))
 
 # %% ../nbs/14_cli.ipynb #c023
 @command
@@ -266,7 +267,7 @@ def convert(
     *,
     image: Optional[Path] = None, # the picture, or a folder of pictures, where the source has none
     mask: Optional[Path] = None, # the region to restore, or a folder of masks; without it, every pixel that two or more completions cover
-    overwrite: bool = False, # replace scenes that are there already
+    overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
 ):
     "Convert other systems' files to scenes. What cannot be read is named, the rest is done, and the exit status is 1."
@@ -284,10 +285,11 @@ def export(
     out: Path, # gets <id>.ora, <id>.psd, <id>/, images/ and annotations.json, or 000000.tar; and report.json
     fused: Optional[Path] = None, # the folder that `amodal fuse` has written; without it, scenes are fused now
     model: str = 'order', # what fuses then, see `amodal fuse --help`
+    overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ):
     "Export fused scenes as layers, labels or scenes. A scene that cannot be used is named, the others are done, and the exit status is 1."
     from amodal_nb.layers import export
-    r = export(format, root, out, fused, model, say)
+    r = export(format, root, out, fused, model, say, overwrite)
     typer.echo(f"{len(r['done'])} exported, {len(r['failed'])} failed; see {out/'report.json'}")
     fail(r['failed'])
 

@@ -8,9 +8,10 @@ __all__ = ['PICTURES', 'MAX_ENTRY', 'MAX_UNPACKED', 'MAX_ENTRIES', 'FORMATS', 'r
            'read_layers', 'flatten', 'is_opaque', 'starts_flattened', 'stacked_pairs', 'stack_scene', 'check_entry',
            'unpack', 'from_rgba_stack', 'from_mulan', 'read_json', 'in_form', 'whole_numbers', 'place', 'read_crop',
            'offsets_scene', 'from_offsets', 'whole_on_white', 'gestalt_scene', 'from_pix2gestalt', 'needs',
-           'run_lengths', 'rle_mask', 'polygon_mask', 'label_mask', 'label_scene', 'ranked_pairs', 'labelled_picture',
-           'labels_of', 'by_id', 'from_cocoa', 'from_kins', 'insta_pairs', 'from_instaorder', 'from_pictures',
-           'manifest_records', 'manifest_scene', 'from_manifest', 'scene_folders', 'must_be_new', 'pack', 'convert']
+           'run_lengths', 'rle_mask', 'polygon_mask', 'label_mask', 'label_scene', 'ranked_pairs', 'folders_near',
+           'labelled_picture', 'labels_of', 'by_id', 'from_cocoa', 'from_kins', 'insta_pairs', 'from_instaorder',
+           'from_pictures', 'manifest_records', 'manifest_files', 'manifest_scene', 'from_manifest', 'scene_folders',
+           'must_be_new', 'pack', 'sources_of', 'convert']
 
 # %% ../nbs/13_convert.ipynb #c003
 import csv, itertools, json, os, re, shutil, stat, tempfile, zipfile, zlib
@@ -21,8 +22,8 @@ from typing import Callable, Iterable, Iterator
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
-from .scene import (MAX_PIXELS, MAX_SCENE_PIXELS, Scene, SceneError, _open, coverage, make_scene, read_picture, to_tensor, to_uint8,
-                             write_json, write_scene)
+from .scene import (MAX_PIXELS, MAX_SCENE_PIXELS, Scene, SceneError, Sources, _open, check_report, coverage, make_scene,
+                             read_picture, target_taken, to_tensor, to_uint8, write_json, write_scene)
 from .shards import write_shards
 
 # %% ../nbs/13_convert.ipynb #c007
@@ -475,17 +476,19 @@ def run_lengths(
 ) -> list: # of int, lengths of 0s, 1s, 0s, …: at most `n_pixels`+1, each from 0 to `n_pixels`
     "Read COCO's run lengths and check each: a sum of unchecked ones can wrap around in 64 bits. Raises `SceneError`."
     if isinstance(counts, str): counts = _decompressed(counts)
-    elif not isinstance(counts, (list, tuple, np.ndarray)): raise SceneError('the run lengths are neither a list nor a text: correct them')
+    elif not isinstance(counts, (list, tuple, np.ndarray)):
+        raise SceneError('the run lengths are neither a list nor a text: correct them')
     checked = []
     for v in counts:
-        if len(checked) > n_pixels: raise SceneError(f'more run lengths than a mask of {n_pixels} pixels can have: correct them')
+        if len(checked) > n_pixels:
+            raise SceneError(f'more run lengths than a mask of {n_pixels} pixels can have: correct them')
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or not 0 <= v <= n_pixels:
             raise SceneError(f'run length {len(checked)+1} is not a whole number from 0 to {n_pixels}: correct it')
         checked.append(int(v))
     return checked
 
 def _decompressed(text):
-    "Yield numbers: six bits a character, five of them of the number, and from the third on the difference to the one before the last."
+    "Yield numbers: six bits a character, five of them of the number, and from the fourth on the difference to the last but one."
     value, shift, last = 0, 0, []
     for c in text:
         b = ord(c) - 48
@@ -507,7 +510,8 @@ def rle_mask(
     (h, w), stated = size, rle['size']
     if not (h > 0 and w > 0 and h*w <= MAX_PIXELS): raise SceneError(f'a mask cannot have {w}x{h} pixels')
     whole = isinstance(stated, (list, tuple)) and len(stated) == 2 and all(type(v) is int for v in stated)
-    if not whole or tuple(stated) != (h, w): raise SceneError(f'the size of the run lengths is not [{h}, {w}]: correct it')
+    if not whole or tuple(stated) != (h, w):
+        raise SceneError(f'the size of the run lengths is not [{h}, {w}]: correct it')
     counts = run_lengths(rle['counts'], h*w)
     if sum(counts) != h*w: raise SceneError(f'the run lengths do not add up to {h*w} pixels: correct them')
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(w, h).T
@@ -521,7 +525,8 @@ def polygon_mask(
     coco, reach = needs('pycocotools.mask'), 4*max(size)
     if not isinstance(polygons, list): raise ValueError('no list of polygons')
     for p in polygons:
-        if not isinstance(p, list) or any(type(v) not in (int, float) for v in p): raise ValueError('no list of numbers')
+        if not isinstance(p, list): raise ValueError('no list')
+        if any(type(v) not in (int, float) for v in p): raise ValueError('no list of numbers')
     drawn = [np.array(p, np.float64) for p in polygons]
     for p in drawn:
         if len(p) < 6 or len(p) % 2 or not (np.abs(p) <= reach).all() or np.abs(np.diff(p)).sum() > 2**22: raise ValueError('no polygon')
@@ -578,6 +583,12 @@ def ranked_pairs(
     return [(f, b) for f in cover for b in cover if ranks[f-1] < ranks[b-1] and (cover[f] & cover[b]).any()]
 
 # %% ../nbs/13_convert.ipynb #c066
+def folders_near(
+    src: Path, # a label file
+) -> list: # of folders (Path): its own, and those in its own and in the one above
+    "List the folders in which a label file's pictures are searched."
+    return [src.parent, *sorted(p for top in (src.parent, src.parent.parent) for p in top.iterdir() if p.is_dir())]
+
 def labelled_picture(
     src: Path, # the label file
     name: str, # the picture's, as the label file says
@@ -585,8 +596,7 @@ def labelled_picture(
 ) -> Path: # of the picture
     "Find a labelled picture. Raises `SceneError` if there is none, or more than one of that name."
     if image is not None: return pick(image, name)
-    near = [src.parent, *sorted(p for top in (src.parent, src.parent.parent) for p in top.iterdir() if p.is_dir())]
-    found = {p.resolve(): p for folder in near if (p := inside(folder, name)).is_file()}
+    found = {p.resolve(): p for folder in folders_near(src) if (p := inside(folder, name)).is_file()}
     if len(found) != 1: raise SceneError(f'{src}: its picture {name!r:.60} is {"missing" if not found else "in several folders"}: say with --image where it lies')
     return next(iter(found.values()))
 
@@ -739,6 +749,22 @@ def manifest_records(
         return row
     return [record(row) for row in rows]
 
+def manifest_files(
+    src: 'str | Path', # a .csv or .json
+    root: 'str | Path | None' = None, # where its paths begin; None: the manifest's folder
+) -> Iterator: # of paths; those that lead out of `root` are left out
+    "List the pictures that a manifest names."
+    root = Path(root or Path(src).parent)
+    for r in manifest_records(src):
+        if not isinstance(r, dict): continue
+        completions = r.get('completions')
+        names = [r.get(k) for k in ('image', 'partial', 'mask', 'background')]
+        if isinstance(completions, list): names += completions
+        for name in names:
+            if not isinstance(name, str): continue
+            try: yield inside(root, name)
+            except SceneError: pass # reading the record will say so
+
 def manifest_scene(
     id: str, # its name
     record: dict, # see the table of a manifest
@@ -790,14 +816,15 @@ def scene_folders(
     out: Path, # gets a folder for each
     done: dict, # gets the ids of those that were written
     bad: Callable, # called with (id, error) for each that was not
-    overwrite: bool = False, # replace what is there
+    overwrite: bool = False, # replace scenes that are there, see `check_target`
+    sources: 'Sources | None' = None, # what must not be replaced
 ) -> Iterator: # of folders (Path), each when it is written
     "Write scenes as folders; one that cannot be written does not stop the others."
     from tqdm.auto import tqdm
     for scene in tqdm(scenes, desc='convert', unit='scene', leave=False, disable=None):
         try:
             if scene.id in done: raise SceneError(f'{out/scene.id}: two scenes have this name: rename one')
-            folder = write_scene(scene, out, overwrite)
+            folder = write_scene(scene, out, overwrite, sources)
             done[scene.id] = True
         except SceneError as e: bad(scene.id, e)
         except OSError as e: bad(scene.id, SceneError(f'{e.filename or out/scene.id}: cannot be written ({e.strerror or e}): free space there, or choose another folder'))
@@ -807,7 +834,7 @@ def must_be_new(
     out: Path, # a folder that is to get shards
 ):
     "Raises `SceneError` if there is something already."
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise SceneError(f'{out}: is there already: choose another folder, or remove it')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise target_taken(out)
 
 def pack(
     folders: Iterator, # of scene folders, each removed when it is packed: there is never more than one on the disk
@@ -821,13 +848,26 @@ def pack(
     packed = each_once()
     if (first := next(packed, None)) is not None: write_shards(itertools.chain([first], packed), out)
 
+def sources_of(
+    format: str, # one of `FORMATS`
+    src: 'str | Path', # as for `convert`
+    image: 'str | Path | None', # likewise
+    mask: 'str | Path | None', # likewise
+) -> Sources: # which `convert` must not replace
+    "Find all that a conversion reads: the source, and the pictures and masks that it names."
+    src = Path(src).absolute()
+    given = [p for p in (src, image, mask) if p is not None]
+    if format == 'manifest': return Sources([src, *manifest_files(src, image)])
+    if format in ('cocoa', 'kins', 'instaorder') and image is None: return Sources(given, folders_near(src))
+    return Sources(given)
+
 def convert(
     format: str, # one of `FORMATS`
     src: 'str | Path', # the other system's file or folder
     out: 'str | Path', # gets a folder for each scene, and report.json
     image: 'str | Path | None' = None, # the picture, or a folder of pictures, where the source has none
     mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: every pixel that two or more completions cover
-    overwrite: bool = False, # replace scenes that are in `out` already
+    overwrite: bool = False, # replace scenes that are in `out` already; never what is read, and no folder that holds anything else, see `check_target`
     shards: bool = False, # write shards, see `write_shards`, instead of folders; `out` must be new or empty then
     say: Callable = print, # called with one line for each thing that could not be read
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'left_out': likewise, 'nothing_to_restore': [id, …]}
@@ -840,14 +880,15 @@ def convert(
         else:
             say(reason if id in reason else f'{id}: {reason}')
             problems.append({'id': id, 'reason': reason})
-    scenes = FORMATS[format](src, image, mask, bad)
+    scenes, sources = FORMATS[format](src, image, mask, bad), sources_of(format, src, image, mask)
     if shards: must_be_new(out)
+    check_report(out)
     try:
         if shards:
             with tempfile.TemporaryDirectory() as tmp: pack(scene_folders(scenes, Path(tmp), done, bad), out)
         else:
             out.mkdir(parents=True, exist_ok=True)
-            for _ in scene_folders(scenes, out, done, bad, overwrite): pass
+            for _ in scene_folders(scenes, out, done, bad, overwrite, sources): pass
     except BaseException:
         if shards: done.clear() # they appear together, or not at all
         raise

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TOLERANCE', 'CATEGORIES', 'EXPORTS', 'Layer', 'eight_bits', 'stack_alphas', 'layers_of', 'merged', 'patched',
            'png_bytes', 'write_ora', 'write_psd', 'encode_mask', 'coco_records', 'CocoFile', 'with_predicted_order',
-           'read_fused', 'fused_scenes', 'export']
+           'read_fused', 'fused_scenes', 'writer', 'export']
 
 # %% ../nbs/13b_layers.ipynb #c003
 import io, tempfile, zipfile
@@ -20,7 +20,8 @@ from PIL import Image
 from .convert import flatten, in_form, must_be_new, needs, pack, read_json, read_rgb
 from .harmonise import harmonise_and_report
 from .predict import DEFAULT_MODEL, FusedScene, as_fused, as_predictor, fuse_scene, read_if_it_fits
-from .scene import Scene, SceneError, atomic_write, find_scenes, read_scene, to_uint8, write_json, write_picture, write_scene
+from .scene import (Scene, SceneError, Sources, atomic_write, check_file_target, check_report, find_scenes, read_scene, to_uint8,
+                             write_json, write_picture, write_scene)
 
 # %% ../nbs/13b_layers.ipynb #c005
 @dataclass
@@ -240,6 +241,28 @@ def fused_scenes(
             report['failed'].append({'id': folder.name, 'reason': reason})
         else: yield written
 
+def writer(
+    format: str, # one of `EXPORTS`
+    out: Path, # see `export`
+    tmp: Path, # gets scenes that are to be packed
+    coco: CocoFile, # collects scenes for the format coco
+    overwrite: bool, # replace what is there, see `check_target` and `check_file_target`
+    sources: Sources, # what must not be replaced
+) -> Callable: # (scene, fused) -> its folder, or None
+    "Make the function that writes one fused scene."
+    def layers(write):
+        def write_layers(scene, fused):
+            path = out/f'{scene.id}.{format}'
+            check_file_target(path, overwrite)
+            write(path, layers_of(scene, fused))
+        return write_layers
+    def add(scene, fused):
+        check_file_target(out/'images'/f'{scene.id}.png', overwrite)
+        coco.add(scene, fused, out)
+    def scenes(scene, fused): return write_scene(with_predicted_order(scene, fused), out, overwrite, sources)
+    def packed(scene, fused): return write_scene(with_predicted_order(scene, fused), tmp)
+    return {'ora': layers(write_ora), 'psd': layers(write_psd), 'coco': add, 'scenes': scenes, 'shards': packed}[format]
+
 def export(
     format: str, # one of `EXPORTS`
     root: 'str | Path', # scenes, see `find_scenes`
@@ -247,22 +270,23 @@ def export(
     fused: 'str | Path | None' = None, # the folder that `amodal fuse` has written; None: fuse now
     model: 'str | Callable' = DEFAULT_MODEL, # what fuses then, see `load_predictor`
     say: Callable = print, # called with one line for each scene that could not be exported
+    overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
-    "Export every scene of a folder. Raises `SceneError` if there is none."
+    "Export every scene of a folder. Raises `SceneError` if there is none, or if `out` holds what must stay."
     if format not in EXPORTS: raise SceneError(f'{format}: no such format: choose one of {", ".join(EXPORTS)}')
     if format == 'psd': needs('psd_tools')
     if format == 'coco': needs('pycocotools.mask')
     out, coco, report = Path(out), CocoFile(), {'done': [], 'failed': []}
-    def write(scene, fused, tmp):
-        if format == 'ora': write_ora(out/f'{scene.id}.ora', layers_of(scene, fused))
-        if format == 'psd': write_psd(out/f'{scene.id}.psd', layers_of(scene, fused))
-        if format == 'coco': coco.add(scene, fused, out)
-        if format == 'scenes': write_scene(with_predicted_order(scene, fused), out, overwrite=True)
-        if format == 'shards': return write_scene(with_predicted_order(scene, fused), tmp)
+    if fused and out.exists() and Path(fused).exists() and out.samefile(fused):
+        raise SceneError(f'{out}: is the folder of --fused: choose another one')
     folders, predictor = find_scenes(root), None if fused else as_predictor(model)
+    sources = Sources([root, *folders, *([fused] if fused else [])])
     if format == 'shards': must_be_new(out)
+    if format == 'coco': check_file_target(out/'annotations.json', overwrite)
+    check_report(out)
     with tempfile.TemporaryDirectory() as tmp:
-        written = fused_scenes(folders, fused, predictor, out, lambda *o: write(*o, tmp), report, say)
+        write = writer(format, out, Path(tmp), coco, overwrite, sources)
+        written = fused_scenes(folders, fused, predictor, out, write, report, say)
         try:
             if format == 'shards': pack(written, out)
             else:
@@ -272,6 +296,7 @@ def export(
             if format == 'shards': report['done'] = [] # they appear together, or not at all
             raise
         finally:
-            if format == 'coco': write_json(out/'annotations.json', coco.d)
+            earlier_labels_stay = not report['done'] and (out/'annotations.json').exists()
+            if format == 'coco' and not earlier_labels_stay: write_json(out/'annotations.json', coco.d)
             write_json(out/'report.json', report) # also after Ctrl-C
     return report

@@ -23,8 +23,8 @@ from .harmonise import comparing, harmonise_and_report
 from .metrics import BASELINES, predict_scene
 from .order import WORK_PIXELS
 from .ranking import front_to_back
-from .scene import (Scene, SceneError, _completion_files, _open, assets, atomic_write, find_scenes, make_scene, read_scene, show_pictures,
-                             to_tensor, to_uint8, write_json, write_picture, write_scene)
+from .scene import (Scene, SceneError, _completion_files, _open, assets, atomic_write, check_report, find_scenes, make_scene, read_scene,
+                             show_pictures, to_tensor, to_uint8, write_json, write_picture, write_scene)
 from .share import is_shared, load
 from .train import load_weights
 
@@ -272,10 +272,11 @@ def fuse_folder(
     say: Callable = print, # called with one line for each scene that could not be done
     harmonise: bool = True, # see `fuse_scene`
 ) -> dict: # the report: {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
-    "Fuse every scene of a folder. Raises `SceneError` if there is none, `OSError` if `out` cannot be written at all."
+    "Fuse every scene of a folder. Raises `SceneError` if there is none or `out` holds another report.json, `OSError` if it cannot be written."
     from tqdm.auto import tqdm
     predictor, folders, out = as_predictor(model), find_scenes(root), Path(out)
     if on_extra not in ('error', 'largest'): raise SceneError(f"on_extra is {on_extra!r}: choose 'error' or 'largest'")
+    check_report(out)
     out.mkdir(parents=True, exist_ok=True)
     report, seen = {'done': [], 'failed': []}, {}
     try:

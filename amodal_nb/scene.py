@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'MAX_SCENE_PIXELS', 'DARK', 'SceneError', 'say_once', 'to_tensor', 'to_uint8', 'atomic_write',
            'write_picture', 'write_json', 'read_picture', 'show_pictures', 'coverage', 'front_matrix', 'Scene',
-           'make_scene', 'show_scene', 'read_scene', 'write_scene', 'is_scene', 'find_scenes', 'assets']
+           'make_scene', 'show_scene', 'read_scene', 'foreign_entry', 'Sources', 'target_taken', 'check_target',
+           'check_file_target', 'check_report', 'temporary_beside', 'replace_folder', 'write_scene', 'is_scene',
+           'find_scenes', 'assets']
 
 # %% ../nbs/00_scene.ipynb #c003
 import json, math, os, re, shutil, sys, warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -418,27 +420,167 @@ def read_scene(
     try: return _read_scene(folder, raw)
     except OSError as e: raise SceneError(f'{e.filename or folder}: cannot be read ({e.strerror or e}): check it and its permissions') from None
 
+# %% ../nbs/00_scene.ipynb #c066a
+_SCENE_FILE = r'(?:(?:image|partial|mask|background|comp[1-9][0-9]{0,5})\.png|scene\.json)' # what follows `<id>_`
+
+def foreign_entry(
+    folder: 'str | Path', # any folder
+    id: str, # a scene's name
+) -> 'str | None': # None: all entries are regular files of this scene
+    "Find the name of an entry that does not belong to a scene."
+    name = re.compile(re.escape(id) + '_' + _SCENE_FILE)
+    with os.scandir(folder) as entries:
+        for e in entries:
+            if not (name.fullmatch(e.name) and e.is_file(follow_symlinks=False)): return e.name
+
+def _file_ids(path):
+    "Numbers of the file system for a path, links resolved, and for all folders above it."
+    path, found = Path(os.path.realpath(path)), []
+    for p in (path, *path.parents):
+        with suppress(OSError):
+            s = p.stat()
+            found.append((s.st_dev, s.st_ino))
+    return found
+
+class Sources:
+    "What a command reads, and must not replace."
+    def __init__(self,
+        paths: list, # files and folders; links inside the folders count as well
+        searched: 'list | tuple' = (), # folders of which only some files are read: they are kept, what lies in them need not be
+    ):
+        self.paths, self.searched, self._ids = paths, searched, None
+    def _read_ids(self):
+        "(numbers of the paths, numbers of the paths and of everything that holds one)"
+        own, above = set(), set()
+        for path in map(Path, self.paths):
+            if not os.path.lexists(path): continue
+            entries = (Path(top)/name for top, folders, files in os.walk(path) for name in (*folders, *files))
+            for p in (path, *(e for e in entries if e.is_symlink())):
+                if not p.exists(): continue
+                ids = _file_ids(p)
+                own.add(ids[0])
+                above.update(ids)
+        for path in self.searched: above.update(_file_ids(path))
+        return own, above
+    def in_conflict(self,
+        path: 'str | Path', # something that exists
+    ) -> bool: # whether replacing it would lose some of what is read
+        "True for a path that is, holds or lies in one of the sources."
+        if self._ids is None: self._ids = self._read_ids()
+        (own, above), ids = self._ids, _file_ids(path)
+        return ids[0] in above or not own.isdisjoint(ids)
+
+# %% ../nbs/00_scene.ipynb #c066b
+def target_taken(
+    path: 'str | Path', # what was to be written
+    why: str = '', # it cannot be replaced, e.g. ' and is a link'
+) -> SceneError: # to be raised
+    "Make the error of a writer that finds something in its place."
+    return SceneError(f'{path}: is there already{why}: choose another folder, or move it away')
+
+def check_target(
+    path: 'str | Path', # the scene folder that is to be written, `<root>/<id>`
+    overwrite: bool, # whether a scene may be replaced
+    sources: 'Sources | None' = None, # what must not be
+) -> bool: # whether there is a scene to replace
+    "Check that writing a scene loses nothing else. Raises `SceneError` if something is there that must stay."
+    path = Path(path)
+    if not os.path.lexists(path): return False
+    if sources and sources.in_conflict(path):
+        raise SceneError(f'{path}: is, holds or lies in what is read here, and is not replaced: choose another folder')
+    if not overwrite: raise target_taken(path)
+    if path.is_symlink() or not path.is_dir(): raise target_taken(path, ' and is a link or no folder')
+    if entry := foreign_entry(path, path.name): raise target_taken(path, f' and holds {entry!r:.80}, no file of a scene')
+    return True
+
+def check_file_target(
+    path: 'str | Path', # the file that is to be written
+    overwrite: bool, # whether a file may be replaced
+):
+    "Check that writing a file loses nothing else. Raises `SceneError` if something is there that must stay."
+    path = Path(path)
+    if not os.path.lexists(path): return
+    if not overwrite: raise target_taken(path)
+    if re.fullmatch(re.escape(path.absolute().parent.name) + '_' + _SCENE_FILE, path.name): raise target_taken(path, ' and is a file of a scene')
+    if path.is_symlink() or not path.is_file(): raise target_taken(path, ' and is no regular file')
+
+def check_report(
+    out: 'str | Path', # the folder that is to get report.json
+):
+    "Check that report.json is not somebody's: only an earlier report is replaced. Raises `SceneError`."
+    path = Path(out)/'report.json'
+    if not os.path.lexists(path): return
+    try: d = json.loads(path.read_text(encoding='utf-8')) if path.is_file() and not path.is_symlink() else None
+    except (ValueError, RecursionError): d = None
+    except OSError as e: raise target_taken(path, f' and cannot be read ({e.strerror or e})') from None
+    parts = {'done', 'failed', 'left_out', 'nothing_to_restore'}
+    of_lists = isinstance(d, dict) and all(isinstance(v, list) for v in d.values())
+    if not (of_lists and {'done', 'failed'} <= set(d) <= parts): raise target_taken(path, ' and is no report of amodal')
+
+# %% ../nbs/00_scene.ipynb #c066e
+def temporary_beside(
+    path: 'str | Path', # a file or folder that is to be written
+    suffix: str = '.tmp', # of the name
+) -> Path: # hidden, in the same folder; nothing is there
+    "Choose a temporary name that nobody else has."
+    path = Path(path)
+    return path.with_name(f'.{path.name[-40:]}.{os.urandom(4).hex()}{suffix}')
+
+def _aside(folder): return folder.with_name(f'{folder.name}.replaced')
+
+def _is_set_aside(aside):
+    "Whether a folder is a scene that was set aside, whole, and not put back."
+    id = aside.name.removesuffix('.replaced')
+    with suppress(OSError):
+        is_folder = aside.is_dir() and not aside.is_symlink()
+        if id == aside.name or not is_folder or os.path.lexists(aside.with_name(id)): return False
+        return any(aside.iterdir()) and foreign_entry(aside, id) is None
+    return False
+
+def _put_back(folder):
+    "Undo an unfinished replacement of a scene folder."
+    if not _is_set_aside(_aside(folder)): return
+    _aside(folder).rename(folder)
+    say_once(f'{folder}: put back, as its replacement had not finished')
+
+def replace_folder(
+    new: Path, # complete, beside `old`; holds the old one afterwards, to be removed
+    old: Path, # the folder to replace
+):
+    "Replace a folder by renaming. If it is interrupted, either folder is in place, or the old one is `<name>.replaced`."
+    aside = _aside(old)
+    if os.path.lexists(aside): raise target_taken(aside, f', and {old.name} would be set aside under this name')
+    try:
+        old.rename(aside)
+        new.rename(old)
+    finally:
+        if os.path.lexists(aside): aside.rename(new if os.path.lexists(old) else old)
+
 # %% ../nbs/00_scene.ipynb #c067
 def write_scene(
     scene: Scene, # what to write
     root: 'str | Path', # the folder that gets `<id>/`
-    overwrite: bool = False, # replace a scene of that name
+    overwrite: bool = False, # replace a scene of that name, see `check_target`
+    sources: 'Sources | None' = None, # what must not be replaced
 ) -> Path: # the scene's folder
-    "Write a scene folder, completions as RGBA. Raises `SceneError` if it is there already, `OSError` if the disk refuses."
+    "Write a scene folder, completions as RGBA. Raises `SceneError` if what is there must stay, `OSError` if the disk refuses."
     root, name = Path(root), scene.id
-    final, tmp = root/name, root/f'.{name}.{os.getpid()}.tmp'
-    if final.exists() and not overwrite: raise SceneError(f'{final}: is there already: choose another folder, or remove it')
+    if name in ('', '.', '..') or set(name) & {'/', '\0', os.sep}:
+        raise SceneError(f'{name!r:.80}: is no name of a folder: give the scene another id')
+    final, tmp = root/name, temporary_beside(root/name)
+    _put_back(final)
+    check_target(final, overwrite, sources)
     pictures = {'image': scene.image, 'partial': scene.partial, 'mask': scene.mask, 'background': scene.background}
     pictures |= {f'comp{i}': torch.cat([c, a]) for i, (c, a) in enumerate(zip(scene.completions, scene.alphas), 1)}
+    tmp.mkdir(parents=True)
     try:
-        tmp.mkdir(parents=True)
         for k, p in pictures.items():
             if p is not None: write_picture(tmp/f'{name}_{k}.png', p)
         if scene.pairs is not None:
             pairs = [{'front': f, 'back': b} for f, b in scene.pairs]
             (tmp/f'{name}_scene.json').write_text(json.dumps({'version': 1, 'pairs': pairs}))
-        if final.exists(): shutil.rmtree(final)
-        tmp.rename(final)
+        if check_target(final, overwrite, sources): replace_folder(tmp, final) # once more: writing took its time
+        else: tmp.rename(final)
     finally: shutil.rmtree(tmp, ignore_errors=True)
     return final
 
@@ -452,6 +594,13 @@ def is_scene(
     except OSError: return True
 
 # %% ../nbs/00_scene.ipynb #c071
+def _name_unfinished(root):
+    "Print a line for each scene of a folder that was set aside and not put back."
+    for p in root.glob('*.replaced'):
+        if not _is_set_aside(p): continue
+        id = p.name.removesuffix('.replaced')
+        say_once(f'{p}: a scene whose replacement did not finish: rename it to {id}, or write that scene again')
+
 def find_scenes(
     root: 'str | Path', # a scene, a folder of scenes, or a folder of splits
     split: 'str | None' = None, # look only here: `<root>/<split>`
@@ -460,8 +609,14 @@ def find_scenes(
     root = (Path(root)/(split or '')).absolute()
     if not root.is_dir(): raise SceneError(f'{root}: is no folder: give a folder of scenes')
     if is_scene(root): return [root]
+    _name_unfinished(root)
     inside = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith('.'))
-    found = [s for p in inside for s in ([p] if is_scene(p) else sorted(q for q in p.iterdir() if is_scene(q) and not q.name.startswith('.')))]
+    found = []
+    for p in inside:
+        if is_scene(p): found.append(p)
+        else:
+            _name_unfinished(p)
+            found += sorted(q for q in p.iterdir() if is_scene(q) and not q.name.startswith('.'))
     if not found: raise SceneError(f'{root}: holds no scene: expected <id>/<id>_mask.png, <id>/<id>_comp1.png, …')
     unique = {p.resolve(): p for p in sorted(found, key=lambda p: -len(p.parts))}  # the shortest way there
     return sorted(unique.values())

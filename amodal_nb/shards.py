@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .data import Unreachable, find_splits, split_scenes
-from .scene import SceneError, find_scenes, say_once, write_json
+from .scene import SceneError, find_scenes, say_once, target_taken, temporary_beside, write_json
 
 # %% ../nbs/02a_shards.ipynb #c005
 PARTS = r'(?:image|partial|mask|background|scene|comp\d+)\.[^/]+'  # of a scene: what follows its name
@@ -62,8 +62,8 @@ def index_of(
 
 # %% ../nbs/02a_shards.ipynb #c009
 def _beside(out): # a temporary name; raises if `out` is taken
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise SceneError(f'{out}: is there already: choose another folder, or remove it')
-    return out.with_name(f'.{out.name[-40:]}.{os.getpid()}.tmp')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise target_taken(out)
+    return temporary_beside(out)
 
 @contextmanager
 def whole_folder(
@@ -72,8 +72,8 @@ def whole_folder(
     "A folder that is there complete or not at all. Raises `SceneError` if there is something already."
     out = Path(out).absolute()
     tmp = _beside(out)
+    tmp.mkdir(parents=True) # not in `try`: what is removed below is what was made here
     try:
-        tmp.mkdir(parents=True)
         yield tmp
         os.replace(tmp, out)
     finally: shutil.rmtree(tmp, ignore_errors=True)
@@ -117,8 +117,8 @@ def packed(
         for folder in folders:
             yield folder
             shutil.rmtree(folder)
+    scenes.mkdir(parents=True)
     try:
-        scenes.mkdir(parents=True)
         yield scenes
         write_shards(emptied(find_scenes(scenes)), out, per_shard)
     finally: shutil.rmtree(scenes, ignore_errors=True)

@@ -21,7 +21,7 @@ from .fusion import model_predictor
 from .metrics import predict_scene
 from .order import LIMIT, MAPS, SHARED, WINDOW, OrderFusion
 from .ranking import said_by_others
-from .scene import SceneError, assets, atomic_write
+from .scene import SceneError, assets, atomic_write, check_file_target
 from .train import MODELS, build_model, load_weights
 
 # %% ../nbs/09a_share.ipynb #c005
@@ -326,20 +326,31 @@ def trained(
     path = assets()/'models'/'order.safetensors' if model == 'order' else Path(model)/'best.safetensors' if Path(model).is_dir() else Path(model)
     return *load_weights(path), path.with_suffix('.md')
 
-FORMATS = 'hub', 'torch', 'onnx'
+FORMATS = {'hub': ('config.json', 'model.safetensors', 'README.md'), 'torch': ('model.pt2',), 'onnx': ('model.onnx',)} # format -> its files
+
+def _is_same(a, b): return Path(a).exists() and Path(b).exists() and Path(a).samefile(b)
 
 def share(
     model: str, # see `trained`
     out: 'str | Path', # the folder that gets it
     format: str = 'hub', # 'hub': config.json, model.safetensors, README.md; 'torch': model.pt2; 'onnx': model.onnx
+    overwrite: bool = False, # replace these files; never the model itself
 ) -> str: # what was written, for a person
     "Write a trained model in a format of others. Raises `SceneError`, also if a program does not do what its model does."
     if format not in FORMATS: raise SceneError(f'format {format!r} is not known: choose one of {", ".join(FORMATS)}')
+    out, files = Path(out), FORMATS[format]
+    if format == 'hub' and (_is_same(out, model) or _is_same(out/'model.safetensors', model)):
+        raise SceneError(f'{out}: holds the model itself: choose another folder')
+    for name in files: check_file_target(out/name, overwrite)
     net, info, beside = trained(model)
-    if format == 'hub': return f'{push(net, info, out, beside)}: config.json, model.safetensors, README.md'
-    path = Path(out)/f"model.{'pt2' if format == 'torch' else 'onnx'}"
-    (export_torch if format == 'torch' else export_onnx)(net, path)
-    worst = worst_difference(net, torch_runner(path) if format == 'torch' else onnx_runner(path), check_scenes())
+    if format == 'hub': return f'{push(net, info, out, beside)}: {", ".join(files)}'
+    write, runner = (export_torch, torch_runner) if format == 'torch' else (export_onnx, onnx_runner)
+    path = out/files[0]
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix='.share') as d:
+        program_file = Path(d)/path.name
+        write(net, program_file)
+        worst = worst_difference(net, runner(program_file), check_scenes())
+        if worst <= TOLERANCE: os.replace(program_file, path)
     if worst <= TOLERANCE: return f'{path}: differs from the model by {worst:.1e} at most, on {len(check_scenes())} scenes of two sizes'
-    path.unlink()
     raise SceneError(f'{path}: would differ from the model by {worst:.1e}, more than {TOLERANCE:.0e}, and was not kept: try another version of torch or onnxruntime')

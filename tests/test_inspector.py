@@ -25,7 +25,8 @@ def page(chrome, tmp_path):
 def sample(lab, name='sample2', id=None):
     "A copy of a sample scene in the server's folder."
     scene = replace(read_scene(assets()/'scenes'/name), id=id or name)
-    write_scene(scene, lab.folder, overwrite=True)
+    shutil.rmtree(lab.folder/scene.id, ignore_errors=True) # with corrections of another test beside it, it would not be replaced
+    write_scene(scene, lab.folder)
     return scene
 
 IMPORTS = 'from amodal_nb.inspect import WeightInspector, compare\nfrom amodal_nb.scene import read_scene\n'
