@@ -275,12 +275,20 @@ def open_page(
 
 def app_class() -> type: # a subclass of `Voila`
     "Voila's application as the gallery needs it. It is made on demand, as Voila is optional."
+    from jinja2 import ChoiceLoader, FileSystemLoader
     from jupyter_core.utils import run_sync
     from tornado.httpserver import HTTPServer
     from tornado.ioloop import IOLoop
     from voila.app import Voila
 
     class GalleryApp(Voila):
+        def init_settings(self):
+            settings = super().init_settings()
+            env = settings['jinja2_env'] # jupyter_server's error pages need settings that Voila lacks: ours come first
+            folder = assets()/'inspector'/'voila'/'templates'/'amodal'
+            env.loader = ChoiceLoader([FileSystemLoader(folder), env.loader])
+            return settings
+
         def initialize(self, argv=None):
             handler = signal.getsignal(signal.SIGTERM)
             super().initialize(argv)

@@ -410,6 +410,24 @@ def test_a_port_of_another_process_gets_no_token(tmp_path):
         assert refused(done, 'between 1 and 65535'), (done.stdout, done.stderr)
     assert list(app.temp.iterdir()) == []
 
+def test_refused_requests_are_403_without_a_traceback(tmp_path):
+    upgrade = {'Connection': 'Upgrade', 'Upgrade': 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'x3JJHMbDL1EzLkh9GBhXDw=='}
+    kernel = 'api/kernels/00000000-0000-0000-0000-000000000000'
+    with App(tmp_path, assets()/'scenes') as app:
+        def ask(method, path, headers):
+            connection = http.client.HTTPConnection('127.0.0.1', app.port, timeout=WAIT)
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            connection.close()
+            return answer.status, text
+        status, text = ask('GET', f'/{kernel}/channels', upgrade)
+        assert status == 403 and 'the token' in text
+        for path in f'/{kernel}', '/voila/files/x.py': assert ask('GET', path, {})[0] == 403, path
+        for path in '/voila/api/shutdown/x', '/login', '/': assert ask('POST', path, {})[0] == 403, path
+        assert ask('DELETE', f'/{kernel}', {})[0] == 403
+        assert 'Traceback' not in app.errors() and app.kernels() == []
+
 @pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 def test_a_signal_leaves_no_file_and_no_kernel(tmp_path, name):
     "With a kernel that runs, and a browser that was opened."
