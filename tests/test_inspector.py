@@ -428,6 +428,23 @@ def test_refused_requests_are_403_without_a_traceback(tmp_path):
         assert ask('DELETE', f'/{kernel}', {})[0] == 403
         assert 'Traceback' not in app.errors() and app.kernels() == []
 
+def test_a_page_ends_its_kernel(tmp_path, chrome):
+    "Loading it again leaves one kernel. Here unused ones are not ended, so the page's own request has to arrive."
+    with App(tmp_path, assets()/'scenes', first='import amodal_nb.gallery as g; g.UNUSED_KERNEL_S = 10**6') as app, page_of(chrome) as page:
+        page.goto(app.url)
+        for _ in range(5):
+            page.locator('.ag-card').first.wait_for()
+            page.reload()
+        page.locator('.ag-card').first.wait_for()
+        app.wait_for_kernels(1)
+        assert page.errors == [] and 'Traceback' not in app.errors()
+
+def test_a_kernel_without_a_page_ends(tmp_path):
+    "A page that is fetched but never shown cannot ask for that."
+    with App(tmp_path, assets()/'scenes', first='import amodal_nb.gallery as g; g.UNUSED_KERNEL_S = 12') as app:
+        urllib.request.urlopen(app.url, timeout=WAIT).read()
+        app.wait_for_kernels(0)
+
 @pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 def test_a_signal_leaves_no_file_and_no_kernel(tmp_path, name):
     "With a kernel that runs, and a browser that was opened."
