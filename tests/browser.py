@@ -1,10 +1,9 @@
 "A Jupyter server of one's own, and Debian's Chromium driven by Playwright: both started for a test, on 127.0.0.1, and ended by it."
-import json, os, secrets, shutil, subprocess, sys, time, urllib.request
+import json, os, secrets, shutil, socket, subprocess, sys, time, urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 import pytest
-from amodal_nb.gallery import free_port
 
 ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 WAIT = int(os.environ.get('BROWSER_WAIT', 300))  # s, for anything at all; a busy machine is slow, and no test measures time
@@ -36,6 +35,10 @@ def page_of(chrome, width=1280, height=1000, **how):
     page.on('pageerror', lambda e: page.errors.append(str(e)))
     try: yield page
     finally: page.close()
+
+def free_port():
+    "A port of 127.0.0.1 that nobody listens on now."
+    with socket.create_server(('127.0.0.1', 0)) as s: return s.getsockname()[1]
 
 class Server:
     "JupyterLab (which serves Notebook 7 too) over a folder, with a token; its settings are its own. A context manager."

@@ -1,5 +1,5 @@
 "The inspector as people use it: a real JupyterLab, a real browser, real clicks."
-import json, os, re, shutil, signal, subprocess, sys, urllib.error, urllib.request
+import http.client, json, os, re, shutil, signal, socket, subprocess, sys, time, urllib.error, urllib.request
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -295,34 +295,44 @@ class App:
 
     It is started as the console script is: a file elsewhere, whose folder Python puts on sys.path in place of the current one.
     (`python -m` and `python -c` would put the current folder there, and run what is in it, before this project has a say.)"""
-    def __init__(self, folder, *arguments, cwd=None, **environment):
+    def __init__(self, folder, *arguments, cwd=None, first='', browser=False, **environment): # `first`: Python that is run before
         pytest.importorskip('voila', reason="needs voila: pip install 'amodal_nb[app]'")
         self.folder, self.temp, self.log = Path(folder), Path(folder)/'temp', Path(folder)/'log'
         self.temp.mkdir()
         script = self.folder/'bin'/'amodal'
         script.parent.mkdir()
-        script.write_text('from amodal_nb.cli import main\nmain()\n')
-        self.command, self.cwd = [sys.executable, str(script), 'inspect', *map(str, arguments), '--no-browser'], cwd
+        script.write_text(f'{first}\nfrom amodal_nb.cli import main\nmain()\n')
+        self.command = [sys.executable, str(script), 'inspect', *map(str, arguments), *([] if browser else ['--no-browser'])]
+        self.cwd = cwd
         modules = filter(os.path.isabs, os.environ.get('PYTHONPATH', '').split(os.pathsep))
-        self.environment = os.environ | {'XDG_CACHE_HOME': str(self.folder/'cache'), 'TMPDIR': str(self.temp), 'PYTHONUNBUFFERED': '1',
-                                         'PYTHONPATH': os.pathsep.join(modules)} | environment
+        own = {'XDG_CACHE_HOME': str(self.folder/'cache'), 'TMPDIR': str(self.temp), 'PYTHONUNBUFFERED': '1', 'PYTHONPATH': os.pathsep.join(modules)}
+        self.environment = os.environ | own | environment
     def __enter__(self):
         # a job in the background of a script ignores SIGINT, and passes that on
         listens = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
         with open(self.log, 'w') as log:
-            self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                            text=True, preexec_fn=listens)
+            self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.environment, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=listens)
         line = self.process.stdout.readline()
         address = re.search(r'http://127\.0\.0\.1:(\d+)/\?token=\S+', line)
         assert address, (line, self.errors())
         self.url, self.port = address[0], int(address[1])
         self.base = self.url.split('?')[0]
-        wait_for(f'{self.base}login', self.process, self.log)
-        return self
+        return self # it listens: the address is printed after that
     def __exit__(self, *error):
         end(self.process)
         self.process.stdout.close()
     def errors(self): return self.log.read_text()
+    def kernels(self):
+        import psutil
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [c for c in children if c.status() != psutil.STATUS_ZOMBIE and 'ipykernel_launcher' in c.cmdline()]
+    def wait_for_kernels(self, most):
+        "Until there are at most so many."
+        until = time.monotonic() + WAIT
+        while len(kernels := self.kernels()) > most:
+            assert time.monotonic() < until, kernels
+            time.sleep(.5)
 
 def app_scenes(folder):
     shutil.copytree(assets()/'scenes', folder)
@@ -348,16 +358,19 @@ def hostile_folder(folder, marks):
     "A folder of files that Voila, Jupyter, IPython or Python run if they look for settings or modules in it; each leaves a mark."
     marks.mkdir()
     def mark(name): return f'open({str(marks/name)!r}, "w").close()\n'
-    files = ['voila.py', 'jupyter_config.py', 'jupyter_voila_config.py', 'jupyter_server_config.py', 'ipython_config.py', 'ipython_kernel_config.py', 'ipykernel_config.py',
-             'sitecustomize.py', 'usercustomize.py', 'startup.py', 'torch.py', 'numpy.py', 'ipykernel_launcher.py', 'amodal_nb/__init__.py', 'ipykernel/__init__.py',
-             'profile_default/ipython_config.py', 'profile_default/ipython_kernel_config.py', 'profile_default/startup/first.py', 'startup/first.py']
-    for name in files:
+    settings = ['voila.py', 'jupyter_config.py', 'jupyter_voila_config.py', 'jupyter_server_config.py', 'ipython_config.py',
+                'ipython_kernel_config.py', 'ipykernel_config.py', 'startup.py', 'startup/first.py', 'profile_default/ipython_config.py',
+                'profile_default/ipython_kernel_config.py', 'profile_default/startup/first.py']
+    modules = ['sitecustomize.py', 'usercustomize.py', 'torch.py', 'numpy.py', 'ipykernel_launcher.py', 'ipykernel/__init__.py', 'amodal_nb/__init__.py']
+    for name in settings + modules:
         (folder/name).parent.mkdir(parents=True, exist_ok=True)
         (folder/name).write_text(mark(name.replace('/', '.')))
-    (folder/'voila.json').write_text(json.dumps({'Voila': {'connection_dir_root': str(marks)}})) # JSON runs nothing; connection files are its mark
+    # JSON runs nothing: the mark is a folder of connection files
+    (folder/'voila.json').write_text(json.dumps({'Voila': {'connection_dir_root': str(marks)}}))
     kernel = folder/'kernels'/'python3'
     kernel.mkdir(parents=True)
-    (kernel/'kernel.json').write_text(json.dumps({'argv': [sys.executable, '-c', mark('kernel.json')], 'display_name': 'Python 3', 'language': 'python'}))
+    command = [sys.executable, '-c', mark('kernel.json')]
+    (kernel/'kernel.json').write_text(json.dumps({'argv': command, 'display_name': 'Python 3', 'language': 'python'}))
     return folder
 
 @pytest.mark.parametrize('how', ['plain', 'relative variables'])
@@ -383,6 +396,85 @@ def test_the_apps_paths_begin_where_it_is_started(tmp_path, chrome):
         assert page.get_by_text('cannot be used').count() == 0
     missing = subprocess.run([*app.command[:-1], '--model', 'models/none.safetensors'], cwd=tmp_path, env=app.environment, capture_output=True, text=True)
     assert missing.returncode == 1 and missing.stderr.count('\n') == 1 and 'models/none.safetensors: no such model' in missing.stderr
+
+def refused(done, text):
+    "Whether a command ended with one line, and printed no address."
+    return done.returncode == 1 and done.stderr.count('\n') == 1 and text in done.stderr and done.stdout == ''
+
+def test_a_port_of_another_process_gets_no_token(tmp_path):
+    "A taken port is an error, not a reason to print an address that leads to whoever listens there."
+    app = App(tmp_path, assets()/'scenes')
+    def run(port): return subprocess.run([*app.command, '--port', str(port)], env=app.environment, capture_output=True, text=True, timeout=WAIT)
+    with socket.create_server(('127.0.0.1', 0)) as other:
+        done = run(other.getsockname()[1])
+        assert refused(done, 'choose another'), (done.stdout, done.stderr)
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError): other.accept() # nobody came
+    for port in 65536, -1:
+        done = run(port)
+        assert refused(done, 'between 1 and 65535'), (done.stdout, done.stderr)
+    assert list(app.temp.iterdir()) == []
+
+def test_refused_requests_are_403_without_a_traceback(tmp_path):
+    upgrade = {'Connection': 'Upgrade', 'Upgrade': 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'x3JJHMbDL1EzLkh9GBhXDw=='}
+    kernel = 'api/kernels/00000000-0000-0000-0000-000000000000'
+    with App(tmp_path, assets()/'scenes') as app:
+        def ask(method, path, headers):
+            connection = http.client.HTTPConnection('127.0.0.1', app.port, timeout=WAIT)
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            connection.close()
+            return answer.status, text
+        status, text = ask('GET', f'/{kernel}/channels', upgrade)
+        assert status == 403 and 'the token' in text
+        for path in f'/{kernel}', '/voila/files/x.py': assert ask('GET', path, {})[0] == 403, path
+        for path in '/voila/api/shutdown/x', '/login', '/': assert ask('POST', path, {})[0] == 403, path
+        assert ask('DELETE', f'/{kernel}', {})[0] == 403
+        assert 'Traceback' not in app.errors() and app.kernels() == []
+
+def test_a_page_ends_its_kernel(tmp_path, chrome):
+    "Loading it again leaves one kernel. Here unused ones are not ended, so the page's own request has to arrive."
+    with App(tmp_path, assets()/'scenes', first='import amodal_nb.gallery as g; g.UNUSED_KERNEL_S = 10**6') as app, page_of(chrome) as page:
+        page.goto(app.url)
+        for _ in range(5):
+            page.locator('.ag-card').first.wait_for()
+            page.reload()
+        page.locator('.ag-card').first.wait_for()
+        app.wait_for_kernels(1)
+        assert page.errors == [] and 'Traceback' not in app.errors()
+
+def test_a_kernel_without_a_page_ends(tmp_path):
+    "A page that is fetched but never shown cannot ask for that."
+    with App(tmp_path, assets()/'scenes', first='import amodal_nb.gallery as g; g.UNUSED_KERNEL_S = 12') as app:
+        urllib.request.urlopen(app.url, timeout=WAIT).read()
+        app.wait_for_kernels(0)
+
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
+def test_a_signal_leaves_no_file_and_no_kernel(tmp_path, name):
+    "With a kernel that runs, and a browser that was opened."
+    opened = tmp_path/'opened'
+    (tmp_path/'browser').write_text(f'#!/bin/sh\ncat "${{1#file://}}" > {opened}.part && mv {opened}.part {opened}\n')
+    (tmp_path/'browser').chmod(0o700)
+    with App(tmp_path, assets()/'scenes', browser=True, BROWSER=f'{tmp_path}/browser %s') as app:
+        urllib.request.urlopen(app.url, timeout=WAIT).read()
+        kernels = app.kernels()
+        assert len(kernels) == 1 and list(app.temp.iterdir()) != []
+        until = time.monotonic() + WAIT
+        while not opened.exists() and time.monotonic() < until: time.sleep(.1)
+        assert app.url in opened.read_text()
+        app.process.send_signal(getattr(signal, name))
+        assert app.process.wait(WAIT) == 0
+        assert not any(k.is_running() for k in kernels) and list(app.temp.iterdir()) == []
+        assert 'Traceback' not in app.errors()
+
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
+def test_a_signal_while_the_app_starts_leaves_no_file(tmp_path, name):
+    first = f'import os, signal, amodal_nb.gallery as g\ng.app_class = lambda: signal.raise_signal(signal.{name})'
+    app = App(tmp_path, assets()/'scenes', first=first)
+    done = subprocess.run(app.command, env=app.environment, capture_output=True, text=True, timeout=WAIT,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    assert done.returncode == 130 and 'Traceback' not in done.stderr and list(app.temp.iterdir()) == []
 
 def test_without_voila_a_line_says_how_to_get_it(forks):
     code = 'import sys; sys.modules["voila"] = None; import importlib.util as u; u.find_spec = lambda n: None\nfrom amodal_nb.cli import main; main(["inspect", sys.argv[1]])'
