@@ -65,7 +65,7 @@ def _download_lpips(net):
                          f'or give `weights` the state dict of lpips.LPIPS(net={net!r}) as safetensors') from e
 
 # %% ../nbs/07_loss.ipynb #c019
-_SMALLEST = {'alex': 31, 'vgg': 16, 'squeeze': 17} # px; less than that, and a pooling layer has nothing left
+_MIN_SIDE_PX = {'alex': 31, 'vgg': 16, 'squeeze': 17} # px; less than that, and a pooling layer has nothing left
 
 def lpips_net(
     net: str = 'alex', # the backbone: 'alex' (shipped), 'vgg' or 'squeeze' (from torchvision's cache, or `weights`)
@@ -73,7 +73,7 @@ def lpips_net(
     spatial: bool = False, # give a map [B,1,H,W] instead of one number a picture [B,1,1,1]
 ) -> nn.Module: # `lpips.LPIPS` in eval mode, nothing in it trainable; takes two [B,3,H,W] in -1..1
     "The LPIPS network, v0.1. Raises `SceneError` if its weights are missing, damaged or another network's."
-    if net not in _SMALLEST: raise SceneError(f'there is no LPIPS network {net!r}: choose one of {", ".join(_SMALLEST)}')
+    if net not in _MIN_SIDE_PX: raise SceneError(f'there is no LPIPS network {net!r}: choose one of {", ".join(_MIN_SIDE_PX)}')
     if weights is None and net == 'alex': weights = assets()/'lpips'/'lpips_alex.safetensors'
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', module='torchvision') # lpips calls it in an old way
@@ -90,7 +90,7 @@ class MaskedLPIPS(nn.Module):
         as_written: bool = False, # multiply both pictures by the mask, as the reference document does
     ):
         super().__init__()
-        self.as_written, self.smallest = as_written, _SMALLEST.get(net)
+        self.as_written, self.smallest = as_written, _MIN_SIDE_PX.get(net)
         self.net = lpips_net(net, weights, spatial=not as_written)
 
     def train(self,

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_MODEL', 'shipped_model', 'load_predictor', 'as_predictor', 'container_memory', 'ulimit_memory', 'free_memory',
-           'memory_to_fuse', 'pairs_that_meet', 'what_fits', 'within_memory', 'FusedScene', 'on_valid', 'fuse_scene',
-           'as_fused', 'fuse_pictures', 'write_fused', 'remove_fused', 'read_if_it_fits', 'fuse_folder']
+           'estimate_fusion_memory', 'count_touching_pairs', 'suggest_fitting_size', 'memory_guard', 'FusedScene',
+           'ignore_empty_slots', 'fuse_scene', 'harmonised_scene', 'fuse_pictures', 'write_fused', 'remove_fused',
+           'read_scene_guarded', 'fuse_folder']
 
 # %% ../nbs/11_predict.ipynb #c003
 import math, os
@@ -18,30 +19,30 @@ from typing import Callable
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
-from .fusion import model_predictor, only_valid, order_pairs
-from .harmonise import comparing, harmonise_and_report
+from .fusion import model_predictor, renormalize_valid, pair_probabilities
+from .harmonise import with_order_refinement, harmonise_and_report
 from .metrics import BASELINES, predict_scene
-from .order import WORK_PIXELS
+from .order import WORKING_PIXELS
 from .ranking import front_to_back
-from .scene import (Scene, SceneError, _completion_files, _open, assets, atomic_write, check_report, find_scenes, make_scene, read_scene,
+from .scene import (Scene, SceneError, completion_files, open_picture, assets, atomic_write, check_report, find_scenes, make_scene, read_scene,
                              show_pictures, to_tensor, to_uint8, write_json, write_picture, write_scene)
-from .share import is_shared, load
+from .share import is_pretrained_folder, load_pretrained
 from .train import load_weights
 
 # %% ../nbs/11_predict.ipynb #c005
 DEFAULT_MODEL = 'order'
 
-def _best_device(): # a name
+def _default_device(): # a name
     "The GPU if there is one."
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
-def _from_file(path):
-    return model_predictor(load_weights(path)[0].to(_best_device()))
+def _load_checkpoint_predictor(path):
+    return model_predictor(load_weights(path)[0].to(_default_device()))
 
 @cache
 def shipped_model() -> Callable: # batch -> (weights, order)
     "The order model with the shipped weights, read once in a process."
-    return _from_file(assets()/'models'/'order.safetensors')
+    return _load_checkpoint_predictor(assets()/'models'/'order.safetensors')
 
 def load_predictor(
     model: str = DEFAULT_MODEL, # 'order' (shipped), a baseline's name, a checkpoint (.safetensors), a run's folder (its `best.safetensors`), or a shared model's folder
@@ -49,10 +50,10 @@ def load_predictor(
     "What fuses, by name or path. Raises `SceneError`, a line, if there is no such thing."
     if model == 'order': return shipped_model()
     if model in BASELINES: return BASELINES[model]
-    if is_shared(model): return model_predictor(load(model).to(_best_device()))
+    if is_pretrained_folder(model): return model_predictor(load_pretrained(model).to(_default_device()))
     path = Path(model)/'best.safetensors' if Path(model).is_dir() else Path(model)
     if not path.exists(): raise SceneError(f'{model}: no such model: choose one of order, {", ".join(BASELINES)}, or give a checkpoint or a run\'s folder')
-    return _from_file(path)
+    return _load_checkpoint_predictor(path)
 
 # %% ../nbs/11_predict.ipynb #c007
 def as_predictor(
@@ -90,7 +91,7 @@ def free_memory() -> float: # bytes; inf where the system does not say
     return min(free, container_memory(), ulimit_memory())
 
 # %% ../nbs/11_predict.ipynb #c012
-def memory_to_fuse(
+def estimate_fusion_memory(
     n: int, # completions
     size: tuple, # (height, width) in px
     meeting: float = 0, # how many two completions may meet
@@ -99,11 +100,11 @@ def memory_to_fuse(
     "An estimate of what fusing takes at its peak, beyond a scene that is read; on the safe side of what is measured below."
     pixels, slots = size[0]*size[1], max(5, n)
     scene = 0 if read else pixels*(16*slots + 40)
-    comparing = min(4*pixels, WORK_PIXELS)*64*slots + 1.5e6*meeting # at the order model's working size
+    comparing = min(4*pixels, WORKING_PIXELS)*64*slots + 1.5e6*meeting # at the order model's working size
     painting = pixels*(46*slots + 110) # of completions that were harmonised
     return scene + 20e6 + max(comparing, painting)
 
-def pairs_that_meet(
+def count_touching_pairs(
     alphas: torch.Tensor, # [N,1,H,W]
 ) -> int: # at most so many
     "How many pairs of completions may overlap or touch, seen from afar: in a grid of 32x32 cells."
@@ -112,40 +113,40 @@ def pairs_that_meet(
     return int((cover @ cover.T > 0).triu(1).sum())
 
 # %% ../nbs/11_predict.ipynb #c014
-def what_fits(
+def suggest_fitting_size(
     n: int, # completions, more than fit
     size: tuple, # (height, width) in px
     free: float, # bytes
-    meeting: float = 0, # as for `memory_to_fuse`
+    meeting: float = 0, # as for `estimate_fusion_memory`
     read: bool = True, # likewise
 ) -> str: # for a person
     "How many completions of this size would fit, and at which size all of them would."
-    fits = next((k for k in range(n-1, 0, -1) if memory_to_fuse(k, size, meeting*(k/n)**2, read) <= free), 0)
+    fits = next((k for k in range(n-1, 0, -1) if estimate_fusion_memory(k, size, meeting*(k/n)**2, read) <= free), 0)
     sizes = ([max(1, s*percent//100) for s in size] for percent in range(99, 0, -1))
-    smaller = next((s for s in sizes if memory_to_fuse(n, s, meeting, read) <= free), None)
+    smaller = next((s for s in sizes if estimate_fusion_memory(n, s, meeting, read) <= free), None)
     advice = [f'leave out completions: {fits} would fit'] if fits else []
     if smaller: advice += [f'scale all pictures down: {smaller[1]}x{smaller[0]} px would fit']
     return ', or '.join(advice) or 'end other programs'
 
-def _bytes(b): return f'{b/1e9:.1f} GB' if b >= 1e9 else f'{max(0, b)/1e6:.0f} MB'
+def _format_bytes(b): return f'{b/1e9:.1f} GB' if b >= 1e9 else f'{max(0, b)/1e6:.0f} MB'
 
 @contextmanager
-def within_memory(
+def memory_guard(
     what: str, # the scene's name or folder
     n: int, # its completions
     size: tuple, # (height, width) in px
-    meeting: float = 0, # as for `memory_to_fuse`
+    meeting: float = 0, # as for `estimate_fusion_memory`
     read: bool = True, # likewise
 ): # a context manager
     "Raises `SceneError`, a line, if there is too little memory for what is done inside, be it foreseen or not."
-    free, need = free_memory(), memory_to_fuse(n, size, meeting, read)
+    free, need = free_memory(), estimate_fusion_memory(n, size, meeting, read)
     completions = f'{n} completions of {size[1]}x{size[0]} px'
     if need > free:
-        raise SceneError(f'{what}: {completions} need about {_bytes(need)} of memory and {_bytes(free)} are free: {what_fits(n, size, free, meeting, read)}')
+        raise SceneError(f'{what}: {completions} need about {_format_bytes(need)} of memory and {_format_bytes(free)} are free: {suggest_fitting_size(n, size, free, meeting, read)}')
     try: yield
     except (MemoryError, RuntimeError) as e: # torch says "can't allocate memory" or "CUDA out of memory"
         if not isinstance(e, MemoryError) and 'memory' not in str(e): raise
-        raise SceneError(f'{what}: the memory ran out over {completions}, though {_bytes(free)} were free: leave out completions, or scale all pictures down') from None
+        raise SceneError(f'{what}: the memory ran out over {completions}, though {_format_bytes(free)} were free: leave out completions, or scale all pictures down') from None
 
 # %% ../nbs/11_predict.ipynb #c021
 @dataclass(repr=False)
@@ -158,7 +159,7 @@ class FusedScene:
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap
     order: list # completion numbers, front to back
     uncovered: float # share of the mask, 0..1, that nothing covers: there the partial stays
-    harmonise: 'list | None' = None # what was done to each completion first, see `report_of`; None if nothing was to be done
+    harmonise: 'list | None' = None # what was done to each completion first, see `correction_report`; None if nothing was to be done
     scene: 'Scene | None' = None # what the weights are for: the scene with its completions harmonised; None in a fusion from files
 
     @property
@@ -171,13 +172,13 @@ class FusedScene:
         return f'FusedScene({self.id!r}, {w}x{h} px, front to back {self.order}, {self.uncovered:.1%} uncovered)'
 
 # %% ../nbs/11_predict.ipynb #c022
-def on_valid(
+def ignore_empty_slots(
     predictor: Callable, # batch -> (weights, order or None)
 ) -> Callable: # likewise, but without weight on empty slots
-    "A predictor that leaves empty slots alone; see `only_valid`."
+    "A predictor that leaves empty slots alone; see `renormalize_valid`."
     def predict(batch):
         weights, order = predictor(batch)
-        return only_valid(weights, batch), order
+        return renormalize_valid(weights, batch), order
     predict.n_slots = getattr(predictor, 'n_slots', None)
     return predict
 
@@ -190,8 +191,8 @@ def fuse_scene(
 ) -> FusedScene: # of this scene
     "Fuse one scene. Raises `SceneError` if the predictor cannot do it, or there is not enough memory."
     predictor, report = as_predictor(model), None
-    predictor = on_valid(comparing(predictor) if harmonise else predictor)
-    with within_memory(scene.id, max(predictor.n_slots or 0, scene.n), scene.size, pairs_that_meet(scene.alphas)):
+    predictor = ignore_empty_slots(with_order_refinement(predictor) if harmonise else predictor)
+    with memory_guard(scene.id, max(predictor.n_slots or 0, scene.n), scene.size, count_touching_pairs(scene.alphas)):
         if harmonise: scene, report = harmonise_and_report(scene)
         f, batch = predict_scene(predictor, scene, on_extra)
     number = batch['number'][0]
@@ -201,10 +202,10 @@ def fuse_scene(
     if scene.background is not None: weights[-1] = f.weights[0, -1]
     sequence = front_to_back(f.order, batch['valid'])[0]
     return FusedScene(scene.id, f.result[0], weights, [f'comp{i+1}' for i in range(scene.n)] + ['background']*(scene.background is not None),
-                      order_pairs(f.order[0], batch['alphas'][0], number), [int(number[i]) for i in sequence if number[i]], f.uncovered.item(), report, scene)
+                      pair_probabilities(f.order[0], batch['alphas'][0], number), [int(number[i]) for i in sequence if number[i]], f.uncovered.item(), report, scene)
 
 # %% ../nbs/11_predict.ipynb #c023b
-def as_fused(
+def harmonised_scene(
     scene: Scene, # as it was given
     fused: FusedScene, # its fusion
 ) -> Scene: # with the completions that the weights are for
@@ -253,15 +254,15 @@ def remove_fused(
     with suppress(OSError): (Path(out)/id).rmdir() # stays if it holds anything else
 
 # %% ../nbs/11_predict.ipynb #c034
-def read_if_it_fits(
+def read_scene_guarded(
     folder: 'str | Path', # of one scene
 ) -> Scene: # see `read_scene`
     "Read a scene. Raises `SceneError` if it cannot be used, or if reading and fusing it would take more memory than is free."
     folder = Path(folder).absolute()
     n, size = 0, (0, 0)
-    with suppress(SceneError, OSError), _open(folder/f'{folder.name}_mask.png', ('L',), None) as mask: # what is wrong, `read_scene` says
-        n, size = len(_completion_files(folder)), (mask.height, mask.width)
-    with within_memory(folder, n, size, read=False): return read_scene(folder)
+    with suppress(SceneError, OSError), open_picture(folder/f'{folder.name}_mask.png', ('L',), None) as mask: # what is wrong, `read_scene` says
+        n, size = len(completion_files(folder)), (mask.height, mask.width)
+    with memory_guard(folder, n, size, read=False): return read_scene(folder)
 
 # %% ../nbs/11_predict.ipynb #c037
 def fuse_folder(
@@ -285,7 +286,7 @@ def fuse_folder(
                 first = seen.setdefault(folder.name, folder)
                 if first != folder: raise SceneError(f'{folder}: has the same name as {first}, and so the same place in {out}: rename one')
                 remove_fused(folder.name, out)
-                write_fused(fuse_scene(read_if_it_fits(folder), predictor, on_extra, harmonise), out)
+                write_fused(fuse_scene(read_scene_guarded(folder), predictor, on_extra, harmonise), out)
                 report['done'].append(folder.name)
             except Exception as e: # whatever it is, it never stops the others
                 text = f'{e.filename or out/folder.name}: cannot be written ({e.strerror or e}): free space there, or choose another folder' if isinstance(e, OSError) else str(e)

@@ -137,8 +137,8 @@ def full(real, path, data):
 t.open = open
 EVENTS = {'killed after a step': (t, 'optimizer_step', after), 'killed in a checkpoint': (Path, 'write_bytes', part(.5)),
           'killed before a checkpoint has its name': (Path, 'write_bytes', part(1)), 'killed in a line of the log': (t, 'open', half_a_line),
-          'killed at a beat': (p.Watch, 'beat', instead), 'asked at a beat': (p.Watch, 'beat', asked), 'asked in an evaluation': (t, 'read_scene', asked),
-          'hangs at a beat': (p.Watch, 'beat', hangs), 'silent at a beat': (p.Watch, 'beat', silent), 'bug at a beat': (p.Watch, 'beat', bug),
+          'killed at a beat': (p.Watchdog, 'beat', instead), 'asked at a beat': (p.Watchdog, 'beat', asked), 'asked in an evaluation': (t, 'read_scene', asked),
+          'hangs at a beat': (p.Watchdog, 'beat', hangs), 'silent at a beat': (p.Watchdog, 'beat', silent), 'bug at a beat': (p.Watchdog, 'beat', bug),
           'disk full': (Path, 'write_bytes', full)}
 
 def in_float64():

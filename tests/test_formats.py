@@ -5,8 +5,8 @@ import numpy as np, pytest, torch
 from PIL import Image
 from amodal_nb import convert as convert_module
 from amodal_nb.cli import main
-from amodal_nb.convert import FORMATS, convert, label_mask, rle_mask
-from amodal_nb.layers import EXPORTS, as_fused, layers_of, merged, patched, read_fused
+from amodal_nb.convert import CONVERT_FORMATS, convert, label_mask, rle_mask
+from amodal_nb.layers import EXPORT_FORMATS, harmonised_scene, fusion_layers, merge_layers, patched_fraction, read_fused
 from amodal_nb.predict import FusedScene, fuse_folder, fuse_scene
 from amodal_nb.scene import SceneError, assets, find_scenes, read_scene, to_uint8
 
@@ -195,7 +195,7 @@ def test_pix2gestalt_is_placed_by_its_crop(tmp_path):
 def test_labels_show_what_the_picture_shows(tmp_path):
     "Where a label says that an object is hidden, both of a pair have the picture's pixels: nothing tells which is in front."
     src, image = cocoa(tmp_path)
-    scene, = FORMATS['cocoa'](src)
+    scene, = CONVERT_FORMATS['cocoa'](src)
     assert np.array_equal(scene.completions[0].numpy()[:, both()], scene.completions[1].numpy()[:, both()])
     assert np.array_equal(scene.completions[0].numpy()[:, both()]*255, picture().transpose(2, 0, 1)[:, both()].astype(np.float32))
 
@@ -495,12 +495,12 @@ def exported(tmp_path_factory):
     d = tmp_path_factory.mktemp('exported')
     for name in 'sample3', 'sample6': shutil.copytree(assets()/'scenes'/name, d/'root'/name)
     assert amodal('fuse', d/'root', '--out', d/'fused') == 0
-    for format in EXPORTS: assert amodal('export', format, d/'root', '--out', d/format, '--fused', d/'fused') == 0
+    for format in EXPORT_FORMATS: assert amodal('export', format, d/'root', '--out', d/format, '--fused', d/'fused') == 0
     return d
 
 def rgb(im): return np.asarray(im.convert('RGB')).astype(int)
 def fused_of(d, name): return rgb(Image.open(d/'fused'/name/f'{name}_fused.png'))
-def scene_as_fused(d, name): return as_fused(scene := read_scene(d/'root'/name), read_fused(scene, d/'fused'))
+def scene_as_fused(d, name): return harmonised_scene(scene := read_scene(d/'root'/name), read_fused(scene, d/'fused'))
 def order_of(d, name): return [f'comp{k}' for k in json.loads((d/'fused'/name/f'{name}_order.json').read_text())['order']]
 
 @pytest.mark.parametrize('name', ['sample3', 'sample6'])
@@ -537,7 +537,7 @@ def test_the_topmost_layer_leaves_the_mask_to_the_others(exported):
     "Else the fused picture would be there because it was pasted."
     for name in 'sample3', 'sample6':
         scene = read_scene(exported/'root'/name)
-        assert patched(layers_of(scene, read_fused(scene, exported/'fused')), scene) == 0
+        assert patched_fraction(fusion_layers(scene, read_fused(scene, exported/'fused')), scene) == 0
 
 @pytest.mark.skipif(not shutil.which('gimp-console'), reason='GIMP is not installed (Debian: apt install gimp)')
 @pytest.mark.parametrize('name', ['sample3', 'sample6'])
@@ -606,8 +606,8 @@ def test_weights_of_any_kind_become_layers(model):
         for background in scene.background, None:
             scene.background = background
             fused = fuse_scene(scene, model)
-            found = layers_of(scene, fused)
-            assert (merged(found) - fused.result).abs().max() <= 2/255 and patched(found, scene) == 0
+            found = fusion_layers(scene, fused)
+            assert (merge_layers(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) == 0
 
 def test_random_weights_become_layers():
     "Interlocked beyond what any order of layers can show."
@@ -617,15 +617,15 @@ def test_random_weights_become_layers():
     w /= w.sum(0)
     shown = (w[:-1, None]*scene.completions).sum(0) + w[-1]*scene.background
     fused = FusedScene('x', torch.where(scene.mask > 0, shown, scene.partial), w, [], [], list(range(1, scene.n+1)), 0.)
-    found = layers_of(scene, fused)
-    assert (merged(found) - fused.result).abs().max() <= 2/255 and patched(found, scene) == 0
+    found = fusion_layers(scene, fused)
+    assert (merge_layers(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) == 0
 
 def test_what_weights_do_not_explain_is_patched():
     scene = read_scene(find_scenes(assets()/'scenes')[0])
     fused = fuse_scene(scene, 'vote')
     fused.result = torch.where(scene.mask > 0, fused.result*.8, fused.result) # as if colours had been corrected after fusing
-    found = layers_of(scene, fused)
-    assert (merged(found) - fused.result).abs().max() <= 2/255 and patched(found, scene) > .5
+    found = fusion_layers(scene, fused)
+    assert (merge_layers(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) > .5
 
 FUSED = {
     'missing': lambda f: f('fused.png').unlink(),
@@ -672,12 +672,12 @@ def test_a_missing_extra_is_one_line_when_exporting(exported, forks, tmp_path, f
 
 def test_exported_shards_hold_the_scenes(exported, tmp_path):
     import webdataset
-    from amodal_nb.shards import webdataset_name
+    from amodal_nb.shards import webdataset_key
     with tarfile.open(exported/'shards'/'000000.tar') as tar: tar.extractall(tmp_path, filter='data')
     for name in 'sample3', 'sample6':
         a, b = read_scene(exported/'scenes'/name), read_scene(tmp_path/name)
         assert a.pairs == b.pairs and (a.alphas == b.alphas).all() and (a.completions == b.completions).all()
-    samples = list(webdataset.WebDataset(str(exported/'shards'/'000000.tar'), rename_files=webdataset_name, shardshuffle=False))
+    samples = list(webdataset.WebDataset(str(exported/'shards'/'000000.tar'), rename_files=webdataset_key, shardshuffle=False))
     assert len(samples) == 2 and all({'mask.png', 'comp1.png', 'scene.json'} <= set(s) for s in samples)
 
 def test_converting_into_shards(tmp_path):

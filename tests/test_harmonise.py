@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np, pytest, torch, torch.nn.functional as F
 from amodal_nb import predict
 from amodal_nb.cli import main
-from amodal_nb.harmonise import harmonise, harmonise_and_report, harmonising
-from amodal_nb.metrics import predict_scene, true_order, vote
+from amodal_nb.harmonise import harmonise, harmonise_and_report, with_harmonisation
+from amodal_nb.metrics import predict_scene, true_order, order_by_residual
 from amodal_nb.scene import Scene, read_scene, write_scene
-from amodal_nb.synth import Composer, Noise, degrade
+from amodal_nb.synth import Composer, Degradation, degrade
 
 NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
 NOISY += [Composer(size=96, n_objects=3, noise='noisy,turn=10,stretch=.2', seed=74)[i] for i in range(3)]
@@ -117,13 +117,13 @@ def test_harmonise_finds_a_known_affine_map(degrees, wider):
     assert error(done) < .02 and error(done) < .3*error(scene)
 
 def test_harmonise_does_no_harm_with_more_noise_than_foreseen():
-    worse = [(d - p).item() for s in NOISY for p, d in [[(predict_scene(f, s)[0].result[0]-s.image).abs().mean() for f in (true_order, harmonising(true_order))]]]
+    worse = [(d - p).item() for s in NOISY for p, d in [[(predict_scene(f, s)[0].result[0]-s.image).abs().mean() for f in (true_order, with_harmonisation(true_order))]]]
     assert max(worse) < .002 and sum(worse) < 0
 
 def test_harmonise_does_not_depend_on_the_order_of_completions():
     s, turn = NOISY[1], list(range(NOISY[1].n))[::-1]
     other = replace(s, completions=s.completions[turn], alphas=s.alphas[turn], pairs=None)
-    one, two = harmonise(s, vote), harmonise(other, vote)
+    one, two = harmonise(s, order_by_residual), harmonise(other, order_by_residual)
     torch.testing.assert_close(one.completions[turn], two.completions, atol=1e-4, rtol=0)
 
 def test_fuse_does_not_harmonise_if_told_so(tmp_path, capfd):

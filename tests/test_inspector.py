@@ -3,7 +3,7 @@ import http.client, json, os, re, shutil, signal, socket, subprocess, sys, time,
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
-from amodal_nb.inspect import corrected
+from amodal_nb.inspect import apply_order_corrections
 from amodal_nb.predict import fuse_scene
 from amodal_nb.scene import Scene, assets, read_scene, to_uint8, write_scene
 from amodal_nb.synth import Composer
@@ -29,7 +29,7 @@ def sample(lab, name='sample2', id=None):
     write_scene(scene, lab.folder)
     return scene
 
-IMPORTS = 'from amodal_nb.inspect import WeightInspector, compare\nfrom amodal_nb.scene import read_scene\n'
+IMPORTS = 'from amodal_nb.inspect import WeightInspector, compare_models\nfrom amodal_nb.scene import read_scene\n'
 
 def both_cover(scene, i, j, share=.5):
     "A masked pixel (x, y) that both completions cover and no other."
@@ -45,7 +45,7 @@ def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
     page.locator('.amodal-gallery .ag-card img').first.wait_for()  # the last cell
     i = Inspector(page)
     scene = read_scene(assets()/'scenes'/'sample2')
-    fused = corrected(scene, fuse_scene(scene), said := [(5, 4), (5, 2), (5, 3), (4, 2), (2, 3)])
+    fused = apply_order_corrections(scene, fuse_scene(scene), said := [(5, 4), (5, 2), (5, 3), (4, 2), (2, 3)])
     assert i.corrections() == said and i.stack() == fused.order
     assert np.abs(i.result().astype(int) - to_uint8(fused.result)).max() <= 1
 
@@ -74,7 +74,7 @@ def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
     assert i.pixel(x, y) == to_uint8(fused.result)[y, x].tolist()
     i.drag(3, 0)
     i.wait('i => i.sequence[0] === 2')
-    now = corrected(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
+    now = apply_order_corrections(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
     assert i.stack() == now.order and {(3, 2), (3, 5)} <= set(i.corrections()) and (2, 3) not in i.corrections()
     assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
     assert i.pixel(x, y) == i.result()[y, x].tolist() != to_uint8(fused.result)[y, x].tolist()
@@ -130,7 +130,7 @@ def test_the_inspector_shows_completions_before_and_after_harmonising(lab, page)
     page.screenshot(path=lab.folder/'before_and_after.png')
     a, b = max(fused.pairs, key=lambda o: o['overlap_px'])['a'], max(fused.pairs, key=lambda o: o['overlap_px'])['b']
     for pair in (a, b), (b, a): i.js('(i, p) => i.say_front([p])', list(pair))
-    now = corrected(scene, fused, i.corrections(), i.js('i => i.get("stack")'))
+    now = apply_order_corrections(scene, fused, i.corrections(), i.js('i => i.get("stack")'))
     assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
     assert page.errors == []
 
@@ -194,7 +194,7 @@ def test_corrections_can_be_downloaded_without_kernel_or_disk(lab, page):
     i.js('i => i.say_front([[1, 2]])')
     i.notice('The kernel does not answer')
     assert i.corrections() == [(4, 2), (1, 2)]
-    now = corrected(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
+    now = apply_order_corrections(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
     assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
     with page.expect_download() as got: i.box.locator('.ai-notice').get_by_role('button', name='Download').click()
     assert [(p['front'], p['back']) for p in json.loads(Path(got.value.path()).read_text())['pairs']][-2:] == [(4, 2), (1, 2)]
@@ -236,7 +236,7 @@ def test_the_inspector_shows_scenes_with_little_or_much_in_them(lab, page):
     fused = fuse_scene(read)
     crowd.js('i => i.say_front([[32, 31], [31, 30], [30, 32]])')  # in a ring
     crowd.wait('i => i.cycles.length > 0')
-    now = corrected(read, fused, crowd.corrections(), crowd.js('i => i.get("stack")'))
+    now = apply_order_corrections(read, fused, crowd.corrections(), crowd.js('i => i.get("stack")'))
     assert np.abs(crowd.result().astype(int) - to_uint8(now.result)).max() <= 1
     assert '⟳ cycle' in crowd.box.locator('.ai-stack').inner_text()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 import psutil, pytest
 from jupyter_client.manager import KernelManager
-from amodal_nb.launch import attach, launch, processes_of, runs, slurm_script, train_arguments
+from amodal_nb.launch import attach, launch, launch_processes, find_launches, write_slurm_script, train_arguments
 from amodal_nb.scene import SceneError, find_scenes
 from amodal_nb.shards import write_shards
 from amodal_nb.train import TrainConfig, load_weights
@@ -22,7 +22,7 @@ def config(data, tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path):
     yield
-    left = [p for r in runs() if r.out.is_relative_to(tmp_path) for p in processes_of(r.folder)]
+    left = [p for r in find_launches() if r.out.is_relative_to(tmp_path) for p in launch_processes(r.folder)]
     for p in left:
         with suppress(psutil.Error): p.kill()
     assert not left
@@ -64,12 +64,12 @@ def other_interface():
 def listeners(run):
     "Process, address and port of every listening TCP socket and every bound UDP socket of a run."
     found = []
-    for p in processes_of(run.folder):
+    for p in launch_processes(run.folder):
         with suppress(psutil.NoSuchProcess):
             local = [c.laddr for c in p.net_connections('inet') if c.status == psutil.CONN_LISTEN or c.type == socket.SOCK_DGRAM and c.laddr]
             found += [(p.pid, a.ip, a.port) for a in local]
     return found
-def gone(run): return lambda: not processes_of(run.folder)
+def gone(run): return lambda: not launch_processes(run.folder)
 def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
 
 # Ends that were asked for
@@ -79,7 +79,7 @@ def test_stop_ends_a_run_with_a_checkpoint(config):
     until(trains(run))
     status = run.stop()
     assert status['state'] == 'stopped', (status, run.logs(), run.logs(0), run.logs(1))
-    assert not status['alive'] and not processes_of(run.folder)
+    assert not status['alive'] and not launch_processes(run.folder)
     assert re.fullmatch(r'stopped at step \d+; --resume auto goes on from .*', status['message'])
     assert info_step(run.out) == status['step'] == steps_of(run.out)[-1]
     assert 'stopped at step' in run.logs(0) and run.error() == ''
@@ -89,7 +89,7 @@ def test_an_interrupt_while_waiting_stops_the_run(config):
     starter = 'import json, sys; from amodal_nb.launch import launch; from amodal_nb.train import TrainConfig; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
     p = subprocess.Popen([sys.executable, '-c', starter, json.dumps(vars(replace(config, steps=LONG)))], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
-    until(lambda: runs(config.out))
+    until(lambda: find_launches(config.out))
     run = attach(config.out)
     until(trains(run))
     p.send_signal(signal.SIGINT)
@@ -155,10 +155,10 @@ def test_a_run_ends_with_its_kernel_but_not_with_an_interrupt(config, kernel, en
 def test_a_detached_run_is_taken_over(config, kernel):
     kernel(launching(replace(config, steps=LONG), detach=True))
     os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
-    until(lambda: runs(config.out))
+    until(lambda: find_launches(config.out))
     run = attach(config.out)
     until(trains(run))
-    assert str(run.out) in [str(r.out) for r in runs()] # found by what its processes carry, without knowing the folder
+    assert str(run.out) in [str(r.out) for r in find_launches()] # found by what its processes carry, without knowing the folder
     assert run.alive and run.stop()['state'] == 'stopped'
 
 # Deaths
@@ -284,7 +284,7 @@ def test_a_slurm_job_trains_to_its_end(config, tmp_path, monkeypatch):
         (tmp_path/name).write_text(text)
         (tmp_path/name).chmod(0o755)
     port = free_port()
-    script = slurm_script(config, tmp_path/'job.sbatch', 1, 2, port=port)
+    script = write_slurm_script(config, tmp_path/'job.sbatch', 1, 2, port=port)
     env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
     p = subprocess.run(['bash', script], env=env, capture_output=True, text=True, timeout=240)
     assert p.returncode == 0 and steps_of(Path(config.out)) == list(range(1, 14)), p.stderr
@@ -296,7 +296,7 @@ def test_a_slurm_script_expands_no_word_of_the_user(config, tmp_path):
     for name in 'srun', 'scontrol': (tmp_path/name).chmod(0o755)
     out = '$HOME/$(touch made)"; touch made\n#SBATCH --uid=0\ntouch made #'
     config = replace(config, data='$HOME/scenes', out=out, model_args='--rdzv-id')
-    script = slurm_script(config, tmp_path/'job.sbatch', 1, 2)
+    script = write_slurm_script(config, tmp_path/'job.sbatch', 1, 2)
     env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
     p = subprocess.run(['bash', script], env=env, cwd=tmp_path, capture_output=True, text=True)
     words = p.stdout.split('\0')[:-1]

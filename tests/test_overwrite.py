@@ -10,7 +10,7 @@ from amodal_nb.layers import export
 from amodal_nb.predict import fuse_folder
 from amodal_nb.scene import SceneError, find_scenes, make_scene, read_scene, write_picture, write_scene
 from amodal_nb.share import share
-from amodal_nb.shards import packed, whole_folder
+from amodal_nb.shards import scenes_folder_or_shards, atomic_folder
 
 SIDE = 16 # px
 
@@ -338,7 +338,7 @@ def test_a_temporary_folder_that_somebody_else_made_is_kept(write, tmp_path, mon
     with pytest.raises(FileExistsError):
         if write == 'scene': write_scene(scene(), tmp_path)
         else:
-            with whole_folder(tmp_path/'a') if write == 'folder' else packed(tmp_path/'a', 1): pass
+            with atomic_folder(tmp_path/'a') if write == 'folder' else scenes_folder_or_shards(tmp_path/'a', 1): pass
     assert set(contents(tmp_path)) == {name, f'{name}/notes.txt'}
 
 # Files

@@ -3,9 +3,9 @@ import io, json, os, random, re, shutil, signal, subprocess, sys, tarfile
 import fsspec, pytest, torch
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
-from amodal_nb.data import SceneDataset, Unreachable
-from amodal_nb.scene import SceneError, find_scenes, read_scene, say_once
-from amodal_nb.shards import InMemory, find_data, index_of, packed, read_index, read_shards, scan_shard, shard_scenes, webdataset_name, write_index, write_shards
+from amodal_nb.data import SceneDataset, UnreachableError
+from amodal_nb.scene import SceneError, find_scenes, read_scene, warn_once
+from amodal_nb.shards import MemoryPath, find_data, index_path, scenes_folder_or_shards, read_index, read_shards, scan_shard, shard_scenes, webdataset_key, write_index, write_shards
 from processes import arguments, assert_same, info_step, log_until
 
 KILLED = -signal.SIGKILL
@@ -21,7 +21,7 @@ def both(data, tmp_path_factory):
 @pytest.fixture
 def said(capsys):
     "What was said on stderr since the test began; each line is said once in a process, so that is forgotten."
-    say_once.cache_clear()
+    warn_once.cache_clear()
     return lambda: capsys.readouterr().err
 
 # Training
@@ -58,7 +58,7 @@ def test_a_shard_that_is_gone_ends_the_run_with_one_line(both, tmp_path, train):
     shutil.copytree(both/'shards', tmp_path/'shards')
     scenes = find_data(tmp_path/'shards', 0)[0]
     os.remove(tmp_path/'shards'/'000001.tar')
-    with pytest.raises(Unreachable, match='000001.tar: cannot be read .*No such file'): SceneDataset(scenes, on_bad='next')[5]
+    with pytest.raises(UnreachableError, match='000001.tar: cannot be read .*No such file'): SceneDataset(scenes, on_bad='next')[5]
     assert SceneDataset(scenes, on_bad='next')[3]['id'] == '0003'
     assert train(1, arguments(f'{tmp_path}/shards/{{000000..000002}}.tar', tmp_path/'run'), stderr=tmp_path/'said') == [1]
     assert re.fullmatch(r'\S+000001\.tar: cannot be read .*', (tmp_path/'said.0').read_text().splitlines()[-1])
@@ -199,7 +199,7 @@ def test_damage_costs_what_follows_and_one_line(both, tmp_path, said, what):
 def test_an_index_that_does_not_fit_is_said_and_not_used(both, tmp_path, said, change):
     shutil.copytree(both/'shards', tmp_path/'shards')
     shard = str(tmp_path/'shards'/'000000.tar')
-    index = json.loads(open(index_of(shard)).read())
+    index = json.loads(open(index_path(shard)).read())
     text = None
     if change == 'size': index['bytes'] += 512
     if change == 'version': index['version'] = 2
@@ -212,10 +212,10 @@ def test_an_index_that_does_not_fit_is_said_and_not_used(both, tmp_path, said, c
     if change == 'deep': text = '['*100_000
     if change == 'empty': text = ''
     if change == 'no JSON': text = '{"version": 1'
-    with open(index_of(shard), 'w') as f: f.write(json.dumps(index) if text is None else text)
+    with open(index_path(shard), 'w') as f: f.write(json.dumps(index) if text is None else text)
     scenes = shard_scenes(shard)
     assert [s.name for s in scenes] == ['0000', '0001', '0002', '0003']
-    assert said().splitlines() == [f'{index_of(shard)}: does not fit its tar: looking through that']
+    assert said().splitlines() == [f'{index_path(shard)}: does not fit its tar: looking through that']
     for s in scenes: read_scene(s)
 
 def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(both, tmp_path, said):

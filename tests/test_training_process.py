@@ -53,7 +53,7 @@ def test_two_ranks_under_torchrun_train_one_model(data, tmp_path, train):
 @pytest.mark.parametrize('eval_every, good', [(2, 4), (5, None), (3, 3)])
 def test_a_loss_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint(data, tmp_path, monkeypatch, capfd, eval_every, good):
     "The learning rate of step 5 spoils the weights. No checkpoint may hold them, not even one that is due after that very step."
-    real = amodal_nb.train.lr_at
+    real = amodal_nb.train.learning_rate
     monkeypatch.setattr(amodal_nb.train, 'lr_at', lambda step, config: math.inf if step == 4 else real(step, config))
     run = tmp_path/'run'
     status, lines = here(capfd, 'train', *arguments(data, run, eval_every=eval_every))
