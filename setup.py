@@ -1,7 +1,7 @@
 "Everything that pip needs to know, read from settings.ini."
 from configparser import ConfigParser
 from pathlib import Path
-from setuptools import setup
+from setuptools import find_packages, setup
 
 cfg = ConfigParser(delimiters=['='])
 cfg.read(Path(__file__).parent/'settings.ini', encoding='utf-8')
@@ -19,7 +19,7 @@ setup(
     license=cfg['license'],
     keywords=[o.strip() for o in cfg['keywords'].split(',')],
     python_requires=f">={cfg['min_python']}",
-    packages=['amodal_nb', 'amodal_nb._data'],
+    packages=[*find_packages(include=['amodal_nb', 'amodal_nb.*']), 'amodal_nb._data'],
     package_dir={'amodal_nb._data': 'data'},   # data/ stays readable at the top level and still travels in the wheel
     package_data={'amodal_nb._data': ['**/*']},
     install_requires=cfg['requirements'].split(),

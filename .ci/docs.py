@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 root = Path(__file__).resolve().parents[1]
 HOME = 'nbs/index.ipynb'                                                              # becomes Markdown, as it does for README.md
 EXTRA = ['CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md']   # what notebooks link to, beside notebooks
-SECTIONS = {'tutorials': 'Tutorials', '': 'Notebooks', 'formats': 'Formats', 'experiments': 'Experiments'} # others follow by name
+FIRST, LAST = ['tutorials', 'formats'], ['experiments'] # sections before and behind the numbered folders
 
 def heading(anchor):
     "The id that a notebook's page has for a heading, however JupyterLab or GitHub write it."
@@ -47,8 +47,8 @@ def title_of(nb, file):
     "A page's name in the navigation: what its first heading says, after its number."
     heading = re.search(r'^# (.+)$', nb.cells[0].source, re.M)
     if not heading: sys.exit(f'{file}: the first cell has no heading: begin it with "# Title"')
-    number = re.match(r'\d+[a-z]?(?=_)', file.name)
-    return f'{number[0]} {heading[1]}' if number else heading[1]
+    number = re.match(r'\d+(?=_)', file.name)
+    return f'{int(number[0])} {heading[1]}' if number else heading[1]
 
 def gather(docs):
     "Write the pages to `docs`; returns the navigation."
@@ -71,8 +71,8 @@ def gather(docs):
         (docs/name).parent.mkdir(parents=True, exist_ok=True)
         (docs/name).write_text(relink((root/name).read_text(encoding='utf-8'), name) if name.endswith('.md') else (root/name).read_text(encoding='utf-8'), encoding='utf-8')
     shutil.copy(root/'.ci'/'docs.css', docs)
-    names = [s for s in SECTIONS if s in sections] + sorted(sections.keys() - SECTIONS.keys())
-    return [{'Home': 'index.md'}] + [{SECTIONS.get(s, s.capitalize()): sections[s]} for s in names] + [
+    names = [s for s in FIRST if s in sections] + sorted(sections.keys() - {*FIRST, *LAST}) + [s for s in LAST if s in sections]
+    return [{'Home': 'index.md'}] + [{s.replace('_', ' ').title(): sections[s]} for s in names] + [
         {'Project': [{'Contributing': 'CONTRIBUTING.md'}, {'Changes': 'CHANGELOG.md'}, {'The shipped model': 'data/models/order.md'}, {'Shipped data': 'data/README.md'}]}]
 
 class Links(HTMLParser):

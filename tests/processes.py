@@ -1,8 +1,8 @@
 "Processes forked from one that has torch already: notebooks, and training that is started, killed and compared, many times."
 import json, os, subprocess, sys, tempfile
 from types import SimpleNamespace
-from amodal_nb.gallery import free_port
-from amodal_nb.train import read_checkpoint
+from amodal_nb.app.gallery import free_port
+from amodal_nb.training.train import read_checkpoint
 
 TINY = 'd_model=16,nhead=2,dim_feedforward=32,num_encoder_layers=1,num_decoder_layers=1,dropout=.2'
 ENV = {'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}  # the loopback interface only
@@ -37,7 +37,7 @@ import matplotlib.pyplot, nbdev.test, torch, torch.utils.tensorboard, torchmetri
 import tqdm.auto
 from PIL import Image
 from pydantic import BaseModel, TypeAdapter  # typer's, when it reads the first command line
-import amodal_nb.cli, amodal_nb.predict, amodal_nb.train
+import amodal_nb.app.cli, amodal_nb.fusion.predict, amodal_nb.training.train
 Image.init()  # the readers of all formats
 
 def wait_for(pids, stuck):
@@ -102,8 +102,8 @@ TRAIN = """
 import json, os, resource, signal, sys, time
 from pathlib import Path
 import torch
-import amodal_nb.processes as p, amodal_nb.train as t
-from amodal_nb.cli import main
+import amodal_nb.training.distributed as p, amodal_nb.training.train as t
+from amodal_nb.app.cli import main
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np, pytest, torch
 from PIL import Image
 from safetensors.torch import save_file
-from amodal_nb import predict
-from amodal_nb.cli import main
-from amodal_nb.scene import SceneError, read_scene
-from amodal_nb.train import build_model, save_checkpoint
+from amodal_nb.fusion import predict
+from amodal_nb.app.cli import main
+from amodal_nb.scenes.scene import SceneError, read_scene
+from amodal_nb.training.train import build_model, save_checkpoint
 
 SIDE = 24  # px
 
@@ -208,7 +208,7 @@ def start(*args, limit=None):
         if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     env = os.environ | {'PYTHONDONTWRITEBYTECODE': '1', 'NO_COLOR': '1'}
     with TemporaryFile('w+') as out, TemporaryFile('w+', errors='surrogateescape') as err:
-        p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=before, env=env)
+        p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.app.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=before, env=env)
         _, status, used = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
         for f in out, err: f.seek(0)
@@ -569,7 +569,8 @@ def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tm
     for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
     code = f"""
 import math, resource, sys
-from amodal_nb import cli, predict
+from amodal_nb.app import cli
+from amodal_nb.fusion import predict
 predict.load_predictor()
 if not {foreseen}: predict.free_memory = lambda: math.inf
 used = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()

@@ -4,7 +4,7 @@ import pytest
 from fastcore.docments import docments
 import amodal_nb
 
-modules = [m.name for m in pkgutil.iter_modules(amodal_nb.__path__) if not m.name.startswith('_')]
+modules = [m.name for m in pkgutil.walk_packages(amodal_nb.__path__, 'amodal_nb.') if not m.ispkg and not m.name.startswith('amodal_nb._')]
 
 def own_public(module):
     "(name, object) of the functions and classes that a module exports, and of the public methods in those classes."
@@ -49,7 +49,7 @@ def end_of_signature(f):
 
 @pytest.mark.parametrize('module', modules)
 def test_every_exported_symbol_is_documented(module):
-    module = importlib.import_module(f'amodal_nb.{module}')
+    module = importlib.import_module(module)
     assert not [m for name, obj in own_public(module) for m in missing_docs(name, obj)]
 
 def test_missing_docs_are_found(tmp_path, monkeypatch):

@@ -3,12 +3,12 @@ import copy, json, os, shutil, stat, subprocess, sys, tarfile, zipfile
 from xml.etree import ElementTree
 import numpy as np, pytest, torch
 from PIL import Image
-from amodal_nb import convert as convert_module
-from amodal_nb.cli import main
-from amodal_nb.convert import CONVERT_FORMATS, convert, label_mask, rle_mask
-from amodal_nb.layers import EXPORT_FORMATS, harmonised_scene, fusion_layers, merge_layers, patched_fraction, read_fused
-from amodal_nb.predict import FusedScene, fuse_folder, fuse_scene
-from amodal_nb.scene import SceneError, assets, find_scenes, read_scene, to_uint8
+from amodal_nb.formats import convert as convert_module
+from amodal_nb.app.cli import main
+from amodal_nb.formats.convert import CONVERT_FORMATS, convert, label_mask, rle_mask
+from amodal_nb.formats.layers import EXPORT_FORMATS, harmonised_scene, fusion_layers, merge_layers, patched_fraction, read_fused
+from amodal_nb.fusion.predict import FusedScene, fuse_folder, fuse_scene
+from amodal_nb.scenes.scene import SceneError, assets, find_scenes, read_scene, to_uint8
 
 H, W = 32, 40  # px
 
@@ -286,7 +286,7 @@ def test_a_bad_scene_does_not_stop_the_others(tmp_path):
     assert {p.name for p in (tmp_path/'scenes').iterdir()} == {'a1', 'c1', 'report.json'}
 
 def test_a_scene_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    from amodal_nb import scene
+    from amodal_nb.scenes import scene
     src, _ = layers(tmp_path)
     write, count = scene.write_picture, []
     def full(path, picture):
@@ -434,7 +434,7 @@ def test_a_wrapped_run_length_does_not_end_the_process(name, tmp_path):
     src, _ = write(tmp_path)
     path, = tmp_path.rglob(file)
     edit(path, RLE_AT[name], {'size': [H, W], 'counts': COUNTS['wrap around 2**64']})
-    command = [sys.executable, '-m', 'amodal_nb.cli', 'convert', 'instaorder' if name == 'instances' else name, src, tmp_path/'scenes']
+    command = [sys.executable, '-m', 'amodal_nb.app.cli', 'convert', 'instaorder' if name == 'instances' else name, src, tmp_path/'scenes']
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and 'run length 1 is not' in done.stderr and 'Traceback' not in done.stderr, done
 
@@ -443,7 +443,7 @@ def test_the_reported_label_file_does_not_end_the_process(root, tmp_path):
     if not case.is_file(): pytest.skip('../shared/cases/attack is not here')
     shutil.copy(case, tmp_path/'labels.json')
     for k in 1, 2, 3: save(tmp_path/f'p{k}.png', noise(48, 48, 3, seed=k))
-    done = subprocess.run([sys.executable, '-m', 'amodal_nb.cli', 'convert', 'cocoa', tmp_path/'labels.json', tmp_path/'scenes'], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-m', 'amodal_nb.app.cli', 'convert', 'cocoa', tmp_path/'labels.json', tmp_path/'scenes'], capture_output=True, text=True)
     assert done.returncode == 1 and 'run length 1 is not' in done.stderr and 'Traceback' not in done.stderr, done
     report = json.loads((tmp_path/'scenes'/'report.json').read_text())
     assert report['done'] == ['p1', 'p3'] and [o['id'] for o in report['left_out'] + report['failed']][0] == 'p2'
@@ -483,7 +483,7 @@ def test_two_scenes_of_one_name_are_not_mixed(tmp_path):
 
 def test_a_missing_extra_is_one_line(forks, tmp_path):
     src, _ = cocoa(tmp_path)
-    code = 'import sys; sys.modules["pycocotools"] = None; from amodal_nb.cli import main; main(sys.argv[1:])'
+    code = 'import sys; sys.modules["pycocotools"] = None; from amodal_nb.app.cli import main; main(sys.argv[1:])'
     done = forks(code, 'convert', 'cocoa', src, tmp_path/'scenes')
     assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
 
@@ -664,7 +664,7 @@ def test_scenes_are_not_exported_onto_themselves(exported, tmp_path):
 
 @pytest.mark.parametrize('format, module', [('psd', 'psd_tools'), ('coco', 'pycocotools')])
 def test_a_missing_extra_is_one_line_when_exporting(exported, forks, tmp_path, format, module):
-    code = f'import sys; sys.modules["{module}"] = None; from amodal_nb.cli import main; main(sys.argv[1:])'
+    code = f'import sys; sys.modules["{module}"] = None; from amodal_nb.app.cli import main; main(sys.argv[1:])'
     done = forks(code, 'export', format, exported/'root', '--out', tmp_path/'out')
     assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
 
@@ -672,7 +672,7 @@ def test_a_missing_extra_is_one_line_when_exporting(exported, forks, tmp_path, f
 
 def test_exported_shards_hold_the_scenes(exported, tmp_path):
     import webdataset
-    from amodal_nb.shards import webdataset_key
+    from amodal_nb.scenes.shards import webdataset_key
     with tarfile.open(exported/'shards'/'000000.tar') as tar: tar.extractall(tmp_path, filter='data')
     for name in 'sample3', 'sample6':
         a, b = read_scene(exported/'scenes'/name), read_scene(tmp_path/name)

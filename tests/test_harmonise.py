@@ -2,12 +2,12 @@
 import json
 from dataclasses import replace
 import numpy as np, pytest, torch, torch.nn.functional as F
-from amodal_nb import predict
-from amodal_nb.cli import main
-from amodal_nb.harmonise import harmonise, harmonise_and_report, with_harmonisation
-from amodal_nb.metrics import predict_scene, true_order, order_by_residual
-from amodal_nb.scene import Scene, read_scene, write_scene
-from amodal_nb.synth import Composer, Degradation, degrade
+from amodal_nb.fusion import predict
+from amodal_nb.app.cli import main
+from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report, with_harmonisation
+from amodal_nb.evaluation.metrics import predict_scene, true_order, order_by_residual
+from amodal_nb.scenes.scene import Scene, read_scene, write_scene
+from amodal_nb.synthesis.compose import Composer, Degradation, degrade
 
 NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
 NOISY += [Composer(size=96, n_objects=3, noise='noisy,turn=10,stretch=.2', seed=74)[i] for i in range(3)]

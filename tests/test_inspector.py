@@ -3,10 +3,10 @@ import http.client, json, os, re, shutil, signal, socket, subprocess, sys, time,
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
-from amodal_nb.inspect import apply_order_corrections
-from amodal_nb.predict import fuse_scene
-from amodal_nb.scene import Scene, assets, read_scene, to_uint8, write_scene
-from amodal_nb.synth import Composer
+from amodal_nb.app.inspector import apply_order_corrections
+from amodal_nb.fusion.predict import fuse_scene
+from amodal_nb.scenes.scene import Scene, assets, read_scene, to_uint8, write_scene
+from amodal_nb.synthesis.compose import Composer
 from browser import WAIT, Inspector, Server, browser, end, page_of, wait_for, chromium
 
 @pytest.fixture(scope='module')
@@ -29,7 +29,7 @@ def sample(lab, name='sample2', id=None):
     write_scene(scene, lab.folder)
     return scene
 
-IMPORTS = 'from amodal_nb.inspect import WeightInspector, compare_models\nfrom amodal_nb.scene import read_scene\n'
+IMPORTS = 'from amodal_nb.app.inspector import WeightInspector, compare_models\nfrom amodal_nb.scenes.scene import read_scene\n'
 
 def both_cover(scene, i, j, share=.5):
     "A masked pixel (x, y) that both completions cover and no other."
@@ -211,7 +211,7 @@ def discs(n, size=96):
     return Scene(f'discs{n}', mask, .5*torch.ones(3, size, size)*(1-mask), colours*alphas, alphas)
 
 def as_rgb_on_black(folder, scene):
-    from amodal_nb.scene import write_picture
+    from amodal_nb.scenes.scene import write_picture
     for k, c in enumerate(scene.completions, 1): write_picture(folder/f'{scene.id}_comp{k}.png', c)
 
 def test_the_inspector_shows_scenes_with_little_or_much_in_them(lab, page):
@@ -258,7 +258,7 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page):
         for name, p in files.items(): (root/f's{k:03}'/f's{k:03}{name}').hardlink_to(p)
     bad = root/'s007'/'s007_mask.png'
     bad.unlink(); bad.write_bytes(b'')
-    lab.run(page, lab.write('gallery.ipynb', f'from amodal_nb.gallery import Gallery\ng = Gallery("thousand", model="area")\ng'))
+    lab.run(page, lab.write('gallery.ipynb', f'from amodal_nb.app.gallery import Gallery\ng = Gallery("thousand", model="area")\ng'))
     gallery = page.locator('.amodal-gallery')
     cards = gallery.locator('.ag-card')
     gallery.locator('img').first.wait_for()
@@ -301,7 +301,7 @@ class App:
         self.temp.mkdir()
         script = self.folder/'bin'/'amodal'
         script.parent.mkdir()
-        script.write_text(f'{first}\nfrom amodal_nb.cli import main\nmain()\n')
+        script.write_text(f'{first}\nfrom amodal_nb.app.cli import main\nmain()\n')
         self.command = [sys.executable, str(script), 'inspect', *map(str, arguments), *([] if browser else ['--no-browser'])]
         self.cwd = cwd
         modules = filter(os.path.isabs, os.environ.get('PYTHONPATH', '').split(os.pathsep))
@@ -435,7 +435,7 @@ def test_refused_requests_are_403_without_a_traceback(tmp_path):
 
 def test_a_page_ends_its_kernel(tmp_path, chrome):
     "Loading it again leaves one kernel. Here unused ones are not ended, so the page's own request has to arrive."
-    with App(tmp_path, assets()/'scenes', first='import amodal_nb.gallery as g; g.UNUSED_KERNEL_S = 10**6') as app, page_of(chrome) as page:
+    with App(tmp_path, assets()/'scenes', first='import amodal_nb.app.gallery as g; g.UNUSED_KERNEL_S = 10**6') as app, page_of(chrome) as page:
         page.goto(app.url)
         for _ in range(5):
             page.locator('.ag-card').first.wait_for()
@@ -446,7 +446,7 @@ def test_a_page_ends_its_kernel(tmp_path, chrome):
 
 def test_a_kernel_without_a_page_ends(tmp_path):
     "A page that is fetched but never shown cannot ask for that."
-    with App(tmp_path, assets()/'scenes', first='import amodal_nb.gallery as g; g.UNUSED_KERNEL_S = 12') as app:
+    with App(tmp_path, assets()/'scenes', first='import amodal_nb.app.gallery as g; g.UNUSED_KERNEL_S = 12') as app:
         urllib.request.urlopen(app.url, timeout=WAIT).read()
         app.wait_for_kernels(0)
 
@@ -470,14 +470,14 @@ def test_a_signal_leaves_no_file_and_no_kernel(tmp_path, name):
 
 @pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM'])
 def test_a_signal_while_the_app_starts_leaves_no_file(tmp_path, name):
-    first = f'import os, signal, amodal_nb.gallery as g\ng.app_class = lambda: signal.raise_signal(signal.{name})'
+    first = f'import os, signal, amodal_nb.app.gallery as g\ng.app_class = lambda: signal.raise_signal(signal.{name})'
     app = App(tmp_path, assets()/'scenes', first=first)
     done = subprocess.run(app.command, env=app.environment, capture_output=True, text=True, timeout=WAIT,
                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     assert done.returncode == 130 and 'Traceback' not in done.stderr and list(app.temp.iterdir()) == []
 
 def test_without_voila_a_line_says_how_to_get_it(forks):
-    code = 'import sys; sys.modules["voila"] = None; import importlib.util as u; u.find_spec = lambda n: None\nfrom amodal_nb.cli import main; main(["inspect", sys.argv[1]])'
+    code = 'import sys; sys.modules["voila"] = None; import importlib.util as u; u.find_spec = lambda n: None\nfrom amodal_nb.app.cli import main; main(["inspect", sys.argv[1]])'
     done = forks(code, assets()/'scenes')
     assert done.returncode == 1 and done.stderr.count('\n') == 1 and "pip install 'amodal_nb[app]'" in done.stderr
 
@@ -485,4 +485,4 @@ def test_no_notebook_holds_widget_state(root):
     for path in (root/'nbs').rglob('*.ipynb'):
         text = path.read_text(encoding='utf-8')
         assert 'widgets' not in json.loads(text)['metadata'], path
-        if 'amodal_nb.inspect' in text: assert 'application/vnd.jupyter.widget' not in text, f'{path}: an output is a widget, which pages cannot show: keep its picture only'
+        if 'amodal_nb.app.inspector' in text: assert 'application/vnd.jupyter.widget' not in text, f'{path}: an output is a widget, which pages cannot show: keep its picture only'

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 import psutil, pytest
 from jupyter_client.manager import KernelManager
-from amodal_nb.launch import attach, launch, launch_processes, find_launches, write_slurm_script, train_arguments
-from amodal_nb.scene import SceneError, find_scenes
-from amodal_nb.shards import write_shards
-from amodal_nb.train import TrainConfig, load_weights
+from amodal_nb.training.launch import attach, launch, launch_processes, find_launches, write_slurm_script, train_arguments
+from amodal_nb.scenes.scene import SceneError, find_scenes
+from amodal_nb.scenes.shards import write_shards
+from amodal_nb.training.train import TrainConfig, load_weights
 from processes import ENV, TINY, assert_same, info_step, log_until, steps_of
 
 LONG = 10**6 # steps: such a run ends only because somebody ends it
@@ -45,7 +45,7 @@ def patch_rank_1(monkeypatch, folder, line):
     (folder/'sitecustomize.py').write_text(f'''
 import os, signal
 if os.environ.get('RANK') == '1':
-    import amodal_nb.train as t
+    import amodal_nb.training.train as t
     real, calls = t.optimizer_step, []
     def optimizer_step(optimizer, clip):
         calls.append(1)
@@ -86,7 +86,7 @@ def test_stop_ends_a_run_with_a_checkpoint(config):
     with pytest.raises(SceneError, match='rank 7 has printed nothing'): run.logs(7)
 
 def test_an_interrupt_while_waiting_stops_the_run(config):
-    starter = 'import json, sys; from amodal_nb.launch import launch; from amodal_nb.train import TrainConfig; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
+    starter = 'import json, sys; from amodal_nb.training.launch import launch; from amodal_nb.training.train import TrainConfig; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
     p = subprocess.Popen([sys.executable, '-c', starter, json.dumps(vars(replace(config, steps=LONG)))], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     until(lambda: find_launches(config.out))
@@ -97,7 +97,7 @@ def test_an_interrupt_while_waiting_stops_the_run(config):
     assert run.status()['state'] == 'stopped' and gone(run)()
 
 def test_the_command_is_stopped_by_ctrl_c_and_goes_on(config, whole):
-    words = [sys.executable, '-m', 'amodal_nb.cli', 'launch', *train_arguments(replace(config, resume='auto')), '--nproc-per-node', '2']
+    words = [sys.executable, '-m', 'amodal_nb.app.cli', 'launch', *train_arguments(replace(config, resume='auto')), '--nproc-per-node', '2']
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     p = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     until(lambda: (info_step(Path(config.out)) or 0) >= 2)
@@ -127,8 +127,8 @@ def kernel():
 
 def launching(config, **options):
     return f'''
-from amodal_nb.launch import launch
-from amodal_nb.train import TrainConfig
+from amodal_nb.training.launch import launch
+from amodal_nb.training.train import TrainConfig
 import torch
 run = launch(TrainConfig(**{vars(config)!r}), 2, **{options!r})
 assert not torch.cuda.is_initialized()
@@ -239,9 +239,9 @@ def accepts(address, port):
 
 @pytest.mark.parametrize('option', [['--nnodes', '2'], ['--rdzv-endpoint', 'gpu1:29400']])
 def test_torchrun_on_loopback_refuses_options_of_several_machines(option):
-    command = [sys.executable, '-m', 'amodal_nb.loopback', *option, '-m', 'amodal_nb.train', 'scenes', '--out', 'run']
+    command = [sys.executable, '-m', 'amodal_nb.training.loopback', *option, '-m', 'amodal_nb.train', 'scenes', '--out', 'run']
     p = subprocess.run(command, capture_output=True, text=True)
-    assert p.returncode == 1 and re.match('amodal_nb.loopback starts the ranks of one machine: ', p.stderr.splitlines()[-1]), p.stderr
+    assert p.returncode == 1 and re.match('amodal_nb.training.loopback starts the ranks of one machine: ', p.stderr.splitlines()[-1]), p.stderr
     assert 'Traceback' not in p.stderr
 
 # In each other's way
@@ -301,7 +301,7 @@ def test_a_slurm_script_expands_no_word_of_the_user(config, tmp_path):
     p = subprocess.run(['bash', script], env=env, cwd=tmp_path, capture_output=True, text=True)
     words = p.stdout.split('\0')[:-1]
     assert p.returncode == 0 and not (tmp_path/'made').exists(), p.stderr
-    assert words[words.index('amodal_nb.train')+1:] == train_arguments(replace(config, resume='auto'))
+    assert words[words.index('amodal_nb.training.train')+1:] == train_arguments(replace(config, resume='auto'))
     assert (words[words.index('--rdzv-endpoint')+1], words[words.index('--rdzv-id')+1]) == ('first:29400', '17')
     directives = [line for line in script.read_text().split('srun --kill')[0].splitlines() if line.startswith('#SBATCH')]
     assert len(directives) == 9 and re.fullmatch(r'#SBATCH --job-name=[\w.+-]+', directives[0])

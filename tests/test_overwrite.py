@@ -3,14 +3,15 @@ import json, os, shutil, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
-from amodal_nb import scene as scene_module, share as share_module
-from amodal_nb.cli import main
-from amodal_nb.demo import demo
-from amodal_nb.layers import export
-from amodal_nb.predict import fuse_folder
-from amodal_nb.scene import SceneError, find_scenes, make_scene, read_scene, write_picture, write_scene
-from amodal_nb.share import share
-from amodal_nb.shards import scenes_folder_or_shards, atomic_folder
+from amodal_nb.scenes import scene as scene_module
+from amodal_nb.formats import share as share_module
+from amodal_nb.app.cli import main
+from amodal_nb.app.demo import demo
+from amodal_nb.formats.layers import export
+from amodal_nb.fusion.predict import fuse_folder
+from amodal_nb.scenes.scene import SceneError, find_scenes, make_scene, read_scene, write_picture, write_scene
+from amodal_nb.formats.share import share
+from amodal_nb.scenes.shards import scenes_folder_or_shards, atomic_folder
 
 SIDE = 16 # px
 

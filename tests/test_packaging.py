@@ -5,7 +5,7 @@ from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 import pytest
 import amodal_nb
-from amodal_nb.train import read_checkpoint
+from amodal_nb.training.train import read_checkpoint
 try: import tomllib
 except ImportError: import tomli as tomllib  # Python 3.10
 
@@ -13,7 +13,7 @@ MODEL = 'models/order.safetensors'
 SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt', MODEL, 'models/order.md'
 HEAVY = 'torchvision', 'lpips', 'torchmetrics', 'skimage', 'scipy', 'matplotlib', 'tensorboard'
 NOTEBOOKY = 'IPython', 'ipykernel', 'jupyter_core', 'jupyterlab', 'ipywidgets', 'nbdev'
-NEED_NOTEBOOKS = 'inspect', 'gallery'  # modules whose purpose is a widget
+NEED_NOTEBOOKS = 'amodal_nb.app.inspector', 'amodal_nb.app.gallery'  # modules whose purpose is a widget
 
 def python(code, *args, interpreter=sys.executable, cwd=None, **env):
     "Run code in a fresh process; what it prints."
@@ -57,9 +57,9 @@ def test_pyproject_holds_nothing_that_settings_ini_says(root, settings):
     assert pyproject['tool']['nbdev']['lib_path'] == settings['lib_name']
 
 def test_every_module_comes_from_a_notebook(root):
-    code = [''.join(c['source']) for nb in (root/'nbs').glob('*.ipynb') for c in json.loads(nb.read_text(encoding='utf-8'))['cells']]
-    exported = {m[1] for source in code if (m := re.match(r'#\| *default_exp +(\w+)', source))}
-    assert {p.stem for p in (root/'amodal_nb').glob('*.py') if not p.name.startswith('_')} == exported
+    code = [''.join(c['source']) for nb in (root/'nbs').rglob('*.ipynb') for c in json.loads(nb.read_text(encoding='utf-8'))['cells']]
+    exported = {m[1].replace('.', '/') for source in code if (m := re.match(r'#\| *(?:default_exp|export) +([\w.]+)', source))}
+    assert {p.relative_to(root/'amodal_nb').with_suffix('').as_posix() for p in (root/'amodal_nb').rglob('*.py') if not p.name.startswith('_')} == exported
 
 def test_importing_the_package_imports_nothing_heavy():
     loaded = json.loads(python('import json, sys, amodal_nb; print(json.dumps(list(sys.modules)))'))
@@ -69,15 +69,15 @@ def test_importing_the_modules_imports_no_notebook_and_nothing_heavy():
     code = """
 import importlib, pkgutil, sys, amodal_nb
 exempt, unwanted = (o.split() for o in sys.argv[1:])
-for module in pkgutil.iter_modules(amodal_nb.__path__):
-    if module.name in ('_modidx', '__main__', *exempt): continue
-    importlib.import_module(f'amodal_nb.{module.name}')
+for module in pkgutil.walk_packages(amodal_nb.__path__, 'amodal_nb.'):
+    if module.name.startswith('amodal_nb._') or module.name in exempt: continue
+    importlib.import_module(module.name)
     found = [o for o in unwanted if o in sys.modules]
-    if found: sys.exit(f'amodal_nb.{module.name} imports {found}')
+    if found: sys.exit(f'{module.name} imports {found}')
 """
     python(code, ' '.join(NEED_NOTEBOOKS), ' '.join([*HEAVY, *NOTEBOOKY]))
 
-WHERE = 'from pathlib import Path; import amodal_nb.scene as s; print(Path(s.__file__).resolve()); print(s.assets().resolve())'
+WHERE = 'from pathlib import Path; import amodal_nb.scenes.scene as s; print(Path(s.__file__).resolve()); print(s.assets().resolve())'
 
 def check_shipped(folder, data):
     "What `data/` holds is there, and in particular what the package cannot do without."
@@ -110,7 +110,7 @@ def test_wheel_and_sdist_hold_the_data_and_work_elsewhere(project, tmp_path):
 
 def run_demo_of_the_wheel(cwd, installed):
     "The wheel runs `amodal demo` from any folder."
-    said = python('from amodal_nb.cli import main; main(["demo", "--out", "out", "--steps", "4"])', cwd=cwd, PYTHONPATH=str(installed))
+    said = python('from amodal_nb.app.cli import main; main(["demo", "--out", "out", "--steps", "4"])', cwd=cwd, PYTHONPATH=str(installed))
     table = (cwd/'out'/'table.md').read_text(encoding='utf-8')
     assert '| vote ' in table and '| order ' in table and '| oracle ' in table and table.strip() in said
     assert (cwd/'out'/'sheet.png').stat().st_size > 10_000
@@ -126,6 +126,6 @@ def test_editable_install_maps_the_package_and_finds_data(project, tmp_path):
     done = subprocess.run(install, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     file, assets = map(Path, python(WHERE, interpreter=interpreter, cwd=tmp_path).splitlines())
-    assert file == (project/'amodal_nb'/'scene.py').resolve() and assets == (project/'data').resolve()
+    assert file == (project/'amodal_nb'/'scenes'/'scene.py').resolve() and assets == (project/'data').resolve()
     assert (tmp_path/'venv'/'bin'/'amodal').is_file()
     check_shipped(assets, project/'data')

@@ -3,9 +3,9 @@ import io, json, os, random, re, shutil, signal, subprocess, sys, tarfile
 import fsspec, pytest, torch
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
-from amodal_nb.data import SceneDataset, UnreachableError
-from amodal_nb.scene import SceneError, find_scenes, read_scene, warn_once
-from amodal_nb.shards import MemoryPath, find_data, index_path, scenes_folder_or_shards, read_index, read_shards, scan_shard, shard_scenes, webdataset_key, write_index, write_shards
+from amodal_nb.scenes.batches import SceneDataset, UnreachableError
+from amodal_nb.scenes.scene import SceneError, find_scenes, read_scene, warn_once
+from amodal_nb.scenes.shards import MemoryPath, find_data, index_path, scenes_folder_or_shards, read_index, read_shards, scan_shard, shard_scenes, webdataset_key, write_index, write_shards
 from processes import arguments, assert_same, info_step, log_until
 
 KILLED = -signal.SIGKILL
@@ -77,8 +77,8 @@ def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(both, tmp_path
 def test_killed_while_writing_leaves_no_set_that_looks_whole(both, tmp_path):
     code = '''
 import os, signal, sys
-from amodal_nb.scene import find_scenes
-from amodal_nb.shards import write_shards
+from amodal_nb.scenes.scene import find_scenes
+from amodal_nb.scenes.shards import write_shards
 def folders():
     for k, p in enumerate(find_scenes(sys.argv[1])):
         if k == 6: os.kill(os.getpid(), signal.SIGKILL)
@@ -100,7 +100,7 @@ def test_shards_keep_names_of_any_length_and_letters(both, tmp_path):
     for s in scenes: assert read_scene(s).completions.equal(first.completions) and read_scene(s).id == s.name
 
 def test_scenes_writes_the_same_as_folders_and_as_shards(forks, tmp_path):
-    def scenes(out, *more): return forks('import sys; from amodal_nb.cli import main; main(sys.argv[1:])', 'scenes', tmp_path/out, '--n', '5', '--size', '32', *more)
+    def scenes(out, *more): return forks('import sys; from amodal_nb.app.cli import main; main(sys.argv[1:])', 'scenes', tmp_path/out, '--n', '5', '--size', '32', *more)
     assert scenes('folders').returncode == 0 and scenes('shards', '--shards', '2').returncode == 0
     assert sorted(p.name for p in (tmp_path/'shards').iterdir()) == [f'00000{k}.tar{e}' for k in range(3) for e in ('', '.json')]
     assert sorted(p.name for p in tmp_path.iterdir()) == ['folders', 'shards']
@@ -238,8 +238,8 @@ def test_memory_does_not_grow_with_the_shard(both, tmp_path):
         f.write(tar_of(tmp_path/'b.tar', files(scene, 'b').items(), tarfile.GNU_FORMAT).read_bytes())
     code = '''
 import resource, sys
-from amodal_nb.scene import read_scene
-from amodal_nb.shards import shard_scenes, write_index
+from amodal_nb.scenes.scene import read_scene
+from amodal_nb.scenes.shards import shard_scenes, write_index
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_index(sys.argv[1])
 assert [read_scene(s).id for s in shard_scenes(sys.argv[1])] == ['a', 'b']

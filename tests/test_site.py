@@ -10,32 +10,32 @@ def docs(root):
     return module
 
 @pytest.mark.parametrize('source, link, becomes', [
-    ('nbs/06_fusion.ipynb', '05_order.ipynb', '05_order.html'),
-    ('nbs/06_fusion.ipynb', 'experiments/order_fusion.ipynb#The-table', 'experiments/order_fusion.html#the-table'),
-    ('nbs/experiments/order_fusion.ipynb', '../05_order.ipynb', '../05_order.html'),
+    ('nbs/5_fusion/01_fuse.ipynb', '../4_models/06_order.ipynb', '../4_models/06_order.html'),
+    ('nbs/5_fusion/01_fuse.ipynb', '../experiments/order_fusion.ipynb#The-table', '../experiments/order_fusion.html#the-table'),
+    ('nbs/experiments/order_fusion.ipynb', '../4_models/06_order.ipynb', '../4_models/06_order.html'),
     ('nbs/experiments/order_fusion.ipynb', '../../CONTRIBUTING.md', '../CONTRIBUTING.html'),
     ('nbs/index.ipynb', '../data/models/order.md', 'data/models/order.md'),
-    ('nbs/index.ipynb', '06_fusion.ipynb', '06_fusion.ipynb'),
+    ('nbs/index.ipynb', '5_fusion/01_fuse.ipynb', '5_fusion/01_fuse.ipynb'),
     ('data/README.md', 'models/order.md', 'models/order.md'),
-    ('nbs/06_fusion.ipynb', 'https://arxiv.org/abs/2004.02788', 'https://arxiv.org/abs/2004.02788'),
-    ('nbs/06_fusion.ipynb', '#the-background-slot', '#the-background-slot'),
-    ('nbs/06_fusion.ipynb', '#The-background-slot', '#the-background-slot'),
+    ('nbs/5_fusion/01_fuse.ipynb', 'https://arxiv.org/abs/2004.02788', 'https://arxiv.org/abs/2004.02788'),
+    ('nbs/5_fusion/01_fuse.ipynb', '#the-background-slot', '#the-background-slot'),
+    ('nbs/5_fusion/01_fuse.ipynb', '#The-background-slot', '#the-background-slot'),
     ('CONTRIBUTING.md', '#tests', '#tests')])
 def test_links_become_those_of_the_site(docs, source, link, becomes):
     assert docs.relink(f'See [it]({link}).', source) == f'See [it]({becomes}).'
 
-@pytest.mark.parametrize('link, line', [('nowhere.ipynb', 'nowhere.ipynb'), ('../setup.py', 'setup.py'), ('../../outside.md', 'outside.md')])
+@pytest.mark.parametrize('link, line', [('nowhere.ipynb', 'nowhere.ipynb'), ('../../setup.py', 'setup.py'), ('../../../outside.md', 'outside.md')])
 def test_a_link_to_nothing_stops_the_build(docs, link, line):
-    with pytest.raises(SystemExit, match=line): docs.relink(f'See [it]({link}).', 'nbs/06_fusion.ipynb')
+    with pytest.raises(SystemExit, match=line): docs.relink(f'See [it]({link}).', 'nbs/5_fusion/01_fuse.ipynb')
 
 def test_code_is_not_a_link(docs):
-    for text in ('`f[0](nowhere)`', '```\nx[1](nowhere)\n```'): assert docs.relink(text, 'nbs/06_fusion.ipynb') == text
+    for text in ('`f[0](nowhere)`', '```\nx[1](nowhere)\n```'): assert docs.relink(text, 'nbs/5_fusion/01_fuse.ipynb') == text
 
 def test_pages_have_no_directives_and_no_widgets(docs):
     nb = nbformat.v4.new_notebook(metadata={'widgets': {}}, cells=[nbformat.v4.new_markdown_cell('# T'), nbformat.v4.new_code_cell('#| default_exp: x'), nbformat.v4.new_code_cell('#| export: true\n#| claim\nx = 1 #| not one')])
-    page = docs.readable(nb, 'nbs/06_fusion.ipynb')
+    page = docs.readable(nb, 'nbs/5_fusion/01_fuse.ipynb')
     assert [c.source for c in page.cells[1:]] == ['x = 1 #| not one'] and 'widgets' not in page.metadata
-    assert page.cells[0].source.endswith('(06_fusion.ipynb)')
+    assert page.cells[0].source.endswith('(01_fuse.ipynb)')
 
 def test_what_leads_nowhere_or_comes_from_elsewhere_is_found(docs, tmp_path):
     (tmp_path/'a.html').write_text('<h2 id="here">x</h2><a href="b.html">b</a><a href="b.html#there">b</a><a href="#here">a</a><a href="https://example.org">e</a><a href="mailto:a@b">m</a>')

@@ -1,10 +1,10 @@
 "Training as processes: killed and resumed, as one of two ranks, with losses and scenes that are no good."
 import json, math, os, signal, subprocess, sys, time
 import pytest, torch
-import amodal_nb.train
-from amodal_nb.cli import main
-from amodal_nb.metrics import BASELINES
-from amodal_nb.train import load_weights, read_checkpoint
+import amodal_nb.training.train
+from amodal_nb.app.cli import main
+from amodal_nb.evaluation.metrics import BASELINES
+from amodal_nb.training.train import load_weights, read_checkpoint
 from processes import ENV, arguments, assert_same, info_step, steps_of
 
 def here(capfd, *args):
@@ -53,8 +53,8 @@ def test_two_ranks_under_torchrun_train_one_model(data, tmp_path, train):
 @pytest.mark.parametrize('eval_every, good', [(2, 4), (5, None), (3, 3)])
 def test_a_loss_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint(data, tmp_path, monkeypatch, capfd, eval_every, good):
     "The learning rate of step 5 spoils the weights. No checkpoint may hold them, not even one that is due after that very step."
-    real = amodal_nb.train.learning_rate
-    monkeypatch.setattr(amodal_nb.train, 'lr_at', lambda step, config: math.inf if step == 4 else real(step, config))
+    real = amodal_nb.training.train.learning_rate
+    monkeypatch.setattr(amodal_nb.training.train, 'lr_at', lambda step, config: math.inf if step == 4 else real(step, config))
     run = tmp_path/'run'
     status, lines = here(capfd, 'train', *arguments(data, run, eval_every=eval_every))
     assert status == 1 and len(lines) == 1, lines
@@ -132,7 +132,7 @@ def test_eval_measures_all_but_the_scene_without_image(some, tmp_path, capfd):
 
 def test_eval_refuses_pictures_smaller_than_its_windows(tmp_path, capfd):
     "Smaller than the windows of SSIM and the strides of LPIPS."
-    from amodal_nb.scene import make_scene, write_scene
+    from amodal_nb.scenes.scene import make_scene, write_scene
     g = torch.Generator().manual_seed(0)
     write_scene(make_scene(torch.rand(3, 4, 5, generator=g), torch.ones(1, 4, 5), list(torch.rand(2, 4, 4, 5, generator=g)), id='a', pairs=[]), tmp_path/'in')
     for options, least in [(['--no-lpips'], '6'), ([], '31')]:
