@@ -2,7 +2,7 @@
 import json, os, subprocess, sys, tempfile
 from types import SimpleNamespace
 from amodal_nb.app.gallery import free_port
-from amodal_nb.training.train import read_checkpoint
+from amodal_nb.models.checkpoint import read_checkpoint
 
 TINY = 'd_model=16,nhead=2,dim_feedforward=32,num_encoder_layers=1,num_decoder_layers=1,dropout=.2'
 ENV = {'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}  # the loopback interface only

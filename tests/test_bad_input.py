@@ -8,8 +8,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from amodal_nb.fusion import predict
 from amodal_nb.app.cli import main
-from amodal_nb.scenes.scene import SceneError, read_scene
-from amodal_nb.training.train import build_model, save_checkpoint
+from amodal_nb.core.errors import AmodalError
+from amodal_nb.scenes.scene import read_scene
+from amodal_nb.models.checkpoint import build_model, save_checkpoint
 
 SIDE = 24  # px
 
@@ -524,7 +525,7 @@ def test_fuse_ignores_completions_outside_the_mask(model, tmp_path, capfd):
     assert json.loads(o('order.json').read_text())['uncovered_fraction'] == 1
 
 def test_fuse_pictures_refuses_no_completions():
-    with pytest.raises(SceneError, match='at least one completion'): predict.fuse_pictures(noise(SIDE, SIDE, 3), disc(.5), [])
+    with pytest.raises(AmodalError, match='at least one completion'): predict.fuse_pictures(noise(SIDE, SIDE, 3), disc(.5), [])
 
 # Too much to fuse
 
@@ -570,7 +571,6 @@ def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tm
     code = f"""
 import math, resource, sys
 from amodal_nb.app import cli
-from amodal_nb.fusion import predict
 predict.load_predictor()
 if not {foreseen}: predict.free_memory = lambda: math.inf
 used = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()

@@ -1,7 +1,7 @@
 "Many ranks: the same steps as one process, the same bytes after every death, and an end that says why."
 import random, re, shutil, signal
 import pytest, torch
-from amodal_nb.training.train import load_weights, read_checkpoint
+from amodal_nb.models.checkpoint import load_weights, read_checkpoint
 from processes import arguments, assert_same, info_step, log_of, log_until, several, steps_of
 
 KILLED, STOPPED = -signal.SIGKILL, 75

@@ -6,9 +6,12 @@ from PIL import Image
 from amodal_nb.formats import convert as convert_module
 from amodal_nb.app.cli import main
 from amodal_nb.formats.convert import CONVERT_FORMATS, convert, label_mask, rle_mask
-from amodal_nb.formats.layers import EXPORT_FORMATS, harmonised_scene, fusion_layers, merge_layers, patched_fraction, read_fused
-from amodal_nb.fusion.predict import FusedScene, fuse_folder, fuse_scene
-from amodal_nb.scenes.scene import SceneError, assets, find_scenes, read_scene, to_uint8
+from amodal_nb.fusion.predict import fuse_folder, fuse_scene, FusedScene, harmonised_scene
+from amodal_nb.formats.layers import EXPORT_FORMATS, fusion_layers, merge_layers, patched_fraction, read_fused
+from amodal_nb.core.errors import AmodalError
+from amodal_nb.core.files import assets
+from amodal_nb.core.pictures import to_uint8
+from amodal_nb.scenes.scene import find_scenes, read_scene
 
 H, W = 32, 40  # px
 
@@ -376,7 +379,7 @@ def test_json_of_any_shape_gives_a_line_and_nothing_outside(name, tmp_path, monk
             else: d = value
             path.write_text(json.dumps(d))
             try: report = convert(format, src, tmp_path/'scenes', image, overwrite=True, say=one_line)
-            except SceneError as e:
+            except AmodalError as e:
                 outcomes.add('refused')
                 one_line(str(e))
             else: outcomes.add('failed' if report['failed'] else 'done')
@@ -408,21 +411,21 @@ COUNTS = { # run lengths that are no mask of H*W pixels
 @pytest.mark.parametrize('name', COUNTS)
 def test_run_lengths_that_fit_no_mask_give_a_line(name):
     "Sums of 64 bits wrap around, and then what is written goes beyond the mask: the process dies."
-    with pytest.raises(SceneError) as e: label_mask({'size': [H, W], 'counts': COUNTS[name]}, (H, W), 'labels.json, object 1')
+    with pytest.raises(AmodalError) as e: label_mask({'size': [H, W], 'counts': COUNTS[name]}, (H, W), 'labels.json, object 1')
     assert str(e.value).startswith('labels.json, object 1: ') and len(str(e.value)) < 300 and '\n' not in str(e.value)
 
 @pytest.mark.parametrize('size', [[2**32, 2**32], [2**64, 1], [10**400, 1], [-H, -W], [0, 0], [W, H], [H], [H, W, 1], [float(H), float(W)], [True, N], 'HW', {}, None, [[H], W]])
 def test_run_lengths_of_another_size_give_a_line(size):
-    with pytest.raises(SceneError, match='labels.json, object 1: '): label_mask({'size': size, 'counts': [N]}, (H, W), 'labels.json, object 1')
+    with pytest.raises(AmodalError, match='labels.json, object 1: '): label_mask({'size': size, 'counts': [N]}, (H, W), 'labels.json, object 1')
 
 @pytest.mark.parametrize('size', [(2**16, 2**16), (0, 5), (-1, -1)])
 def test_no_mask_is_made_for_an_absurd_canvas(size):
-    with pytest.raises(SceneError): rle_mask({'size': list(size), 'counts': [size[0]*size[1]]}, size)
+    with pytest.raises(AmodalError): rle_mask({'size': list(size), 'counts': [size[0]*size[1]]}, size)
 
 @pytest.mark.parametrize('polygon', [[10**400]*6, [2**70]*6, [1e308]*6, [float('nan')]*6, ['1', '2', '20', '2', '20', '20'], [True]*6, [[1, 2], [3, 4], [5, 6]], [None]*6, 'polygon', [1]*5])
 def test_polygons_that_are_none_give_a_line(polygon):
     for segmentation in polygon, [polygon]:
-        with pytest.raises(SceneError) as e: label_mask(segmentation, (H, W), 'labels.json, object 1')
+        with pytest.raises(AmodalError) as e: label_mask(segmentation, (H, W), 'labels.json, object 1')
         assert str(e.value).startswith('labels.json, object 1: ') and '\n' not in str(e.value)
 
 RLE_AT = {'cocoa': ('annotations', 0, 'regions', 1, 'segmentation'), 'kins': ('annotations', 0, 'a_segm'), 'instances': ('annotations', 0, 'segmentation')}
@@ -457,7 +460,7 @@ def test_text_that_is_no_json_gives_a_line(name, text, tmp_path):
     path.write_text(text)
     format = 'instaorder' if name == 'instances' else name
     try: report = convert(format, src, tmp_path/'scenes', image, say=lambda line: None)
-    except SceneError as e: assert file in str(e) and '\n' not in str(e)
+    except AmodalError as e: assert file in str(e) and '\n' not in str(e)
     else: assert not report['done'] and report['failed']
 
 def test_ids_that_are_there_twice_are_refused(tmp_path):
@@ -465,7 +468,7 @@ def test_ids_that_are_there_twice_are_refused(tmp_path):
     d = json.loads(src.read_text())
     d['images'] *= 2
     src.write_text(json.dumps(d))
-    with pytest.raises(SceneError, match='twice'): convert('kins', src, tmp_path/'scenes')
+    with pytest.raises(AmodalError, match='twice'): convert('kins', src, tmp_path/'scenes')
 
 def test_a_link_in_a_manifests_folder_does_not_lead_out(tmp_path):
     src, _ = manifest(tmp_path)

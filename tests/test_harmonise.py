@@ -5,8 +5,9 @@ import numpy as np, pytest, torch, torch.nn.functional as F
 from amodal_nb.fusion import predict
 from amodal_nb.app.cli import main
 from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report, with_harmonisation
-from amodal_nb.evaluation.metrics import predict_scene, true_order, order_by_residual
-from amodal_nb.scenes.scene import Scene, read_scene, write_scene
+from amodal_nb.models.baselines import order_by_residual, true_order
+from amodal_nb.fusion.fuse import predict_scene
+from amodal_nb.scenes.scene import read_scene, Scene, write_scene
 from amodal_nb.synthesis.compose import Composer, Degradation, degrade
 
 NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]

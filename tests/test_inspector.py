@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from amodal_nb.app.inspector import apply_order_corrections
 from amodal_nb.fusion.predict import fuse_scene
-from amodal_nb.scenes.scene import Scene, assets, read_scene, to_uint8, write_scene
+from amodal_nb.core.files import assets
+from amodal_nb.core.pictures import to_uint8
+from amodal_nb.scenes.scene import read_scene, Scene, write_scene
 from amodal_nb.synthesis.compose import Composer
 from browser import WAIT, Inspector, Server, browser, end, page_of, wait_for, chromium
 
@@ -211,7 +213,7 @@ def discs(n, size=96):
     return Scene(f'discs{n}', mask, .5*torch.ones(3, size, size)*(1-mask), colours*alphas, alphas)
 
 def as_rgb_on_black(folder, scene):
-    from amodal_nb.scenes.scene import write_picture
+    from amodal_nb.core.pictures import write_picture
     for k, c in enumerate(scene.completions, 1): write_picture(folder/f'{scene.id}_comp{k}.png', c)
 
 def test_the_inspector_shows_scenes_with_little_or_much_in_them(lab, page):

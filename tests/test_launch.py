@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 import psutil, pytest
 from jupyter_client.manager import KernelManager
-from amodal_nb.training.launch import attach, launch, launch_processes, find_launches, write_slurm_script, train_arguments
-from amodal_nb.scenes.scene import SceneError, find_scenes
+from amodal_nb.training.launch import (attach, find_launches, launch, launch_processes, train_arguments, write_slurm_script)
+from amodal_nb.core.errors import AmodalError
+from amodal_nb.scenes.scene import find_scenes
 from amodal_nb.scenes.shards import write_shards
-from amodal_nb.training.train import TrainConfig, load_weights
+from amodal_nb.models.checkpoint import load_weights
+from amodal_nb.training.train import TrainConfig
 from processes import ENV, TINY, assert_same, info_step, log_until, steps_of
 
 LONG = 10**6 # steps: such a run ends only because somebody ends it
@@ -83,10 +85,10 @@ def test_stop_ends_a_run_with_a_checkpoint(config):
     assert re.fullmatch(r'stopped at step \d+; --resume auto goes on from .*', status['message'])
     assert info_step(run.out) == status['step'] == steps_of(run.out)[-1]
     assert 'stopped at step' in run.logs(0) and run.error() == ''
-    with pytest.raises(SceneError, match='rank 7 has printed nothing'): run.logs(7)
+    with pytest.raises(AmodalError, match='rank 7 has printed nothing'): run.logs(7)
 
 def test_an_interrupt_while_waiting_stops_the_run(config):
-    starter = 'import json, sys; from amodal_nb.training.launch import launch; from amodal_nb.training.train import TrainConfig; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
+    starter = 'import json, sys; ; ; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
     p = subprocess.Popen([sys.executable, '-c', starter, json.dumps(vars(replace(config, steps=LONG)))], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     until(lambda: find_launches(config.out))
@@ -175,7 +177,7 @@ def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole, tmp_path):
     with pytest.MonkeyPatch.context() as m:
         patch_rank_1(m, tmp_path, 'if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)')
         run = launch(config, 2)
-        with pytest.raises(SceneError): run.wait()
+        with pytest.raises(AmodalError): run.wait()
     assert gone(run)() and run.status()['state'] in ('failed', 'killed') and info_step(run.out) == 4
     kept = log_until(run.out, 4)
     assert launch(replace(config, resume='auto'), 2).wait()['state'] == 'finished'
@@ -196,7 +198,7 @@ def test_a_rank_is_killed_and_torchrun_starts_all_again(config):
 def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
     patch_rank_1(monkeypatch, tmp_path, "if optimizer.state_dict()['state'] == {}: {}['a bug of rank 1']")
     run = launch(config, 2)
-    with pytest.raises(SceneError, match="rank 1: KeyError: 'a bug of rank 1'"): run.wait()
+    with pytest.raises(AmodalError, match="rank 1: KeyError: 'a bug of rank 1'"): run.wait()
     assert 'Traceback' in run.error() and 'optimizer_step' in run.error() and run.error().startswith('rank 1')
     assert run.status()['state'] == 'failed' and gone(run)()
 
@@ -248,7 +250,7 @@ def test_torchrun_on_loopback_refuses_options_of_several_machines(option):
 
 def test_two_runs_at_once_do_not_share_a_folder(config, tmp_path):
     one, two = launch(replace(config, steps=LONG), 1), launch(replace(config, out=str(tmp_path/'two')), 1)
-    with pytest.raises(SceneError, match='a run is alive there'): launch(replace(config, resume='auto'), 1)
+    with pytest.raises(AmodalError, match='a run is alive there'): launch(replace(config, resume='auto'), 1)
     assert two.wait()['state'] == 'finished'
     until(trains(one))
     p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *train_arguments(replace(config, resume='auto'))], capture_output=True, text=True)
@@ -257,7 +259,7 @@ def test_two_runs_at_once_do_not_share_a_folder(config, tmp_path):
 
 def test_a_port_that_is_taken_is_one_line(config):
     with socket.create_server(('127.0.0.1', 0)) as other:
-        with pytest.raises(SceneError, match='something else than torchrun listens there: choose another port'):
+        with pytest.raises(AmodalError, match='something else than torchrun listens there: choose another port'):
             launch(config, 1, nnodes=2, rdzv_endpoint=f'127.0.0.1:{other.getsockname()[1]}')
     assert not Path(config.out).exists()
 

@@ -9,9 +9,11 @@ from amodal_nb.app.cli import main
 from amodal_nb.app.demo import demo
 from amodal_nb.formats.layers import export
 from amodal_nb.fusion.predict import fuse_folder
-from amodal_nb.scenes.scene import SceneError, find_scenes, make_scene, read_scene, write_picture, write_scene
+from amodal_nb.core.errors import AmodalError
+from amodal_nb.core.pictures import write_picture
+from amodal_nb.scenes.scene import find_scenes, make_scene, read_scene, write_scene
 from amodal_nb.formats.share import share
-from amodal_nb.scenes.shards import scenes_folder_or_shards, atomic_folder
+from amodal_nb.scenes.shards import atomic_folder, scenes_folder_or_shards
 
 SIDE = 16 # px
 
@@ -77,7 +79,7 @@ def test_somebodys_own_folder_is_kept(own, overwrite, tmp_path):
     (tmp_path/'out'/'a').mkdir(parents=True)
     own(tmp_path/'out'/'a')
     before = contents(tmp_path)
-    with pytest.raises(SceneError, match='is there already'): write_scene(scene(), tmp_path/'out', overwrite)
+    with pytest.raises(AmodalError, match='is there already'): write_scene(scene(), tmp_path/'out', overwrite)
     assert contents(tmp_path) == before
 
 @pytest.mark.parametrize('overwrite', [[], ['--overwrite']])
@@ -120,7 +122,7 @@ def test_a_scenes_id_leads_nowhere_else(id, tmp_path):
     write_scene(scene('b'), tmp_path)
     (tmp_path/'out').mkdir()
     before = contents(tmp_path)
-    with pytest.raises(SceneError, match='no name of a folder'): write_scene(replace(scene(), id=id), tmp_path/'out', overwrite=True)
+    with pytest.raises(AmodalError, match='no name of a folder'): write_scene(replace(scene(), id=id), tmp_path/'out', overwrite=True)
     assert contents(tmp_path) == before
 
 # Sources
@@ -159,7 +161,7 @@ def test_no_writer_replaces_its_sources(place, tmp_path):
     write_scene(scene(), tmp_path/'in')
     root, out = place(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(SceneError): write_scene(scene(seed=2), out, True, scene_module.Sources([root]))
+    with pytest.raises(AmodalError): write_scene(scene(seed=2), out, True, scene_module.Sources([root]))
     assert contents(tmp_path) == before
 
 @pytest.mark.parametrize('out', ['src', 'src/a', '.', 'link'])
@@ -219,7 +221,7 @@ def test_nothing_is_exported_into_the_folder_of_fusions(format, fused):
     before = contents(fused)
     report = (fused/'fused'/'report.json').read_bytes()
     for out in 'fused', 'link':
-        with pytest.raises(SceneError, match='folder of --fused'): export(format, fused/'in', fused/out, fused/'fused', say=quiet, overwrite=True)
+        with pytest.raises(AmodalError, match='folder of --fused'): export(format, fused/'in', fused/out, fused/'fused', say=quiet, overwrite=True)
     assert contents(fused) == before and (fused/'fused'/'report.json').read_bytes() == report
 
 def test_a_folder_of_fusions_is_not_replaced(fused):
@@ -295,10 +297,10 @@ def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, capsys
         line, = capsys.readouterr().err.splitlines()
         assert 'a.replaced: ' in line and 'rename it to a' in line
     if step < 3:
-        with pytest.raises(SceneError, match='is there already'): write_scene(scene(**NEW), out)
+        with pytest.raises(AmodalError, match='is there already'): write_scene(scene(**NEW), out)
         assert whole(out/'a') == 'old' and not (out/'a.replaced').exists()
     else: # both are there, and which one to keep is not for a program to decide
-        with pytest.raises(SceneError, match='a.replaced: is there already'): write_scene(scene(**NEW), out, overwrite=True)
+        with pytest.raises(AmodalError, match='a.replaced: is there already'): write_scene(scene(**NEW), out, overwrite=True)
         assert {k: whole(out/k) for k in left} == left
         shutil.rmtree(out/'a.replaced')
     write_scene(scene(**NEW), out, overwrite=True)
@@ -319,14 +321,14 @@ def test_what_comes_while_the_scene_is_written_is_kept(tmp_path, monkeypatch):
         write(path, picture)
         (tmp_path/'a'/'notes.txt').write_text('mine')
     monkeypatch.setattr(scene_module, 'write_picture', meanwhile)
-    with pytest.raises(SceneError, match='notes.txt'): write_scene(scene(**NEW), tmp_path, overwrite=True)
+    with pytest.raises(AmodalError, match='notes.txt'): write_scene(scene(**NEW), tmp_path, overwrite=True)
     assert (tmp_path/'a'/'notes.txt').read_text() == 'mine' and [p.name for p in tmp_path.iterdir()] == ['a']
 
 def test_somebodys_folder_of_the_name_for_setting_aside_is_kept(tmp_path):
     (tmp_path/'a.replaced').mkdir()
     (tmp_path/'a.replaced'/'notes.txt').write_text('mine')
     write_scene(scene(**OLD), tmp_path)
-    with pytest.raises(SceneError, match='a.replaced: is there already'): write_scene(scene(**NEW), tmp_path, overwrite=True)
+    with pytest.raises(AmodalError, match='a.replaced: is there already'): write_scene(scene(**NEW), tmp_path, overwrite=True)
     assert whole(tmp_path/'a') == 'old' and (tmp_path/'a.replaced'/'notes.txt').read_text() == 'mine'
     assert {p.name for p in tmp_path.iterdir()} == {'a', 'a.replaced'}
 
@@ -356,7 +358,7 @@ def test_exported_files_are_replaced_only_if_asked(format, file, fused):
 def test_labels_are_replaced_only_if_asked_and_not_by_nothing(fused):
     (fused/'out').mkdir()
     (fused/'out'/'annotations.json').write_text('mine')
-    with pytest.raises(SceneError, match='annotations.json: is there already'): export('coco', fused/'in', fused/'out', fused/'fused', say=quiet)
+    with pytest.raises(AmodalError, match='annotations.json: is there already'): export('coco', fused/'in', fused/'out', fused/'fused', say=quiet)
     shutil.rmtree(fused/'fused'/'a')
     assert export('coco', fused/'in', fused/'out', fused/'fused', say=quiet, overwrite=True)['failed'] # nothing could be exported
     assert (fused/'out'/'annotations.json').read_text() == 'mine'
@@ -376,7 +378,7 @@ def test_somebodys_report_is_kept(text, fused):
     (fused/'out'/'report.json').write_text(text)
     stack(fused/'src'/'a')
     for write in (lambda: fuse_folder(fused/'in', fused/'out', 'vote', say=quiet), lambda: export_scenes(fused/'in', fused/'out')):
-        with pytest.raises(SceneError, match='no report of amodal'): write()
+        with pytest.raises(AmodalError, match='no report of amodal'): write()
     assert amodal('convert', 'rgba-stack', fused/'src'/'a', fused/'out', '--overwrite') == 1
     assert [p.name for p in (fused/'out').iterdir()] == ['report.json'] and (fused/'out'/'report.json').read_text() == text
 
@@ -406,7 +408,7 @@ def test_a_program_that_differs_leaves_the_earlier_one(tmp_path, monkeypatch):
     monkeypatch.setattr(share_module, 'export_torch', lambda model, path: Path(path).write_text('another'))
     monkeypatch.setattr(share_module, 'torch_runner', lambda path: None)
     monkeypatch.setattr(share_module, 'worst_difference', lambda *args: 1.)
-    with pytest.raises(SceneError, match='was not kept'): share('order', tmp_path, 'torch', overwrite=True)
+    with pytest.raises(AmodalError, match='was not kept'): share('order', tmp_path, 'torch', overwrite=True)
     assert contents(tmp_path) == {'model.pt2': b'the earlier one'}
 
 @pytest.mark.parametrize('name', ['table.md', 'sheet.png', 'fused'])
@@ -415,5 +417,5 @@ def test_the_demo_replaces_nothing_but_a_demo(name, tmp_path):
     else: (tmp_path/name).write_text('mine')
     (tmp_path/'notes.txt').write_text('mine')
     before = contents(tmp_path)
-    with pytest.raises(SceneError, match='no folder of an earlier demo'): demo(tmp_path, say=quiet)
+    with pytest.raises(AmodalError, match='no folder of an earlier demo'): demo(tmp_path, say=quiet)
     assert contents(tmp_path) == before

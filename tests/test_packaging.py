@@ -5,7 +5,7 @@ from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 import pytest
 import amodal_nb
-from amodal_nb.training.train import read_checkpoint
+from amodal_nb.models.checkpoint import read_checkpoint
 try: import tomllib
 except ImportError: import tomli as tomllib  # Python 3.10
 

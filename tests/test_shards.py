@@ -4,8 +4,10 @@ import fsspec, pytest, torch
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 from amodal_nb.scenes.batches import SceneDataset, UnreachableError
-from amodal_nb.scenes.scene import SceneError, find_scenes, read_scene, warn_once
-from amodal_nb.scenes.shards import MemoryPath, find_data, index_path, scenes_folder_or_shards, read_index, read_shards, scan_shard, shard_scenes, webdataset_key, write_index, write_shards
+from amodal_nb.core.errors import AmodalError, warn_once
+from amodal_nb.scenes.scene import find_scenes, read_scene
+from amodal_nb.scenes.shards import (find_data, index_path, MemoryPath, read_index, read_shards, scan_shard, scenes_folder_or_shards,
+    shard_scenes, webdataset_key, write_index, write_shards)
 from processes import arguments, assert_same, info_step, log_until
 
 KILLED = -signal.SIGKILL
@@ -77,8 +79,6 @@ def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(both, tmp_path
 def test_killed_while_writing_leaves_no_set_that_looks_whole(both, tmp_path):
     code = '''
 import os, signal, sys
-from amodal_nb.scenes.scene import find_scenes
-from amodal_nb.scenes.shards import write_shards
 def folders():
     for k, p in enumerate(find_scenes(sys.argv[1])):
         if k == 6: os.kill(os.getpid(), signal.SIGKILL)
@@ -161,7 +161,7 @@ def test_evil_members_cost_one_scene_and_one_line(both, tmp_path, said, name, in
     good, bad = [], []
     for s in shard_scenes(shard):
         try: good.append(read_scene(s).id)
-        except SceneError as e: bad.append(str(e))
+        except AmodalError as e: bad.append(str(e))
     lines = [l for l in said().splitlines() if 'has no index' not in l] + bad
     if name == 'twice': # looked through, the second `a` is left out; by an index that takes both for one stretch, `b` is found in it
         assert good == (['b', 'c'] if indexed else ['a', 'b', 'c'])
@@ -224,7 +224,7 @@ def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(
     with open(tmp_path/'shards'/'000000.tar', 'r+b') as f: f.truncate(scenes[3].start + 700)
     assert shard_scenes(scenes[0].shard) == scenes[:2]  # the third may have had more files
     assert 'does not fit its tar' in said()
-    with pytest.raises(SceneError, match='cut short'): read_scene(scenes[3])  # by those who had read the index before
+    with pytest.raises(AmodalError, match='cut short'): read_scene(scenes[3])  # by those who had read the index before
 
 def test_memory_does_not_grow_with_the_shard(both, tmp_path):
     "A tar of 3 GB (a hole in its middle): looked through, and a scene of it read, in 100 MB more than before."
@@ -238,8 +238,6 @@ def test_memory_does_not_grow_with_the_shard(both, tmp_path):
         f.write(tar_of(tmp_path/'b.tar', files(scene, 'b').items(), tarfile.GNU_FORMAT).read_bytes())
     code = '''
 import resource, sys
-from amodal_nb.scenes.scene import read_scene
-from amodal_nb.scenes.shards import shard_scenes, write_index
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_index(sys.argv[1])
 assert [read_scene(s).id for s in shard_scenes(sys.argv[1])] == ['a', 'b']
@@ -252,7 +250,7 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000'''
 def test_addresses_that_lead_nowhere_are_one_line(tmp_path, monkeypatch, address, line):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(known_implementations, 'lacking', {'class': 'no_such_package.FileSystem', 'err': 'install what is lacking'})
-    with pytest.raises(SceneError, match=line) as e: find_data(address)
+    with pytest.raises(AmodalError, match=line) as e: find_data(address)
     assert len(str(e.value).splitlines()) == 1 and not list(tmp_path.iterdir())
 
 def test_a_file_system_whose_cat_file_takes_a_version_first(both, tmp_path):

@@ -3,8 +3,8 @@ import json, math, os, signal, subprocess, sys, time
 import pytest, torch
 import amodal_nb.training.train
 from amodal_nb.app.cli import main
-from amodal_nb.evaluation.metrics import BASELINES
-from amodal_nb.training.train import load_weights, read_checkpoint
+from amodal_nb.models.baselines import BASELINES
+from amodal_nb.models.checkpoint import load_weights, read_checkpoint
 from processes import ENV, arguments, assert_same, info_step, steps_of
 
 def here(capfd, *args):

@@ -16,14 +16,16 @@ from typing import Annotated, Callable, Optional
 import typer
 from fastcore.docments import docments
 
+from ..core.errors import AmodalError
+
 # %% ../../nbs/9_app/04_cli.ipynb #c005
 def error_line(
     error: BaseException, # what was raised
 ) -> 'str | None': # the line, or None if it is a bug
     "The message for a person, if the error is one that a person can mend."
-    from amodal_nb.scenes.scene import SceneError
+    from amodal_nb.core.errors import SceneError
     if isinstance(error, OSError) and error.strerror: return f'{error.filename or "output"}: {error.strerror}'
-    if isinstance(error, SceneError): return str(error)
+    if isinstance(error, AmodalError): return str(error)
     return None
 
 # %% ../../nbs/9_app/04_cli.ipynb #c008
@@ -96,13 +98,14 @@ def readable_scenes(
 ): # `Scene`s, with a progress bar
     "The scenes of a folder that can be evaluated; the others are named on stderr."
     from tqdm.auto import tqdm
-    from amodal_nb.scenes.scene import SceneError, find_scenes, read_scene
+    from amodal_nb.core.errors import SceneError
+    from amodal_nb.scenes.scene import find_scenes, read_scene
     for folder in tqdm(find_scenes(root), desc='eval', unit='scene', leave=False, disable=None):
         try:
             scene = read_scene(folder)
             if scene.image is None: raise SceneError(f'{folder}: has no {scene.id}_image.png to compare with: add the true picture')
             if min(scene.size) < smallest: raise SceneError(f'{folder}: a side is under {smallest} px, the least for SSIM (6) and LPIPS (31): leave it out')
-        except SceneError as e: bad.append(str(e)); print_error(str(e)); continue
+        except AmodalError as e: bad.append(str(e)); print_error(str(e)); continue
         yield scene
 
 # %% ../../nbs/9_app/04_cli.ipynb #c014
@@ -116,9 +119,10 @@ def eval(
 ):
     "Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a scene could not be used."
     from amodal_nb.fusion.harmonise import with_harmonisation
-    from amodal_nb.evaluation.metrics import BASELINES, evaluate, published_table, score_table
+    from amodal_nb.models.baselines import BASELINES
+    from amodal_nb.evaluation.metrics import evaluate, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
-    from amodal_nb.scenes.scene import write_json
+    from amodal_nb.core.files import write_json
     bad = []
     ours = {'order': load_predictor('order'), 'order, harmonised': with_harmonisation(load_predictor('order'))} # the second is what `amodal fuse` does
     results = evaluate(BASELINES | ours | {m: load_predictor(m) for m in model}, readable_scenes(root, bad, 31 if lpips else 6), lpips)
@@ -134,7 +138,7 @@ def parse_range(
     text: str, # '3' or '2-5'
 ) -> tuple: # (least, most)
     "Read a number or a range. Raises `SceneError`."
-    from amodal_nb.scenes.scene import SceneError
+    from amodal_nb.core.errors import SceneError
     low, _, high = text.partition('-')
     if not (low.isdecimal() and (high or low).isdecimal()): raise SceneError(f'{name} {text!r}: give a number, or the least and the most as 2-5')
     return int(low), int(high or low)
@@ -191,7 +195,7 @@ def train(
 ):
     "Train a model; `amodal train --help` lists the options. Runs under torchrun as well."
     from amodal_nb.training.distributed import record_error
-    from amodal_nb.training.train import TrainingStopped, train
+    from amodal_nb.training.train import train, TrainingStopped
     def run(config):
         "Train a model on a folder of scenes."
         last = Path(config.out)/'last.safetensors'

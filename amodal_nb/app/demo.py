@@ -10,12 +10,17 @@ import json, tempfile
 from pathlib import Path
 from typing import Callable
 
-from ..fusion.harmonise import with_harmonisation
-from ..evaluation.metrics import BASELINES, evaluate, predict_scene, score_table
-from ..fusion.predict import DEFAULT_MODEL, fuse_folder, load_predictor
-from ..scenes.scene import SceneError, assets, atomic_write, find_scenes, read_scene, show_pictures
+from ..core.errors import SceneError
+from ..core.files import assets, atomic_write
+from ..core.pictures import show_pictures
+from ..scenes.scene import find_scenes, read_scene
 from ..synthesis.compose import Composer, write_scenes
-from ..training.train import TrainConfig, train
+from ..models.baselines import BASELINES
+from ..fusion.fuse import predict_scene
+from ..fusion.harmonise import with_harmonisation
+from ..fusion.predict import DEFAULT_MODEL, fuse_folder, load_predictor
+from ..evaluation.metrics import evaluate, score_table
+from ..training.train import train, TrainConfig
 
 # %% ../../nbs/9_app/03_demo.ipynb #c005
 def train_briefly(

@@ -15,11 +15,15 @@ from typing import Callable
 
 import anywidget, ipywidgets, torch, traitlets
 from PIL import Image
-from .inspector import WeightInspector, png_strip, downscale
+
+from ..core.errors import AmodalError, SceneError
+from ..core.files import assets, atomic_write, write_json
+from ..core.pictures import to_tensor, to_uint8
+from ..scenes.scene import find_scenes, Scene
+from ..models.baselines import BASELINES
+from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predictor, read_scene_guarded
 from ..formats.layers import read_fused
-from ..evaluation.metrics import BASELINES
-from ..fusion.predict import DEFAULT_MODEL, FusedScene, fuse_scene, load_predictor, read_scene_guarded, write_fused
-from ..scenes.scene import Scene, SceneError, assets, atomic_write, find_scenes, read_scene, to_tensor, to_uint8, write_json
+from .inspector import downscale, png_strip, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007
 def scene_measures(
@@ -144,7 +148,7 @@ class Gallery(ipywidgets.VBox):
         try:
             scene = read_scene_guarded(folder)
             shown = self.inspector = WeightInspector(scene, self._fused(scene), folder=folder)
-        except SceneError as e: self.inspector, shown = None, ipywidgets.Label(str(e))
+        except AmodalError as e: self.inspector, shown = None, ipywidgets.Label(str(e))
         self._at = at
         self._where.value = f'{self._list.index(at)+1} of {len(self._list)}' if at in self._list else ''
         self.grid.layout.display = 'none'

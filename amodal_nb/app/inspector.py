@@ -17,10 +17,14 @@ from typing import Callable
 
 import anywidget, ipywidgets, numpy as np, torch, torch.nn.functional as F, traitlets
 from PIL import Image, ImageDraw
+
+from ..core.compositing import front_to_back
+from ..core.errors import AmodalError, SceneError
+from ..core.files import assets, atomic_write, write_json
+from ..core.pictures import show_pictures, to_uint8
+from ..scenes.scene import check_pairs, completion_files, read_pairs, read_scene, Scene
 from ..fusion.fuse import with_background_slot
-from ..fusion.predict import DEFAULT_MODEL, FusedScene, harmonised_scene, fuse_scene
-from ..models.transitivity import front_to_back
-from ..scenes.scene import Scene, SceneError, check_pairs, completion_files, read_pairs, assets, atomic_write, find_scenes, read_scene, show_pictures, to_uint8, write_json
+from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, harmonised_scene
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c007
 PALETTE = '#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442'
@@ -423,7 +427,7 @@ class WeightInspector(anywidget.AnyWidget):
             if kind == 'save': text, kind = f'{len(self.corrections)} corrections written to {self.save_corrections()}', 'saved'
             elif kind == 'unsave': text, kind = f'{self.undo_save()} is as it was', 'unsaved'
             else: text, kind = '', 'heard'
-        except SceneError as e: text, kind = str(e), 'failed'
+        except AmodalError as e: text, kind = str(e), 'failed'
         self.send({'type': kind, 'text': text})
 
     def __repr__(self): return f'WeightInspector({self.scene.id!r}, {self.scene.n} completions, {len(self.corrections)} corrections)'

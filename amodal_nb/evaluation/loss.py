@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch, torch.nn as nn, torch.nn.functional as F
 
-from ..scenes.scene import SceneError, assets
+from ..core.errors import SceneError
+from ..core.files import assets
 
 # %% ../../nbs/6_evaluation/01_loss.ipynb #c008
 def masked_mean(

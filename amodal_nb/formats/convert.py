@@ -4,27 +4,30 @@
 
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'MAX_ENTRY_BYTES', 'MAX_UNPACKED_BYTES', 'MAX_ENTRIES', 'CONVERT_FORMATS', 'read_rgb', 'read_mask',
-           'safe_join', 'find_picture', 'check_total_pixels', 'NothingToRestore', 'overlap_mask', 'build_scene',
-           'raise_format_error', 'scene_id', 'build_scenes', 'numbered_layers', 'read_layers', 'composite_stack',
-           'is_opaque', 'bottom_is_flattened', 'stack_order_pairs', 'stack_scene', 'check_entry', 'unpack',
-           'from_rgba_stack', 'from_mulan', 'read_json', 'expect_form', 'check_integers', 'paste_crop', 'read_crop',
-           'offsets_scene', 'from_offsets', 'cut_from_white', 'pix2gestalt_scene', 'from_pix2gestalt', 'import_extra',
-           'run_lengths', 'rle_mask', 'polygon_mask', 'label_mask', 'label_scene', 'ranked_pairs', 'folders_near',
-           'labelled_picture', 'read_labels', 'index_by_id', 'from_cocoa', 'from_kins', 'instaorder_pairs',
-           'from_instaorder', 'from_pictures', 'manifest_records', 'manifest_files', 'manifest_scene', 'from_manifest',
-           'write_scene_folders', 'check_new_folder', 'pack_shards', 'sources_of', 'convert']
+           'find_picture', 'check_total_pixels', 'NothingToRestore', 'overlap_mask', 'build_scene',
+           'raise_format_error', 'scene_id', 'build_scenes', 'numbered_layers', 'read_layers', 'is_opaque',
+           'bottom_is_flattened', 'stack_order_pairs', 'stack_scene', 'check_entry', 'unpack', 'from_rgba_stack',
+           'from_mulan', 'check_integers', 'paste_crop', 'read_crop', 'offsets_scene', 'from_offsets', 'cut_from_white',
+           'pix2gestalt_scene', 'from_pix2gestalt', 'run_lengths', 'rle_mask', 'polygon_mask', 'label_mask',
+           'label_scene', 'ranked_pairs', 'folders_near', 'labelled_picture', 'read_labels', 'index_by_id',
+           'from_cocoa', 'from_kins', 'instaorder_pairs', 'from_instaorder', 'from_pictures', 'manifest_records',
+           'manifest_files', 'manifest_scene', 'from_manifest', 'write_scene_folders', 'check_new_folder',
+           'pack_shards', 'sources_of', 'convert']
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c003
-import csv, itertools, json, os, re, shutil, stat, tempfile, zipfile, zlib
-from contextlib import contextmanager
+import csv, itertools, re, shutil, stat, tempfile, zipfile, zlib
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
-from ..scenes.scene import (MAX_PIXELS, MAX_SCENE_PIXELS, Scene, SceneError, Sources, open_picture, check_report, coverage, make_scene,
-                             read_picture, target_taken, to_tensor, to_uint8, write_json, write_scene)
+from ..core.compositing import composite_stack
+from ..core.errors import AmodalError, SceneError
+from ..core.files import expect_form, import_extra, read_json, safe_join, write_json
+from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, open_picture, read_picture, to_tensor, to_uint8
+from ..scenes.coverage import coverage
+from ..scenes.scene import check_report, make_scene, Scene, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c007
@@ -43,18 +46,6 @@ def read_mask(
 ) -> torch.Tensor: # [1,H,W], 1 where the picture is at least half bright, else 0
     "Read somebody's mask. Raises `SceneError`."
     return (read_picture(path, ('L', '1', 'RGB')).amax(0, keepdim=True) >= .5).float()
-
-# %% ../../nbs/8_formats/01_convert.ipynb #c010
-def safe_join(
-    root: 'str | Path', # a folder
-    name: str, # of a file in it, as somebody's file says
-) -> Path: # to that file; whether it exists is another question
-    "A path that stays inside `root`. Raises `SceneError` for one that does not."
-    try: ok = (not Path(name).is_absolute() and (Path(root)/name).resolve().is_relative_to(Path(root).resolve())
-               and all(len(os.fsencode(part)) < 256 for part in Path(name).parts))
-    except (TypeError, ValueError, OSError, RuntimeError): ok = False # no text, a zero byte, a loop of links
-    if not ok: raise SceneError(f'{root}: the name {name!r:.80} leads out of this folder or is no name: correct it')
-    return Path(root)/name
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c013
 def find_picture(
@@ -81,7 +72,7 @@ def check_total_pixels(
     for path in paths:
         try:
             with open_picture(Path(path), ('1', 'L', 'RGB', 'RGBA'), None) as im: total += im.width*im.height
-        except SceneError: pass # reading it will say why
+        except AmodalError: pass # reading it will say why
     if total > MAX_SCENE_PIXELS: raise SceneError(f'{id}: {len(paths)} pictures have {total} pixels, over the limit of {MAX_SCENE_PIXELS}: scale them down')
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c019
@@ -133,7 +124,7 @@ def build_scenes(
     "Build scenes, one at a time."
     for id, build in builders:
         try: scene = build()
-        except SceneError as e: bad(id, e)
+        except AmodalError as e: bad(id, e)
         except OSError as e: bad(id, SceneError(f'{e.filename or id}: cannot be read ({e.strerror or e}): check it and its permissions'))
         except (MemoryError, RuntimeError) as e: # torch says "can't allocate memory"
             if not isinstance(e, MemoryError) and 'memory' not in str(e): raise
@@ -170,20 +161,12 @@ def read_layers(
             t = read_picture(path, ('RGBA', 'RGB'))
             if layers and t.shape[-2:] != layers[0].shape[-2:]:
                 raise SceneError(f'{path}: is {t.shape[2]}x{t.shape[1]} but a layer below is {layers[0].shape[2]}x{layers[0].shape[1]}: layers need one canvas')
-        except SceneError as e: bad(id, e)
+        except AmodalError as e: bad(id, e)
         else: layers.append(t if len(t) == 4 else torch.cat([t, torch.ones_like(t[:1])]))
     if not layers: raise SceneError(f'{id}: no layer of it can be read: see above')
     return layers
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c028
-def composite_stack(
-    layers: list, # of [4,H,W], bottom to top; straight alpha
-) -> torch.Tensor: # [3,H,W], on black
-    "Paint layers one over the other."
-    picture = torch.zeros_like(layers[0][:3])
-    for layer in layers: picture = torch.lerp(picture, layer[:3], layer[3:])
-    return picture
-
 def is_opaque(
     layer: torch.Tensor, # [4,H,W]
 ) -> bool: # whether all but a hundredth of it hides what is below
@@ -255,7 +238,7 @@ def unpack(
                 try:
                     check_entry(e, src)
                     z.extract(e, out)
-                except SceneError as error: bad(scene_id(src.stem), error)
+                except AmodalError as error: bad(scene_id(src.stem), error)
                 except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
                     bad(scene_id(src.stem), SceneError(f'{src}: the entry {e.filename!r:.80} cannot be unpacked ({type(error).__name__}): pack it again'))
     except zipfile.BadZipFile: raise SceneError(f'{src}: is no zip, or damaged: pack it again') from None
@@ -286,7 +269,7 @@ def _stack_scenes(source, image, mask, bad):
             folders = [folder, *(sorted(p for p in folder.rglob('*') if p.is_dir()) if source.is_file() else [])]
             stacks = {f: layers for f in folders if (layers := numbered_layers(f))}
             if not stacks: raise SceneError(f'{folder}: holds no layers: expected layer_0.png, layer_1.png, … or 0000.png, …')
-        except SceneError as e: note(id, e)
+        except AmodalError as e: note(id, e)
         else:
             names = {f: id if len(stacks) == 1 else scene_id(f'{id}_{f.name}') for f in stacks}
             yield from build_scenes(((names[f], lambda: stack_scene(names[f], stacks[f], image, mask, note)) for f in stacks), note)
@@ -312,30 +295,6 @@ def _files(folder):
     "Of a folder that must be there."
     if not Path(folder).is_dir(): raise SceneError(f'{folder}: is no folder: give the one that holds the files')
     return [p for p in Path(folder).iterdir() if p.is_file()]
-
-# %% ../../nbs/8_formats/01_convert.ipynb #c044
-def read_json(
-    path: 'str | Path', # a .json
-): # dicts, lists, texts and numbers
-    "Read somebody's JSON. Raises `SceneError`, also for a name that is there twice in one record."
-    def record(pairs):
-        d = dict(pairs)
-        if len(d) != len(pairs): raise SceneError(f'{path}: a name stands twice in one record, e.g. in the one of {next(iter(d))!r:.40}: remove one')
-        return d
-    try: return json.loads(Path(path).read_text(encoding='utf-8'), object_pairs_hook=record)
-    except OSError as e: raise SceneError(f'{path}: cannot be read ({e.strerror}): check it and its permissions') from None
-    except SceneError: raise
-    except (ValueError, RecursionError): raise SceneError(f'{path}: is not JSON, or damaged: write it again') from None
-
-@contextmanager
-def expect_form(
-    what: str, # the file, and the part of it
-    form: str, # what was expected
-): # a context manager
-    "Whatever goes wrong inside while taking apart somebody's data becomes a `SceneError`."
-    try: yield
-    except SceneError: raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError): raise SceneError(f'{what}: does not have the form {form}') from None
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c047
 def check_integers(
@@ -394,7 +353,7 @@ def offsets_scene(
             offset = check_integers(value, 2, f'{path}: {key}')
             c = paste_crop(read_crop(folder, key, len(offsets) == 1), picture.shape[-2:], *offset)
             if not c[3].any(): raise SceneError(f'{path}: {key}: lies outside of the picture, or is empty: correct its offset')
-        except SceneError as e: bad(id, e)
+        except AmodalError as e: bad(id, e)
         else: completions.append(c)
     if not completions: raise SceneError(f'{folder}: no object of it can be read: see above')
     return build_scene(id, picture, completions, mask if mask is None else read_mask(find_picture(mask, folder.name)))
@@ -443,7 +402,7 @@ def pix2gestalt_scene(
             if not (w > 0 and h > 0 and w*h <= MAX_PIXELS): raise SceneError(f'{path}: {p.stem}: a crop of {w}x{h} px: correct it')
             c = paste_crop(cut_from_white(read_rgb(p), (h, w)), (H, W), y, x)
             if not c[3].any(): raise SceneError(f'{p}: shows nothing inside of the picture: correct its crop, or leave it out')
-        except SceneError as e: bad(id, e)
+        except AmodalError as e: bad(id, e)
         else: completions.append(c)
     if not completions: raise SceneError(f'{folder}: no object of it can be read: see above')
     return build_scene(id, picture, completions, mask if mask is None else read_mask(find_picture(mask, folder.name)))
@@ -463,14 +422,6 @@ def from_pix2gestalt(
     return build_scenes(((scene_id(f.name), lambda f=f: pix2gestalt_scene(f, image, mask, bad)) for f in folders), bad)
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c058
-def import_extra(
-    module: str, # e.g. 'pycocotools.mask'
-): # the module
-    "Import what only some formats need. Raises `SceneError`, a line saying how to get it."
-    import importlib
-    try: return importlib.import_module(module)
-    except ImportError: raise SceneError(f"{module.partition('.')[0]} is needed for this format: pip install 'amodal_nb[formats]'") from None
-
 def run_lengths(
     counts: 'str | list', # COCO's compressed run lengths, or the numbers themselves
     n_pixels: int = MAX_PIXELS, # of the mask
@@ -542,7 +493,7 @@ def label_mask(
     with expect_form(what, f'of a mask of {size[1]}x{size[0]} px: a polygon [x, y, …], a list of polygons, or run lengths'):
         if isinstance(segmentation, dict):
             try: m = rle_mask(segmentation, size)
-            except SceneError as e: raise SceneError(f'{what}: {e}') from None
+            except AmodalError as e: raise SceneError(f'{what}: {e}') from None
         else: m = polygon_mask([segmentation] if isinstance(segmentation[0], (int, float)) else segmentation, size)
         return torch.from_numpy(np.ascontiguousarray(m)).float()[None]
 
@@ -562,7 +513,7 @@ def label_scene(
     alphas = {}
     for k, segmentation in enumerate(segmentations, 1):
         try: alphas[k] = label_mask(segmentation, tuple(picture.shape[-2:]), f'{what}, object {k}')
-        except SceneError as e: bad(id, e)
+        except AmodalError as e: bad(id, e)
     number = {k: i for i, k in enumerate(alphas, 1)}
     strange = [p for p in pairs if not all(1 <= k <= len(segmentations) for k in p) or p[0] == p[1]]
     if strange: bad(id, SceneError(f'{what}: the pair {strange[0]!r:.40} does not name two of its {len(segmentations)} objects: left out'))
@@ -580,7 +531,7 @@ def ranked_pairs(
     for k, (s, r) in enumerate(zip(segmentations, ranks), 1):
         try:
             if r is not None: cover[k] = label_mask(s, size, what).bool()
-        except SceneError: pass # reading the scene will say so
+        except AmodalError: pass # reading the scene will say so
     return [(f, b) for f in cover for b in cover if ranks[f-1] < ranks[b-1] and (cover[f] & cover[b]).any()]
 
 # %% ../../nbs/8_formats/01_convert.ipynb #c066
@@ -764,7 +715,7 @@ def manifest_files(
         for name in names:
             if not isinstance(name, str): continue
             try: yield safe_join(root, name)
-            except SceneError: pass # reading the record will say so
+            except AmodalError: pass # reading the record will say so
 
 def manifest_scene(
     id: str, # its name
@@ -783,7 +734,7 @@ def manifest_scene(
     comps = {}
     for k, p in enumerate(paths, 1):
         try: comps[k] = read_picture(p, ('RGB', 'RGBA'))
-        except SceneError as e: bad(id, e)
+        except AmodalError as e: bad(id, e)
     if not comps: raise SceneError(f'{what}: no completion of it can be read: see above')
     if pairs is not None and len(comps) < len(paths):
         number = {k: i for i, k in enumerate(comps, 1)}
@@ -827,7 +778,7 @@ def write_scene_folders(
             if scene.id in done: raise SceneError(f'{out/scene.id}: two scenes have this name: rename one')
             folder = write_scene(scene, out, overwrite, sources)
             done[scene.id] = True
-        except SceneError as e: bad(scene.id, e)
+        except AmodalError as e: bad(scene.id, e)
         except OSError as e: bad(scene.id, SceneError(f'{e.filename or out/scene.id}: cannot be written ({e.strerror or e}): free space there, or choose another folder'))
         else: yield folder
 

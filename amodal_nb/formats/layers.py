@@ -17,11 +17,13 @@ from xml.etree import ElementTree
 import numpy as np, torch
 from PIL import Image
 
-from .convert import composite_stack, expect_form, check_new_folder, import_extra, pack_shards, read_json, read_rgb
-from ..fusion.harmonise import harmonise_and_report
-from ..fusion.predict import DEFAULT_MODEL, FusedScene, harmonised_scene, as_predictor, fuse_scene, read_scene_guarded
-from ..scenes.scene import (Scene, SceneError, Sources, atomic_write, check_file_target, check_report, find_scenes, read_scene, to_uint8,
-                             write_json, write_picture, write_scene)
+from ..core.compositing import composite_stack
+from ..core.errors import SceneError
+from ..core.files import atomic_write, expect_form, import_extra, read_json, write_json
+from ..core.pictures import to_uint8, write_picture
+from ..scenes.scene import check_file_target, check_report, find_scenes, Scene, Sources, write_scene
+from ..fusion.predict import (DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene, harmonised_scene, read_scene_guarded)
+from .convert import check_new_folder, pack_shards, read_rgb
 
 # %% ../../nbs/8_formats/02_layers.ipynb #c005
 @dataclass

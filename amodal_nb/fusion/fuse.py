@@ -5,7 +5,7 @@ an order."""
 
 # %% auto #0
 __all__ = ['backdrop', 'with_background_slot', 'renormalize_valid', 'blend_slots', 'paste_in_mask', 'order_from_weights',
-           'Fusion', 'fuse', 'model_predictor', 'pair_probabilities']
+           'Fusion', 'fuse', 'model_predictor', 'predict_scene', 'pair_probabilities']
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c003
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Callable
 import torch, torch.nn.functional as F
 
 from ..scenes.batches import make_batch, to_device
-from ..scenes.scene import assets, find_scenes, make_scene, read_scene, show_pictures
+from ..scenes.scene import Scene
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c006
 def backdrop(
@@ -121,6 +121,19 @@ def model_predictor(
         return tuple(None if o is None else o.to(batch['mask']) for o in (out if isinstance(out, tuple) else (out, None)))
     predict.n_slots, predict.estimates = getattr(model, 'n_completions', None), True
     return predict
+
+# %% ../../nbs/5_fusion/01_fuse.ipynb #c026a
+def predict_scene(
+    predictor: Callable, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number, `before` (scene -> scene) if something is done to a scene first
+    scene: Scene, # any scene
+    on_extra: str = 'error', # more completions than the predictor has slots: 'error', or 'largest' to keep the largest
+    device: 'str | torch.device' = 'cpu', # where to fuse
+) -> tuple: # (Fusion, batch) of this one scene as it was given, slots as the predictor needs them, at least 5
+    "Fuse one scene with any predictor."
+    def as_batch(s): return to_device(make_batch(s, getattr(predictor, 'n_slots', None) or max(5, s.n), on_extra), device)
+    given = as_batch(scene)
+    used = as_batch(predictor.before(scene)) if hasattr(predictor, 'before') else given
+    return fuse(used, *predictor(used)), given
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c032
 def pair_probabilities(

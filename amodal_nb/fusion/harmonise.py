@@ -6,10 +6,10 @@ choice among the completions as they were given."""
 # %% auto #0
 __all__ = ['KERNEL_RADIUS_PX', 'N_FREQUENCIES', 'MAX_SAMPLED_PIXELS', 'CORRELATED_PIXELS', 'MIN_VISIBLE_PX', 'MIN_AFFINE_CHI2',
            'MIN_AFFINE_PX', 'ALPHA_OFFSETS_PX', 'ALPHA_CONTRAST', 'BLENDING_SLOPE', 'UNDECIDED_LOG_ODDS',
-           'PRIOR_ORDER_WEIGHT', 'RESIDUAL_WEIGHT', 'TRANSITIVE_WEIGHT', 'transmittance', 'extrapolate_colours',
-           'Correction', 'dct_basis', 'warp_affine', 'apply_correction', 'ridge_regression', 'fractional_shift_kernel',
-           'extract_patches', 'sample_pixels', 'estimate_affine', 'median_residual', 'estimate_photometric',
-           'visible_interior', 'estimate_correction_at', 'estimate_correction', 'alpha_offset_levels', 'offset_alpha',
+           'PRIOR_ORDER_WEIGHT', 'RESIDUAL_WEIGHT', 'TRANSITIVE_WEIGHT', 'extrapolate_colours', 'Correction',
+           'dct_basis', 'apply_correction', 'ridge_regression', 'fractional_shift_kernel', 'extract_patches',
+           'sample_pixels', 'estimate_affine', 'median_residual', 'estimate_photometric', 'visible_interior',
+           'estimate_correction_at', 'estimate_correction', 'alpha_offset_levels', 'offset_alpha',
            'estimate_alpha_offset', 'estimate_background', 'correct_colours', 'warp_alphas', 'correct_alphas',
            'propagate_residual', 'correction_report', 'harmonise_and_report', 'harmonise', 'residual_differences',
            'blend_undecided_pairs', 'is_exact_fit', 'refine_order', 'with_order_refinement', 'with_harmonisation']
@@ -21,24 +21,13 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
-from ..models.registration import shifted_neighbours, locate_minimum, fit_gain_bias, geman_mcclure_weight, normalized_convolution, translate, erode, shift_costs, dilate
-from .fuse import with_background_slot
-from ..evaluation.metrics import predict_scene, order_by_residual
-from ..models.order import bounding_box
-from ..models.transitivity import front_to_back, composite_weights, expected_composite_weights, transitive_log_odds
+from ..core.compositing import composite_weights, expected_composite_weights, front_to_back, transmittance
+from ..core.geometry import (bounding_box, dilate, erode, normalized_convolution, shifted_neighbours, translate, warp_affine)
 from ..scenes.scene import Scene
-
-# %% ../../nbs/5_fusion/02_harmonise.ipynb #c007
-def transmittance(
-    alphas: torch.Tensor, # [N,...] in 0..1
-    sequence: list, # indices of completions, front first
-) -> torch.Tensor: # [N,...] in 0..1; 1 for completions that are not in `sequence`
-    "How much of each completion those in front of it let through."
-    light, left = torch.ones_like(alphas), torch.ones_like(alphas[0])
-    for k in sequence:
-        light[k] = left
-        left = left*(1-alphas[k])
-    return light
+from ..models.baselines import order_by_residual
+from ..models.registration import fit_gain_bias, geman_mcclure_weight, locate_minimum, shift_costs
+from ..models.transitivity import transitive_log_odds
+from .fuse import predict_scene, with_background_slot
 
 # %% ../../nbs/5_fusion/02_harmonise.ipynb #c011
 def extrapolate_colours(
@@ -76,20 +65,6 @@ def dct_basis(
 ) -> torch.Tensor: # [WAVES,n], the first constant 1, then 1, 2, … half periods
     "Cosines along one side; the products of both sides' are a basis of smooth fields (that of the discrete cosine transform)."
     return torch.cos(math.pi*torch.arange(N_FREQUENCIES)[:, None]*(torch.arange(n)+.5)/n)
-
-# %% ../../nbs/5_fusion/02_harmonise.ipynb #c200
-def warp_affine(
-    t: torch.Tensor, # [C,h,w]
-    affine: torch.Tensor, # [2,3]: from where each pixel comes, in px (x, y) from the centre
-    dy: float = 0., # px down, afterwards
-    dx: float = 0., # px to the right, afterwards
-    mode: str = 'bilinear', # or 'bicubic', which blurs less
-) -> torch.Tensor: # [C,h,w], 0 where nothing came from
-    "A picture turned, stretched, sheared and moved."
-    h, w = t.shape[-2:]
-    before = affine @ torch.tensor([[w/2, 0, -dx], [0, h/2, -dy], [0, 0, 1]])
-    grid = F.affine_grid(before[None]/torch.tensor([[w/2], [h/2]]), (1, 1, h, w), align_corners=False)
-    return F.grid_sample(t[None], grid, mode=mode, align_corners=False)[0]
 
 # %% ../../nbs/5_fusion/02_harmonise.ipynb #c017
 def apply_correction(

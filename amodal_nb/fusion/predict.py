@@ -11,7 +11,7 @@ __all__ = ['DEFAULT_MODEL', 'shipped_model', 'load_predictor', 'as_predictor', '
 # %% ../../nbs/5_fusion/03_predict.ipynb #c003
 import math, os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Callable
@@ -19,15 +19,17 @@ from typing import Callable
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
-from .fuse import model_predictor, renormalize_valid, pair_probabilities
-from .harmonise import with_order_refinement, harmonise_and_report
-from ..evaluation.metrics import BASELINES, predict_scene
+from ..core.compositing import front_to_back
+from ..core.errors import AmodalError, SceneError
+from ..core.files import assets, atomic_write, write_json
+from ..core.pictures import open_picture, to_uint8, write_picture
+from ..scenes.scene import check_report, completion_files, find_scenes, make_scene, read_scene, Scene
+from ..models.baselines import BASELINES
+from ..models.checkpoint import load_weights
+from ..models.hub import is_pretrained_folder, load_pretrained
 from ..models.order import WORKING_PIXELS
-from ..models.transitivity import front_to_back
-from ..scenes.scene import (Scene, SceneError, completion_files, open_picture, assets, atomic_write, check_report, find_scenes, make_scene, read_scene,
-                             show_pictures, to_tensor, to_uint8, write_json, write_picture, write_scene)
-from ..formats.share import is_pretrained_folder, load_pretrained
-from ..training.train import load_weights
+from .fuse import model_predictor, pair_probabilities, predict_scene, renormalize_valid
+from .harmonise import harmonise_and_report, with_order_refinement
 
 # %% ../../nbs/5_fusion/03_predict.ipynb #c005
 DEFAULT_MODEL = 'order'
@@ -260,7 +262,7 @@ def read_scene_guarded(
     "Read a scene. Raises `SceneError` if it cannot be used, or if reading and fusing it would take more memory than is free."
     folder = Path(folder).absolute()
     n, size = 0, (0, 0)
-    with suppress(SceneError, OSError), open_picture(folder/f'{folder.name}_mask.png', ('L',), None) as mask: # what is wrong, `read_scene` says
+    with suppress(AmodalError, OSError), open_picture(folder/f'{folder.name}_mask.png', ('L',), None) as mask: # what is wrong, `read_scene` says
         n, size = len(completion_files(folder)), (mask.height, mask.width)
     with memory_guard(folder, n, size, read=False): return read_scene(folder)
 

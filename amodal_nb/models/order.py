@@ -5,9 +5,9 @@ all of it one order, probabilities, and weights."""
 
 # %% auto #0
 __all__ = ['WORKING_PIXELS', 'N_COMPLETION_CHANNELS', 'WINDOW_PX', 'N_CONTEXT_CHANNELS', 'MIN_INTERLOCK_LOG_ODDS',
-           'MAX_PAIR_LOG_ODDS', 'working_size', 'resize', 'bounding_box', 'resize_premultiplied', 'saturate_residual',
-           'residual_features', 'square_window', 'pair_windows', 'PreActivationBlock', 'PairNet', 'local_order_map',
-           'upsample_order_map', 'OrderFusion']
+           'MAX_PAIR_LOG_ODDS', 'working_size', 'resize_premultiplied', 'saturate_residual', 'residual_features',
+           'square_window', 'pair_windows', 'PreActivationBlock', 'PairNet', 'local_order_map', 'upsample_order_map',
+           'OrderFusion']
 
 # %% ../../nbs/4_models/06_order.ipynb #c003
 import math
@@ -15,8 +15,10 @@ import math
 import torch, torch.nn.functional as F
 from torch import nn
 
-from .registration import register_completion, normalized_convolution
-from .transitivity import front_to_back, composite_weights, expected_composite_weights, transitive_log_odds
+from ..core.compositing import composite_weights, expected_composite_weights, front_to_back
+from ..core.geometry import bounding_box, normalized_convolution, resize
+from .registration import register_completion
+from .transitivity import transitive_log_odds
 
 # %% ../../nbs/4_models/06_order.ipynb #c006
 WORKING_PIXELS = 256**2
@@ -28,26 +30,7 @@ def working_size(
     scale = min(2, (WORKING_PIXELS/(size[0]*size[1]))**.5)
     return tuple(max(1, int(s*scale)) for s in size)
 
-def resize(
-    t: torch.Tensor, # [...,H,W]
-    size: tuple, # (height, width)
-) -> torch.Tensor: # [...,h,w]
-    "Averaged down, or enlarged bilinearly."
-    if tuple(t.shape[-2:]) == size: return t
-    mode = 'area' if size < tuple(t.shape[-2:]) else 'bilinear'
-    return F.interpolate(t.flatten(0, -3)[None], size, mode=mode)[0].unflatten(0, t.shape[:-2])
-
 # %% ../../nbs/4_models/06_order.ipynb #c009
-def bounding_box(
-    alpha: torch.Tensor, # [h,w] in 0..1
-    margin: int = 8, # px around what is not empty
-) -> 'tuple | None': # two slices, or None if it is empty
-    "Where a completion is."
-    there = alpha > .02
-    rows, cols = there.any(1).nonzero()[:, 0], there.any(0).nonzero()[:, 0]
-    if len(rows) == 0: return None
-    return tuple(slice(max(0, int(at[0])-margin), min(n, int(at[-1])+1+margin)) for at, n in zip((rows, cols), alpha.shape))
-
 def resize_premultiplied(
     completions: torch.Tensor, # [N,3,H,W]
     alphas: torch.Tensor, # [N,1,H,W] in 0..1

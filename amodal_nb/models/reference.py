@@ -9,6 +9,7 @@ __all__ = ['prepare_inputs', 'check_channels', 'Attention', 'EncoderLayer', 'Dec
 # %% ../../nbs/4_models/02_reference.ipynb #c003
 import torch, torch.nn.functional as F
 from torch import nn
+
 from .position import PositionalEncoding2D
 
 # %% ../../nbs/4_models/02_reference.ipynb #c005

@@ -8,6 +8,7 @@ __all__ = ['conv_block', 'join_skip', 'UNetFusion']
 # %% ../../nbs/4_models/03_unet.ipynb #c003
 import torch, torch.nn.functional as F
 from torch import nn
+
 from .reference import check_channels, prepare_inputs
 
 # %% ../../nbs/4_models/03_unet.ipynb #c005

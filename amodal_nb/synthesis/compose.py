@@ -24,8 +24,10 @@ from tempfile import TemporaryDirectory
 import numpy as np, torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..scenes.scene import (MAX_PIXELS, Scene, SceneError, assets, find_scenes, front_matrix, make_scene, read_picture, read_scene,
-                             show_pictures, show_scene, to_tensor, to_uint8, write_scene)
+from ..core.errors import AmodalError, SceneError
+from ..core.files import assets
+from ..core.pictures import MAX_PIXELS, read_picture, to_tensor, to_uint8
+from ..scenes.scene import front_matrix, make_scene, Scene, write_scene
 
 # %% ../../nbs/3_synthesis/01_compose.ipynb #c005
 @dataclass
@@ -66,7 +68,7 @@ def read_cutout(
     "One cut-out from a file that may be anything. Raises `SceneError` naming the file."
     rgba, inside = read_picture(path, ('RGBA',)), path.relative_to(root)
     try: return Cutout(inside.with_suffix('').as_posix(), cutout_group(inside), trim_cutout(rgba, max_side))
-    except SceneError as e: raise SceneError(f'{path}: {e}') from None
+    except AmodalError as e: raise SceneError(f'{path}: {e}') from None
 
 # %% ../../nbs/3_synthesis/01_compose.ipynb #c014
 def _readable(files, read, tell=lambda line: print('skipped', line, file=sys.stderr)):
@@ -74,7 +76,7 @@ def _readable(files, read, tell=lambda line: print('skipped', line, file=sys.std
     good = []
     for p in files:
         try: good.append(read(p))
-        except SceneError as e: tell(e)
+        except AmodalError as e: tell(e)
     return good
 
 # %% ../../nbs/3_synthesis/01_compose.ipynb #c015

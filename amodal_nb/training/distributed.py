@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch, torch.distributed as dist
 
-from ..scenes.scene import SceneError, write_json
+from ..core.errors import SceneError
+from ..core.files import write_json
 
 # %% ../../nbs/7_training/01_distributed.ipynb #c005
 def die_with_parent(

@@ -9,18 +9,19 @@ __all__ = ['FINAL_STATES', 'train_arguments', 'torchrun_command', 'launch_proces
            'write_slurm_script']
 
 # %% ../../nbs/7_training/04_launch.ipynb #c003
-import ctypes, json, os, re, shlex, signal, socket, subprocess, sys, threading, time # ctypes: so that a forked child need not import it
+import ctypes, json, os, re, shlex, signal, socket, subprocess, sys, threading, time  # ctypes: so that a forked child need not import it
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 
 import psutil, torch, torch.distributed as dist
 
+from ..core.errors import SceneError
+from ..core.files import atomic_write, write_json
 from .distributed import RUN_VARIABLE, die_with_parent
-from ..scenes.scene import SceneError, atomic_write, write_json
-from .train import TrainConfig, check_config
+from .train import check_config, TrainConfig
 
 # %% ../../nbs/7_training/04_launch.ipynb #c005
 def train_arguments(

@@ -13,7 +13,7 @@ import psutil, torch
 from torch.distributed import PrefixStore, TCPStore, run as torchrun
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from ..scenes.scene import SceneError
+from ..core.errors import AmodalError, SceneError
 try:
     from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousParameters
     from torch.distributed.elastic.rendezvous import RendezvousStoreInfo, rendezvous_handler_registry
@@ -97,6 +97,6 @@ def main(
     try:
         os.environ.update(loopback_environment())
         torchrun.run(options)
-    except SceneError as e: sys.exit(str(e))
+    except AmodalError as e: sys.exit(str(e))
 
 if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook
