@@ -129,8 +129,6 @@ def kernel():
 
 def launching(config, **options):
     return f'''
-from amodal_nb.training.launch import launch
-from amodal_nb.training.train import TrainConfig
 import torch
 run = launch(TrainConfig(**{vars(config)!r}), 2, **{options!r})
 assert not torch.cuda.is_initialized()

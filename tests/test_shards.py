@@ -6,8 +6,8 @@ from fsspec.registry import known_implementations
 from amodal_nb.scenes.batches import SceneDataset, UnreachableError
 from amodal_nb.core.errors import AmodalError, warn_once
 from amodal_nb.scenes.scene import find_scenes, read_scene
-from amodal_nb.scenes.shards import (find_data, index_path, MemoryPath, read_index, read_shards, scan_shard, scenes_folder_or_shards,
-    shard_scenes, webdataset_key, write_index, write_shards)
+from amodal_nb.scenes.shards import (find_data, index_path, MemoryPath, read_index, read_shards, scan_shard,
+    scenes_folder_or_shards, shard_scenes, webdataset_key, write_index, write_shards)
 from processes import arguments, assert_same, info_step, log_until
 
 KILLED = -signal.SIGKILL

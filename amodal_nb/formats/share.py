@@ -22,8 +22,9 @@ from ..scenes.scene import check_file_target
 from ..models.checkpoint import load_weights
 from ..models.hub import is_pretrained_folder, load_pretrained, read_config, save_pretrained
 from ..models.order import (MAX_PAIR_LOG_ODDS, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, WINDOW_PX, OrderFusion)
+from ..models.predictor import model_predictor, Predictor
 from ..models.transitivity import transitive_log_odds
-from ..fusion.fuse import model_predictor, predict_scene
+from ..fusion.fuse import predict_scene
 
 # %% ../../nbs/8_formats/03_share.ipynb #c024
 class OrderProgram(nn.Module):
@@ -171,9 +172,10 @@ def onnx_runner(
 def program_predictor(
     model: nn.Module, # the model that was recorded; of `OrderFusion` only what has no weights is used
     run: Callable, # its program: tensors -> tuple of tensors
-) -> Callable: # batch -> (weights, order or None)
-    "A program as a predictor."
-    if not isinstance(model, OrderFusion): return lambda batch: (torch.cat([run(x[None])[0] for x in model.prepare(batch)[0]]), None) # the graph takes one scene
+) -> Predictor: # as that of the model
+    "Make a predictor of a program."
+    def predict_slots(batch): return torch.cat([run(x[None])[0] for x in model.prepare(batch)[0]]), None # the graph takes one scene
+    if not isinstance(model, OrderFusion): return Predictor(predict_slots, model.n_completions, reads_picture=True)
     def one(partial, mask, completions, alphas, valid, background, has_background, size):
         found, windows = model.windows(partial, mask, completions, alphas, valid, background if has_background else None)
         if not found: found, windows = [(0, 0, None)], [partial.new_zeros(N_CONTEXT_CHANNELS + 2*N_COMPLETION_CHANNELS, WINDOW_PX, WINDOW_PX)]
@@ -184,7 +186,7 @@ def program_predictor(
     def predict(batch):
         with torch.no_grad(): done = [one(*scene) for scene in zip(*model.prepare(batch))]
         return tuple(map(torch.stack, zip(*done)))
-    return predict
+    return Predictor(predict, reads_picture=True)
 
 # %% ../../nbs/8_formats/03_share.ipynb #c035
 PROGRAM_TOLERANCE = 1e-4 # of weights, and of log-odds
@@ -196,7 +198,6 @@ def max_difference(
 ) -> float: # the largest absolute difference of any weight, and of any log-odds where the model gives an order
     "How far a program is from its model."
     ours, theirs, worst = model_predictor(model), program_predictor(model, run), 0.
-    theirs.n_slots = ours.n_slots
     for scene in scenes:
         a, b = (predict_scene(p, scene)[0] for p in (ours, theirs))
         worst = max(worst, (a.weights - b.weights).abs().max().item(), (a.order - b.order).abs().max().item() if ours.n_slots is None else 0.)

@@ -5,7 +5,7 @@ an order."""
 
 # %% auto #0
 __all__ = ['backdrop', 'with_background_slot', 'renormalize_valid', 'blend_slots', 'paste_in_mask', 'order_from_weights',
-           'Fusion', 'fuse', 'model_predictor', 'predict_scene', 'pair_probabilities']
+           'Fusion', 'fuse', 'predict_scene', 'pair_probabilities']
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c003
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import torch, torch.nn.functional as F
 
 from ..scenes.batches import make_batch, to_device
 from ..scenes.scene import Scene
+from ..models.predictor import wrap_predictor
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c006
 def backdrop(
@@ -108,31 +109,18 @@ def fuse(
     return Fusion(slots, order_from_weights(slots, batch) if order is None else order, fused,
                   paste_in_mask(batch['partial'], batch['mask'], fused), left*~batch['has_background'])
 
-# %% ../../nbs/5_fusion/01_fuse.ipynb #c025
-def model_predictor(
-    model: torch.nn.Module, # has `prepare(batch) -> tuple`, the arguments of its forward, which gives weights or (weights, order)
-) -> Callable: # batch -> (weights, order or None), on the model's device, without gradient, in evaluation mode
-    "A network as a predictor."
-    @torch.no_grad()
-    def predict(batch):
-        was, device = model.training, next(model.parameters()).device
-        out = model.eval()(*model.prepare(to_device(batch, device)))
-        model.train(was)
-        return tuple(None if o is None else o.to(batch['mask']) for o in (out if isinstance(out, tuple) else (out, None)))
-    predict.n_slots, predict.estimates = getattr(model, 'n_completions', None), True
-    return predict
-
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c026a
 def predict_scene(
-    predictor: Callable, # batch -> (weights, order or None); `n_slots` if it was built for a fixed number, `before` (scene -> scene) if something is done to a scene first
+    predictor: Callable, # a `Predictor`, or a function: batch -> (weights, order or None)
     scene: Scene, # any scene
     on_extra: str = 'error', # more completions than the predictor has slots: 'error', or 'largest' to keep the largest
     device: 'str | torch.device' = 'cpu', # where to fuse
 ) -> tuple: # (Fusion, batch) of this one scene as it was given, slots as the predictor needs them, at least 5
     "Fuse one scene with any predictor."
-    def as_batch(s): return to_device(make_batch(s, getattr(predictor, 'n_slots', None) or max(5, s.n), on_extra), device)
+    predictor = wrap_predictor(predictor)
+    def as_batch(s): return to_device(make_batch(s, predictor.n_slots or max(5, s.n), on_extra), device)
     given = as_batch(scene)
-    used = as_batch(predictor.before(scene)) if hasattr(predictor, 'before') else given
+    used = as_batch(predictor.preprocess(scene)) if predictor.preprocess else given
     return fuse(used, *predictor(used)), given
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c032

@@ -25,6 +25,7 @@ from ..core.compositing import composite_weights, expected_composite_weights, fr
 from ..core.geometry import (bounding_box, dilate, erode, normalized_convolution, shifted_neighbours, translate, warp_affine)
 from ..scenes.scene import Scene
 from ..models.baselines import order_by_residual
+from ..models.predictor import wrap_predictor
 from ..models.registration import fit_gain_bias, geman_mcclure_weight, locate_minimum, shift_costs
 from ..models.transitivity import transitive_log_odds
 from .fuse import predict_scene, with_background_slot
@@ -481,23 +482,21 @@ def refine_order(
 
 def with_order_refinement(
     predictor: Callable, # batch -> (weights, order or None); its scenes are harmonised
-) -> Callable: # likewise; what has no `estimates` goes through as it is
+) -> Callable: # likewise; what does not read the picture goes through as it is
     "A predictor whose order is compared once more with what the picture shows."
+    predictor = wrap_predictor(predictor)
     @torch.no_grad()
     def predict(batch):
         weights, order = predictor(batch)
-        if order is None or not getattr(predictor, 'estimates', False): return weights, order
+        if order is None or not predictor.reads_picture: return weights, order
         if weights.shape[1] == order.shape[1]: weights = with_background_slot(weights, batch)
         scenes = zip(weights, order, *(batch[k] for k in ('partial', 'mask', 'completions', 'alphas', 'valid')))
         return tuple(torch.stack(t) for t in zip(*(refine_order(*scene) for scene in scenes)))
-    predict.n_slots = getattr(predictor, 'n_slots', None)
-    return predict
+    return replace(predictor, predict=predict, reads_picture=False) # its order has been compared
 
 # %% ../../nbs/5_fusion/02_harmonise.ipynb #c048
 def with_harmonisation(
     predictor: Callable, # batch -> (weights, order or None)
 ) -> Callable: # likewise, for `predict_scene` and `evaluate`
     "A predictor that harmonises each scene before it fuses it, and then compares once more; see `with_order_refinement`."
-    predict = with_order_refinement(predictor)
-    predict.before = harmonise
-    return predict
+    return replace(with_order_refinement(predictor), preprocess=harmonise)

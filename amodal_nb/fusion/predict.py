@@ -28,7 +28,8 @@ from ..models.baselines import BASELINES
 from ..models.checkpoint import load_weights
 from ..models.hub import is_pretrained_folder, load_pretrained
 from ..models.order import WORKING_PIXELS
-from .fuse import model_predictor, pair_probabilities, predict_scene, renormalize_valid
+from ..models.predictor import model_predictor, wrap_predictor
+from .fuse import pair_probabilities, predict_scene, renormalize_valid
 from .harmonise import harmonise_and_report, with_order_refinement
 
 # %% ../../nbs/5_fusion/03_predict.ipynb #c005
@@ -178,11 +179,11 @@ def ignore_empty_slots(
     predictor: Callable, # batch -> (weights, order or None)
 ) -> Callable: # likewise, but without weight on empty slots
     "A predictor that leaves empty slots alone; see `renormalize_valid`."
+    predictor = wrap_predictor(predictor)
     def predict(batch):
         weights, order = predictor(batch)
         return renormalize_valid(weights, batch), order
-    predict.n_slots = getattr(predictor, 'n_slots', None)
-    return predict
+    return replace(predictor, predict=predict)
 
 # %% ../../nbs/5_fusion/03_predict.ipynb #c023
 def fuse_scene(

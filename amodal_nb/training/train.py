@@ -28,7 +28,8 @@ from ..scenes.batches import make_loader, SceneDataset, to_device
 from ..scenes.scene import read_scene
 from ..scenes.shards import find_data
 from ..models.checkpoint import MODELS, build_model, parse_model_args, read_checkpoint, save_checkpoint
-from ..fusion.fuse import (blend_slots, Fusion, model_predictor, paste_in_mask, predict_scene, with_background_slot)
+from ..models.predictor import model_predictor
+from ..fusion.fuse import blend_slots, Fusion, paste_in_mask, predict_scene, with_background_slot
 from ..evaluation.loss import FusionLoss
 from ..evaluation.metrics import accumulate_scores, known_pairs, mean_scores, scene_scores
 from amodal_nb.training.distributed import (DistributedContext, gather_objects, join_process_group, leave_process_group, sum_over_ranks,
