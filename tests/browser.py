@@ -2,6 +2,7 @@
 import json, os, secrets, shutil, socket, subprocess, sys, time, urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from processes import free_port
 from urllib.parse import quote
 import pytest
 
@@ -36,9 +37,6 @@ def page_of(chrome, width=1280, height=1000, **how):
     try: yield page
     finally: page.close()
 
-def free_port():
-    "A port of 127.0.0.1 that nobody listens on now."
-    with socket.create_server(('127.0.0.1', 0)) as s: return s.getsockname()[1]
 
 class Server:
     "JupyterLab (which serves Notebook 7 too) over a folder, with a token; its settings are its own. A context manager."

@@ -1,8 +1,11 @@
 "Processes forked from one that has torch already: notebooks, and training that is started, killed and compared, many times."
-import json, os, subprocess, sys, tempfile
+import json, os, subprocess, sys, tempfile, socket
 from types import SimpleNamespace
-from amodal_nb.app.gallery import free_port
 from amodal_nb.models.checkpoint import read_checkpoint
+
+def free_port():
+    "A port of 127.0.0.1 that nobody listens on now."
+    with socket.create_server(('127.0.0.1', 0)) as s: return s.getsockname()[1]
 
 TINY = 'd_model=16,nhead=2,dim_feedforward=32,num_encoder_layers=1,num_decoder_layers=1,dropout=.2'
 ENV = {'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}  # the loopback interface only

@@ -8,7 +8,7 @@ from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report, with_har
 from amodal_nb.models.baselines import order_by_residual, true_order
 from amodal_nb.fusion.fuse import predict_scene
 from amodal_nb.scenes.scene import read_scene, Scene, write_scene
-from amodal_nb.synthesis.compose import Composer, Degradation, degrade
+from amodal_nb.synthesis.compose import Composer
 
 NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
 NOISY += [Composer(size=96, n_objects=3, noise='noisy,turn=10,stretch=.2', seed=74)[i] for i in range(3)]

@@ -11,7 +11,7 @@ from amodal_nb.scenes.scene import find_scenes
 from amodal_nb.scenes.shards import write_shards
 from amodal_nb.models.checkpoint import load_weights
 from amodal_nb.training.train import TrainConfig
-from processes import ENV, TINY, assert_same, info_step, log_until, steps_of
+from processes import ENV, TINY, assert_same, free_port, info_step, log_until, steps_of
 
 LONG = 10**6 # steps: such a run ends only because somebody ends it
 
@@ -38,10 +38,6 @@ def until(true, seconds=120):
     return value
 
 def trains(run, steps=3): return lambda: (info_step(run.out) or 0) >= steps and len(run.ranks()) == run.record['nproc_per_node']
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 def patch_rank_1(monkeypatch, folder, line):
     "Let rank 1 of what is launched from now on execute a line before each step of its optimizer; `calls` has an entry for each."
     (folder/'sitecustomize.py').write_text(f'''

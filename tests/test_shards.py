@@ -1,13 +1,13 @@
 "Shards: the same training as on folders, resumed to the same bytes, and tars that want to do harm."
 import io, json, os, random, re, shutil, signal, subprocess, sys, tarfile
-import fsspec, pytest, torch
+import fsspec, pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 from amodal_nb.scenes.batches import SceneDataset, UnreachableError
 from amodal_nb.core.errors import AmodalError, warn_once
 from amodal_nb.scenes.scene import find_scenes, read_scene
-from amodal_nb.scenes.shards import (find_data, index_path, MemoryPath, read_index, read_shards, scan_shard,
-    scenes_folder_or_shards, shard_scenes, webdataset_key, write_index, write_shards)
+from amodal_nb.scenes.shards import (find_data, index_path, read_index, read_shards, scan_shard,
+    shard_scenes, write_shards)
 from processes import arguments, assert_same, info_step, log_until
 
 KILLED = -signal.SIGKILL

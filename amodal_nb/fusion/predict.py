@@ -11,7 +11,7 @@ __all__ = ['DEFAULT_MODEL', 'shipped_model', 'load_predictor', 'as_predictor', '
 # %% ../../nbs/5_fusion/03_predict.ipynb #c003
 import math, os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Callable
