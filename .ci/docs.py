@@ -5,9 +5,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 root = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(root/'.ci'))
+from readme import markdown_outputs # noqa: E402
+
 HOME = 'nbs/index.ipynb'                                                              # becomes Markdown, as it does for README.md
 EXTRA = ['CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md']   # what notebooks link to, beside notebooks
-FIRST, LAST = ['tutorials', 'formats'], ['experiments'] # sections before and behind the numbered folders
+FIRST, LAST = ['', 'tutorials', 'formats'], ['experiments'] # sections before and behind the numbered folders
 
 def heading(anchor):
     "The id that a notebook's page has for a heading, however JupyterLab or GitHub write it."
@@ -60,7 +63,8 @@ def gather(docs):
         place = file.relative_to(cache)
         (docs/place).parent.mkdir(parents=True, exist_ok=True)
         if file.suffix != '.ipynb': shutil.copy(file, docs/place); continue
-        nb = readable(nbformat.read(file, 4), f'nbs/{place}')
+        nb = nbformat.read(file, 4)
+        nb = readable(markdown_outputs(nb) if f'nbs/{place}' == HOME else nb, f'nbs/{place}')
         if f'nbs/{place}' == HOME:
             nb.metadata.language_info = {'name': 'python'}                             # of its code blocks
             (docs/'index.md').write_text(MarkdownExporter().from_notebook_node(nb)[0], encoding='utf-8')
@@ -72,7 +76,7 @@ def gather(docs):
         (docs/name).write_text(relink((root/name).read_text(encoding='utf-8'), name) if name.endswith('.md') else (root/name).read_text(encoding='utf-8'), encoding='utf-8')
     shutil.copy(root/'.ci'/'docs.css', docs)
     names = [s for s in FIRST if s in sections] + sorted(sections.keys() - {*FIRST, *LAST}) + [s for s in LAST if s in sections]
-    return [{'Home': 'index.md'}] + [{s.replace('_', ' ').title(): sections[s]} for s in names] + [
+    return [{'Home': 'index.md'}] + [{s.replace('_', ' ').title() or 'Glossary': sections[s] if s else next(iter(sections[s][0].values()))} for s in names] + [
         {'Project': [{'Contributing': 'CONTRIBUTING.md'}, {'Changes': 'CHANGELOG.md'}, {'The shipped model': 'data/models/order.md'}, {'Shipped data': 'data/README.md'}]}]
 
 class Links(HTMLParser):

@@ -14,13 +14,23 @@ def relink(match):
     if not (root/file).exists(): sys.exit(f'{NOTEBOOK}: links to {link}, but there is no {file}: correct the link or add the file')
     return before + file + mark + anchor + after
 
+def markdown_outputs(nb):
+    "Replace code cells whose output is Markdown, e.g. the table of notebooks, by that output."
+    for c in nb.cells:
+        outputs = [o.get('data', {}) for o in c.get('outputs', [])]
+        if outputs and all('text/markdown' in data for data in outputs):
+            c.cell_type, c.source = 'markdown', '\n\n'.join(data['text/markdown'] for data in outputs)
+            for k in 'outputs', 'execution_count': c.pop(k, None)
+    return nb
+
 def readme():
-    "What README.md shall hold."
+    "Return what README.md shall hold."
     os.chdir(root)
+    import nbformat
     from nbconvert import MarkdownExporter
     from nbdev.serve import proc_nbs
     cache = proc_nbs(n_workers=0, force=True, file_glob='index.ipynb')
-    text, resources = MarkdownExporter().from_filename(str(cache/'index.ipynb'))
+    text, resources = MarkdownExporter().from_notebook_node(markdown_outputs(nbformat.read(cache/'index.ipynb', 4)))
     if resources['outputs']:
         sys.exit(f'{NOTEBOOK}: a cell has a picture as its output: save it in nbs/images/ and show it with ![what it is](images/name.png)')
     text = re.sub(r'(\]\()([^)\s]+)(\))', relink, text)
