@@ -77,7 +77,7 @@ for module in pkgutil.walk_packages(amodal_nb.__path__, 'amodal_nb.'):
 """
     python(code, ' '.join(NEED_NOTEBOOKS), ' '.join([*HEAVY, *NOTEBOOKY]))
 
-WHERE = 'from pathlib import Path; import amodal_nb.scenes.scene as s; print(Path(s.__file__).resolve()); print(s.assets().resolve())'
+WHERE = 'from pathlib import Path; import amodal_nb.core.files as s; print(Path(s.__file__).resolve()); print(s.assets().resolve())'
 
 def check_shipped(folder, data):
     "What `data/` holds is there, and in particular what the package cannot do without."
@@ -126,6 +126,6 @@ def test_editable_install_maps_the_package_and_finds_data(project, tmp_path):
     done = subprocess.run(install, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     file, assets = map(Path, python(WHERE, interpreter=interpreter, cwd=tmp_path).splitlines())
-    assert file == (project/'amodal_nb'/'scenes'/'scene.py').resolve() and assets == (project/'data').resolve()
+    assert file == (project/'amodal_nb'/'core'/'files.py').resolve() and assets == (project/'data').resolve()
     assert (tmp_path/'venv'/'bin'/'amodal').is_file()
     check_shipped(assets, project/'data')
