@@ -38,7 +38,7 @@ def train(forks):
 @pytest.fixture(scope='session')
 def data(tmp_path_factory):
     "Ten scenes of 32 px, seed 0; tests that change them copy them."
-    from amodal_nb.synthesis.compose import Composer, write_scenes
+    from amodal_nb.synthesis.composer import Composer, write_scenes
     folder = tmp_path_factory.mktemp('data')/'scenes'
     write_scenes(folder, 10, Composer(size=32, n_objects=(2, 3)))
     return folder

@@ -27,7 +27,7 @@ def losses_of(run): return [{k: v for k, v in o.items() if k != 'scenes_per_seco
 def info_step(run): return read_checkpoint(run/'last.safetensors')[1]['step'] if (run/'last.safetensors').exists() else None
 
 def assert_same(run, other):
-    "Bit for bit: weights, optimizer, random numbers, what is said about them, and the log."
+    "Compare weights, optimizer, random numbers, their descriptions and the log, bit for bit."
     for name in 'last', 'best':
         (a, about_a), (b, about_b) = (read_checkpoint(r/f'{name}.safetensors', '') for r in (run, other))
         assert a.keys() == b.keys() and [k for k in a if not a[k].equal(b[k])] == []
@@ -40,11 +40,11 @@ import matplotlib.pyplot, nbdev.test, torch, torch.utils.tensorboard, torchmetri
 import tqdm.auto
 from PIL import Image
 from pydantic import BaseModel, TypeAdapter  # typer's, when it reads the first command line
-import amodal_nb.app.cli, amodal_nb.fusion.predict, amodal_nb.training.train
+import amodal_nb.app.cli, amodal_nb.fusion.predict, amodal_nb.training.loop
 Image.init()  # the readers of all formats
 
 def wait_for(pids, stuck):
-    "Their exit statuses. Once only those are left that are stuck, they are killed, as torchrun does with a rank that does not leave."
+    "Return exit statuses. Once only those in `stuck` are left, they are killed, as torchrun does with a rank that does not leave."
     left, codes = set(pids), {}
     while left:
         pid, status = os.waitpid(-1, os.WUNTRACED)
@@ -56,16 +56,16 @@ def wait_for(pids, stuck):
     return [codes[p] for p in pids]
 
 def serve():
-    "What this process, as a child, is to do; None in the end."
+    "Fork the processes of each job; return its process in a child, None in the end."
     for line in sys.stdin:
-        order = json.loads(line)
-        if order is None: return None  # told to end: a forked worker of the tests may hold this pipe open
+        job = json.loads(line)
+        if job is None: return None  # the end: a forked worker of the tests may hold this pipe open
         pids = []
-        for process in order['processes']:
+        for process in job['processes']:
             pid = os.fork()
             if not pid: return process
             pids.append(pid)
-        print(json.dumps(wait_for(pids, order['stuck'])), flush=True)
+        print(json.dumps(wait_for(pids, job['stuck'])), flush=True)
 
 if process := serve():
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -79,8 +79,8 @@ if process := serve():
 """
 
 class Forks:
-    """Processes like those of `python -c CODE ARGS`, but forked from one that has imported torch, nbdev, our modules and what else takes seconds, and has used none of
-    them: what a child does to them stays with it. A context manager."""
+    """Processes like those of `python -c CODE ARGS`, but forked from one that has imported torch, nbdev, our modules and others that take seconds, and has used
+    none of them: changes that a child makes to them stay in the child. A context manager."""
     def __enter__(self):
         self.server = subprocess.Popen([sys.executable, '-c', SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
@@ -89,23 +89,23 @@ class Forks:
         self.server.stdin.close()
         self.server.wait()
     def all(self, processes, stuck=()):
-        "Run some at once, each a dict of code, args, env, cwd and paths for stdout and stderr; those by the numbers in `stuck` end when the others have. The exit statuses."
+        "Run processes at once, each a dict of code, args, env, cwd and paths for stdout and stderr; those whose numbers are in `stuck` end when the others have. Return exit statuses."
         processes = [dict(args=[], env={}, cwd=os.getcwd(), stdout=None, stderr=None) | p for p in processes]
         print(json.dumps(dict(processes=processes, stuck=list(stuck))), file=self.server.stdin, flush=True)
         return json.loads(self.server.stdout.readline())
     def __call__(self, code, *args, cwd=None, **env):
-        "Run one and wait for it: returncode, stdout and stderr, as of `subprocess.run`."
+        "Run one and wait for it; return returncode, stdout and stderr, as `subprocess.run` does."
         with tempfile.TemporaryDirectory() as d:
             out, err = (os.path.join(d, name) for name in ('out', 'err'))
             status, = self.all([dict(code=code, args=[str(a) for a in args], env=env, cwd=str(cwd or os.getcwd()), stdout=out, stderr=err)])
-            said = [open(p, encoding='utf-8', errors='surrogateescape').read() for p in (out, err)]
-        return SimpleNamespace(returncode=status, stdout=said[0], stderr=said[1])
+            stdout, stderr = (open(p, encoding='utf-8', errors='surrogateescape').read() for p in (out, err))
+        return SimpleNamespace(returncode=status, stdout=stdout, stderr=stderr)
 
 TRAIN = """
 import json, os, resource, signal, sys, time
 from pathlib import Path
 import torch
-import amodal_nb.training.distributed as p, amodal_nb.training.train as t
+import amodal_nb.training.distributed as p, amodal_nb.training.loop as t
 from amodal_nb.app.cli import main
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
@@ -160,7 +160,7 @@ class Trainers:
     "Training processes of a `Forks`."
     def __init__(self, forks): self.forks = forks
     def __call__(self, ranks, args, *events, double=False, stderr=None):
-        "Train; events are (rank or 'all', event, at its how manieth call). The exit status of each rank."
+        "Train; events are (rank or 'all', event, number of the call). Return the exit status of each rank."
         processes, stuck = [], [r for r, event, _ in events if event in ('hangs at a beat', 'silent at a beat')]
         many = dict(WORLD_SIZE=str(ranks), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port())) if ranks > 1 else {}
         for rank in range(ranks):

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np, pytest, torch
 from PIL import Image
 from safetensors.torch import save_file
-from amodal_nb.fusion import predict
+from amodal_nb.fusion import folder as folder_module, memory, predict
 from amodal_nb.app.cli import main
 from amodal_nb.core.errors import AmodalError
-from amodal_nb.scenes.scene import read_scene
+from amodal_nb.scenes.folders import read_scene
 from amodal_nb.models.checkpoint import build_model, save_checkpoint
 
 SIDE = 24  # px
@@ -543,24 +543,24 @@ def twenty(three):
     return three
 
 def test_fuse_refuses_unread_a_scene_too_large_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(predict, 'free_memory', lambda: 60e6)
-    monkeypatch.setattr(predict, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
+    monkeypatch.setattr(memory, 'free_memory', lambda: 60e6)
+    monkeypatch.setattr(folder_module, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '60 MB are free', ': 8 would fit', 'px would fit')
 
 def test_fuse_refuses_a_scene_with_too_many_pairs_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(predict, 'free_memory', lambda: 130e6)  # enough but for the windows of 190 pairs
+    monkeypatch.setattr(memory, 'free_memory', lambda: 130e6)  # enough but for the windows of 190 pairs
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', '130 MB are free', 'would fit')
 
 @pytest.mark.parametrize('error', [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory:\nyou tried to allocate 9 bytes.")])
-@pytest.mark.parametrize('where', ['read_scene', 'predict_scene'])
-def test_fuse_goes_on_when_memory_runs_out_at_one_scene(where, error, three, tmp_path, monkeypatch, capfd):
-    real = getattr(predict, where)
-    def failing(*args):
-        if (args[0].name if where == 'read_scene' else args[1].id) == 'b': raise error
-        return real(*args)
-    monkeypatch.setattr(predict, where, failing)
+@pytest.mark.parametrize('module, step', [(folder_module, 'read_scene'), (predict, 'prepare_scene')])
+def test_fuse_goes_on_when_memory_runs_out_at_one_scene(module, step, error, three, tmp_path, monkeypatch, capfd):
+    real = getattr(module, step)
+    def failing(first, *args): # a folder, or a scene
+        if (first.name if step == 'read_scene' else first.id) == 'b': raise error
+        return real(first, *args)
+    monkeypatch.setattr(module, step, failing)
     status, lines = here(capfd, 'fuse', three, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', 'the memory ran out', '128x128 px')
 
@@ -572,7 +572,7 @@ def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tm
 import math, resource, sys
 from amodal_nb.app import cli
 predict.load_predictor()
-if not {foreseen}: predict.free_memory = lambda: math.inf
+if not {foreseen}: memory.free_memory = lambda: math.inf
 used = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2*10**8,)*2)
 cli.main(['fuse', *sys.argv[1:]])

@@ -57,10 +57,10 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_bytes(data, tmp_path, train, 
     rng, checkpoints = random.Random(ranks), []
     for trial in range(request.config.getoption('--kills')//2):
         run, rank, beat = tmp_path/str(trial), rng.randrange(ranks), rng.randrange(1, 50)
-        codes = train(ranks, several(data, run, ranks), (rank, 'killed at a beat', beat), stderr=tmp_path/'said')
+        codes = train(ranks, several(data, run, ranks), (rank, 'killed at a beat', beat), stderr=tmp_path/'stderr')
         assert codes[rank] == KILLED and all(c in (KILLED, 1) for c in codes), (beat, codes)
         for r, code in enumerate(codes):
-            if code == 1: assert 'lost another rank' in (tmp_path/f'said.{r}').read_text().splitlines()[-1]
+            if code == 1: assert 'lost another rank' in (tmp_path/f'stderr.{r}').read_text().splitlines()[-1]
         for path in run.glob('*.safetensors'): load_weights(path)
         checkpoints.append(info_step(run))
         kept = log_until(run, checkpoints[-1])
@@ -76,8 +76,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(data, tmp_path, train,
     assert train(2, several(data, run, 2), ('all', 'killed after a step', 9)) == [KILLED]*2
     last = run/'last.safetensors'
     last.write_bytes(last.read_bytes()[:1000])
-    assert train(2, several(data, run, 2, resume='auto', workers=1), stderr=tmp_path/'said') == [0]*2
-    assert re.search(f'{re.escape(str(last))}: damaged.*going on from .*previous.safetensors, step 6', (tmp_path/'said.0').read_text())
+    assert train(2, several(data, run, 2, resume='auto', workers=1), stderr=tmp_path/'stderr') == [0]*2
+    assert re.search(f'{re.escape(str(last))}: damaged.*going on from .*previous.safetensors, step 6', (tmp_path/'stderr.0').read_text())
     assert_same(run, whole(2))
 
 def test_a_damaged_checkpoint_never_becomes_the_previous_one(data, tmp_path, train, whole):
@@ -91,11 +91,11 @@ def test_a_damaged_checkpoint_never_becomes_the_previous_one(data, tmp_path, tra
 
 def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(data, tmp_path, train, whole):
     run = tmp_path/'run'
-    codes = train(2, several(data, run, 2), (0, 'disk full', 6), stderr=tmp_path/'said')
+    codes = train(2, several(data, run, 2), (0, 'disk full', 6), stderr=tmp_path/'stderr')
     assert codes == [1, 1]
-    said = [(tmp_path/f'said.{r}').read_text().splitlines()[-1] for r in (0, 1)]
-    assert str(run/'last.safetensors') in said[0] and 'File too large' in said[0] and 'lost another rank' in said[1], said
-    assert 'Traceback' not in (tmp_path/'said.0').read_text()
+    lines = [(tmp_path/f'stderr.{r}').read_text().splitlines()[-1] for r in (0, 1)]
+    assert str(run/'last.safetensors') in lines[0] and 'File too large' in lines[0] and 'lost another rank' in lines[1], lines
+    assert 'Traceback' not in (tmp_path/'stderr.0').read_text()
     for path in run.glob('*.safetensors'): load_weights(path)
     assert not list(run.rglob('.*.tmp'))
     assert train(2, several(data, run, 2, resume='auto')) == [0]*2
@@ -108,9 +108,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(data, tmp_path, train,
 def test_a_run_asked_to_stop_leaves_a_checkpoint_and_goes_on_to_the_same_bytes(data, tmp_path, train, whole, ranks, who, event, when):
     "SIGTERM to one rank or all of them: the step is finished, a checkpoint written, and the status says so."
     run = tmp_path/'run'
-    codes = train(ranks, several(data, run, ranks), (who, event, when), stderr=tmp_path/'said')
+    codes = train(ranks, several(data, run, ranks), (who, event, when), stderr=tmp_path/'stderr')
     assert codes == [STOPPED]*ranks
-    line = (tmp_path/'said.0').read_text().splitlines()[-1]
+    line = (tmp_path/'stderr.0').read_text().splitlines()[-1]
     assert re.fullmatch(rf'stopped at step {info_step(run)}; --resume auto goes on from {re.escape(str(run))}/last.safetensors', line), line
     assert '"state": "stopped"' in (run/'status.json').read_text()
     assert read_checkpoint(run/'last.safetensors')[1]['due'] == (event == 'asked in an evaluation')
@@ -123,17 +123,17 @@ def test_a_run_asked_to_stop_leaves_a_checkpoint_and_goes_on_to_the_same_bytes(d
 @pytest.mark.parametrize('event, doing', [('hangs at a beat', 'saving, step 2'),  # what the beat before began
                                           ('silent at a beat', r'\w+, step [012]')])  # what it told last: it tells once a second
 def test_a_rank_that_hangs_is_named(data, tmp_path, train, event, doing):
-    codes = train(3, several(data, tmp_path/'run', 3, timeout=4), (1, event, 9), stderr=tmp_path/'said')
+    codes = train(3, several(data, tmp_path/'run', 3, timeout=4), (1, event, 9), stderr=tmp_path/'stderr')
     assert codes[0] == codes[2] == 1 and codes[1] in (1, KILLED)
-    lines = [(tmp_path/f'said.{r}').read_text().splitlines()[-1] for r in (0, 2)]
+    lines = [(tmp_path/f'stderr.{r}').read_text().splitlines()[-1] for r in (0, 2)]
     named = [bool(re.search(rf'the others waited for rank 1 \({doing}, process \d+ on .*\): ended', o)) for o in lines]
     assert any(named), lines
-    assert all(n or 'lost another rank: see what that one says' in o for n, o in zip(named, lines)), lines # by the one that found it first
+    assert all(n or 'lost another rank: see the error of that rank' in o for n, o in zip(named, lines)), lines # by the one that found it first
 
 def test_a_bug_in_a_rank_is_told_by_that_rank(data, tmp_path, train):
-    codes = train(2, several(data, tmp_path/'run', 2), (1, 'bug at a beat', 9), stderr=tmp_path/'said')
+    codes = train(2, several(data, tmp_path/'run', 2), (1, 'bug at a beat', 9), stderr=tmp_path/'stderr')
     assert codes == [1, 1]
-    ours, theirs = ((tmp_path/f'said.{r}').read_text() for r in (1, 0))
+    ours, theirs = ((tmp_path/f'stderr.{r}').read_text() for r in (1, 0))
     assert 'Traceback' in ours and "KeyError: 'a bug of this rank'" in ours
     assert 'Traceback' not in theirs and 'lost another rank' in theirs.splitlines()[-1]
     assert '"state": "failed"' in (tmp_path/'run'/'status.json').read_text()
@@ -143,9 +143,9 @@ def test_a_bug_in_a_rank_is_told_by_that_rank(data, tmp_path, train):
 def test_another_number_of_ranks_goes_on_and_says_what_is_not_exact(data, tmp_path, train):
     run = tmp_path/'run'
     assert train(2, several(data, run, 2, steps=13), ('all', 'killed after a step', 5)) == [KILLED]*2
-    assert train(1, several(data, run, 1, resume='auto'), ('all', 'killed after a step', 5), stderr=tmp_path/'said') == [KILLED]
-    said = (tmp_path/'said.0').read_text()
-    assert 'world_size was 2 and is 1, batch_size was 2 and is 4: each step still sees the same scenes, but dropout' in said
-    assert train(3, several(data, run, 3, resume='auto'), stderr=tmp_path/'said') == [0]*3
-    assert 'a step sees 3 scenes instead of 4' in (tmp_path/'said.0').read_text()
+    assert train(1, several(data, run, 1, resume='auto'), ('all', 'killed after a step', 5), stderr=tmp_path/'stderr') == [KILLED]
+    warning = (tmp_path/'stderr.0').read_text()
+    assert 'world_size was 2 and is 1, batch_size was 2 and is 4: each step still sees the same scenes, but dropout' in warning
+    assert train(3, several(data, run, 3, resume='auto'), stderr=tmp_path/'stderr') == [0]*3
+    assert 'a step sees 3 scenes instead of 4' in (tmp_path/'stderr.0').read_text()
     assert steps_of(run) == list(range(1, 14))

@@ -3,15 +3,18 @@ import copy, json, os, shutil, stat, subprocess, sys, tarfile, zipfile
 from xml.etree import ElementTree
 import numpy as np, pytest, torch
 from PIL import Image
-from amodal_nb.formats import convert as convert_module
+from amodal_nb.formats import stacks as stacks_module
 from amodal_nb.app.cli import main
-from amodal_nb.formats.convert import CONVERT_FORMATS, convert, label_mask, rle_mask
-from amodal_nb.fusion.predict import fuse_folder, fuse_scene, FusedScene, harmonised_scene
-from amodal_nb.formats.layers import EXPORT_FORMATS, fusion_layers, merge_layers, patched_fraction, read_fused
+from amodal_nb.formats.convert import CONVERT_FORMATS, convert
+from amodal_nb.formats.labels import label_mask, rle_mask
+from amodal_nb.fusion.folder import fuse_folder
+from amodal_nb.fusion.predict import fuse_scene, FusedScene, harmonised_scene
+from amodal_nb.formats.export import EXPORT_FORMATS, read_fused
+from amodal_nb.formats.layers import fusion_layers, merge_layers, patched_fraction
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import to_uint8
-from amodal_nb.scenes.scene import find_scenes, read_scene
+from amodal_nb.scenes.folders import find_scenes, read_scene
 
 H, W = 32, 40  # px
 
@@ -321,12 +324,12 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     src, _ = zipped(layers)(tmp_path)
     read = []
     monkeypatch.setattr(zipfile.ZipFile, 'extract', lambda self, entry, *args: read.append(entry.filename))
-    monkeypatch.setattr(convert_module, 'MAX_UNPACKED', 1000)
-    report = convert('rgba-stack', src, tmp_path/'scenes', say=lambda line: None)
+    monkeypatch.setattr(stacks_module, 'MAX_UNPACKED_BYTES', 1000)
+    report = convert('rgba-stack', src, tmp_path/'scenes', report_line=lambda line: None)
     assert not read and '1000 bytes' in report['failed'][0]['reason']
-    monkeypatch.setattr(convert_module, 'MAX_UNPACKED', 2**32)
-    monkeypatch.setattr(convert_module, 'MAX_ENTRY', 100)
-    convert('rgba-stack', src, tmp_path/'scenes', say=lambda line: None)
+    monkeypatch.setattr(stacks_module, 'MAX_UNPACKED_BYTES', 2**32)
+    monkeypatch.setattr(stacks_module, 'MAX_ENTRY_BYTES', 100)
+    convert('rgba-stack', src, tmp_path/'scenes', report_line=lambda line: None)
     assert not read
 
 def test_an_entry_that_lies_about_its_size_gives_no_more_than_it_says(tmp_path):
@@ -335,14 +338,14 @@ def test_an_entry_that_lies_about_its_size_gives_no_more_than_it_says(tmp_path):
     data = src.read_bytes()
     assert data.count((10_000_000).to_bytes(4, 'little')) == 2 # in the local header and in the directory
     src.write_bytes(data.replace((10_000_000).to_bytes(4, 'little'), (50).to_bytes(4, 'little')))
-    report = convert('rgba-stack', src, tmp_path/'scenes', say=lambda line: None)
+    report = convert('rgba-stack', src, tmp_path/'scenes', report_line=lambda line: None)
     assert report['done'] == [] and any('cannot be unpacked' in o['reason'] for o in report['failed'])
 
 def test_pictures_too_many_or_too_large_are_refused_by_their_headers(tmp_path):
     (tmp_path/'shot').mkdir()
     Image.new('RGB', (8000, 8000)).save(tmp_path/'shot'/'0.png')
     for i in 1, 2: os.link(tmp_path/'shot'/'0.png', tmp_path/'shot'/f'{i}.png')
-    report = convert('rgba-stack', tmp_path/'shot', tmp_path/'scenes', say=lambda line: None)
+    report = convert('rgba-stack', tmp_path/'shot', tmp_path/'scenes', report_line=lambda line: None)
     assert 'over the limit' in report['failed'][0]['reason']
 
 VALUES = [None, True, -1, 0, 2, 1e300, float('nan'), float('inf'), 10**400, '', 'x', '../../etc/passwd', '/etc/passwd', 'a\0b', 'x'*5000, [], {}, [[]], [None],
@@ -378,7 +381,7 @@ def test_json_of_any_shape_gives_a_line_and_nothing_outside(name, tmp_path, monk
                 at[where[-1]] = value
             else: d = value
             path.write_text(json.dumps(d))
-            try: report = convert(format, src, tmp_path/'scenes', image, overwrite=True, say=one_line)
+            try: report = convert(format, src, tmp_path/'scenes', image, overwrite=True, report_line=one_line)
             except AmodalError as e:
                 outcomes.add('refused')
                 one_line(str(e))
@@ -459,7 +462,7 @@ def test_text_that_is_no_json_gives_a_line(name, text, tmp_path):
     path, = tmp_path.rglob(file)
     path.write_text(text)
     format = 'instaorder' if name == 'instances' else name
-    try: report = convert(format, src, tmp_path/'scenes', image, say=lambda line: None)
+    try: report = convert(format, src, tmp_path/'scenes', image, report_line=lambda line: None)
     except AmodalError as e: assert file in str(e) and '\n' not in str(e)
     else: assert not report['done'] and report['failed']
 
@@ -475,13 +478,13 @@ def test_a_link_in_a_manifests_folder_does_not_lead_out(tmp_path):
     secret = save(tmp_path/'secret.png', block(0))
     (tmp_path/'own'/'c0.png').unlink()
     (tmp_path/'own'/'c0.png').symlink_to(secret)
-    assert 'leads out' in convert('manifest', src, tmp_path/'scenes', say=lambda line: None)['failed'][0]['reason']
+    assert 'leads out' in convert('manifest', src, tmp_path/'scenes', report_line=lambda line: None)['failed'][0]['reason']
 
 def test_two_scenes_of_one_name_are_not_mixed(tmp_path):
     manifest(tmp_path)
     src = tmp_path/'own'/'set.csv'
     src.write_text(src.read_text() + src.read_text().splitlines()[1] + '\n')
-    report = convert('manifest', src, tmp_path/'scenes', say=lambda line: None)
+    report = convert('manifest', src, tmp_path/'scenes', report_line=lambda line: None)
     assert report['done'] == ['shot'] and 'two scenes have this name' in report['left_out'][0]['reason']
 
 def test_a_missing_extra_is_one_line(forks, tmp_path):

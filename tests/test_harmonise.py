@@ -1,14 +1,24 @@
-"Harmonising: whatever comes in, what comes out is a picture, and nothing outside the mask changes; what is not seen stays as it is."
+"Harmonising: any scene gives a picture, nothing outside the mask changes, and what is not visible stays as it is."
 import json
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 import numpy as np, pytest, torch, torch.nn.functional as F
 from amodal_nb.fusion import predict
 from amodal_nb.app.cli import main
-from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report, with_harmonisation
-from amodal_nb.models.baselines import order_by_residual, true_order
+from amodal_nb.core.compositing import composite_weights, front_to_back
+from amodal_nb.core.files import assets
+from amodal_nb.formats.programs import program_predictor
+from amodal_nb.fusion.config import HarmoniseConfig
 from amodal_nb.fusion.fuse import predict_scene
-from amodal_nb.scenes.scene import read_scene, Scene, write_scene
-from amodal_nb.synthesis.compose import Composer
+from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report, Harmoniser
+from amodal_nb.fusion.refine import with_harmonisation, with_order_refinement
+from amodal_nb.models.baselines import BASELINES, order_by_residual, true_order
+from amodal_nb.models.checkpoint import load_weights
+from amodal_nb.models.order import MAX_PAIR_LOG_ODDS
+from amodal_nb.models.predictor import model_predictor, Predictor
+from amodal_nb.models.transitivity import transitive_log_odds
+from amodal_nb.scenes.folders import read_scene, write_scene
+from amodal_nb.scenes.scene import Scene
+from amodal_nb.synthesis.composer import Composer
 
 NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
 NOISY += [Composer(size=96, n_objects=3, noise='noisy,turn=10,stretch=.2', seed=74)[i] for i in range(3)]
@@ -60,7 +70,7 @@ def test_harmonise_gives_a_picture_whatever_comes_in(name):
         assert torch.isfinite(fused.result).all() and fused.result.min() >= 0 and fused.result.max() <= 1 + 1e-6 and fused.harmonise == report
 
 @pytest.mark.parametrize('name', CHANGES)
-def test_what_the_report_leaves_alone_is_left_alone(name):
+def test_what_the_report_calls_unchanged_is_unchanged(name):
     scene = CHANGES[name](NOISY[0])
     done, report = harmonise_and_report(scene)
     for k, r in enumerate(report[:scene.n]):
@@ -86,17 +96,17 @@ def test_harmonise_finds_a_known_shift_and_gain(dy, dx):
     "Colours scaled, everything moved by whole and half pixels, on a picture full of texture; all but a corner is visible."
     y, x = torch.meshgrid(torch.arange(96.), torch.arange(96.), indexing='ij')
     texture = lambda y, x, c: .5 + .2*torch.sin(.5*y + c) + .2*torch.cos(.43*x + .3*y - c)
-    at = lambda dy, dx: torch.stack([texture(y-dy, x-dx, c) for c in range(3)])
+    moved = lambda dy, dx: torch.stack([texture(y-dy, x-dx, c) for c in range(3)])
     alpha = lambda dy, dx: (30 - ((y-48-dy)**2 + (x-48-dx)**2).sqrt()).clamp(0, 1)[None]
     mask, gain = ((y > 48) & (x > 48)).float()[None], torch.tensor([.9, 1.1, 1.])[:, None, None]
     back = torch.full((3, 96, 96), .2)
-    image = torch.lerp(back, at(0, 0), alpha(0, 0))
-    completion = at(dy, dx)/gain*(alpha(dy, dx) > 0)
+    image = torch.lerp(back, moved(0, 0), alpha(0, 0))
+    completion = moved(dy, dx)/gain*(alpha(dy, dx) > 0)
     scene = Scene('known', mask, image*(1-mask), completion[None], alpha(dy, dx)[None], image, back)
     done, (r, _) = harmonise_and_report(scene)
     assert np.abs(np.add(r['shift_px'], (dy, dx))).max() < .2 and np.abs(np.divide(r['gain'], gain.flatten()) - 1).max() < .03
     hidden = (mask > 0) & (alpha(0, 0) > 0)
-    error = lambda s: ((s.completions[0]*s.alphas[0] - at(0, 0)*alpha(0, 0)).abs()*hidden).sum()/hidden.sum()/3
+    error = lambda s: ((s.completions[0]*s.alphas[0] - moved(0, 0)*alpha(0, 0)).abs()*hidden).sum()/hidden.sum()/3
     assert error(done) < .02 < .04 < error(scene)
 
 @pytest.mark.parametrize('degrees, wider', [(4, 0), (-3, .05), (0, -.06)])
@@ -129,16 +139,92 @@ def test_harmonise_does_not_depend_on_the_order_of_completions():
 
 def test_fuse_does_not_harmonise_if_told_so(tmp_path, capfd):
     write_scene(replace(NOISY[0], id='a'), tmp_path/'in')
-    told, pictures = {}, {}
+    reports, pictures = {}, {}
     for out, options in ('on', []), ('off', ['--no-harmonise']):
         main_status(['fuse', str(tmp_path/'in'), '--out', str(tmp_path/out), *options])
-        told[out] = json.loads((tmp_path/out/'a'/'a_order.json').read_text())['harmonise']
+        reports[out] = json.loads((tmp_path/out/'a'/'a_order.json').read_text())['harmonise']
         pictures[out] = (tmp_path/out/'a'/'a_fused.png').read_bytes()
-    assert told['off'] is None and pictures['on'] != pictures['off']
+    assert reports['off'] is None and pictures['on'] != pictures['off']
     scene = read_scene(tmp_path/'in'/'a')
-    assert [r['comp'] for r in told['on']] == [*range(1, scene.n+1), 'background']
-    for r in told['on']: assert set(r) == {'comp', 'evidence_px', 'changed', 'shift_px', 'affine', 'gain', 'bias', 'rim_px'} and len(r['shift_px']) == 2 and len(r['gain']) == 3
+    assert [r['comp'] for r in reports['on']] == [*range(1, scene.n+1), 'background']
+    for r in reports['on']: assert set(r) == {'comp', 'evidence_px', 'changed', 'shift_px', 'affine', 'gain', 'bias', 'rim_px'} and len(r['shift_px']) == 2 and len(r['gain']) == 3
 
 def main_status(args):
     try: main(args)
     except SystemExit as e: assert not e.code
+
+# Settings
+
+OFF = HarmoniseConfig(**{f.name: False for f in fields(HarmoniseConfig) if f.name.startswith('use_')})
+
+def test_with_all_parts_off_nothing_changes():
+    for scene in NOISY[:2]:
+        done, report = harmonise_and_report(scene, config=OFF)
+        assert all(torch.equal(a, b) for a, b in zip(tensors(done), tensors(scene))) and not any(r['changed'] for r in report)
+        fused, plain = predict.fuse_scene(scene, config=OFF), predict.fuse_scene(scene, harmonise=False)
+        assert torch.equal(fused.weights, plain.weights) and fused.pairs == plain.pairs
+
+@pytest.mark.parametrize('name', [f.name for f in fields(HarmoniseConfig) if f.name.startswith('use_')])
+def test_every_part_makes_a_difference(name):
+    without = HarmoniseConfig(**{name: False})
+    def differs(scene):
+        a, b = predict.fuse_scene(scene, 'vote'), predict.fuse_scene(scene, 'vote', config=without)
+        return not (torch.equal(a.weights, b.weights) and torch.equal(a.result, b.result))
+    assert any(map(differs, NOISY))
+
+# Predictors and their wrappers
+
+@dataclass(frozen=True)
+class Extended(Predictor):
+    extra: int = 0
+
+@pytest.mark.parametrize('wrap', [with_order_refinement, with_harmonisation])
+def test_a_wrapper_loses_no_field(wrap):
+    own = Extended(order_by_residual, n_slots=7, reads_picture=True, preprocess=lambda scene: scene, extra=3)
+    wrapped = wrap(own)
+    assert (type(wrapped), wrapped.n_slots, wrapped.extra) == (Extended, 7, 3)
+    assert wrapped.preprocess is own.preprocess or wrapped.preprocess.then is own.preprocess
+
+@pytest.mark.parametrize('preprocess', [harmonise, Harmoniser(), 'wrapped'])
+def test_fuse_scene_harmonises_once(preprocess):
+    vote = BASELINES['vote']
+    own = with_harmonisation(vote) if preprocess == 'wrapped' else replace(vote, preprocess=preprocess)
+    for scene in NOISY[:4]:
+        once, fused = predict.fuse_scene(scene, vote), predict.fuse_scene(scene, own)
+        assert torch.equal(fused.scene.completions, once.scene.completions) and fused.harmonise == once.harmonise
+        assert torch.equal(fused.weights, once.weights) and fused.pairs == once.pairs
+        assert predict.fuse_scene(scene, own, harmonise=False).harmonise == once.harmonise  # the predictor's own
+
+def test_fuse_scene_applies_other_preprocessing_once():
+    calls = []
+    def darken(scene):
+        calls.append(scene.id)
+        return times(scene, .9)
+    scene = NOISY[0]
+    fused = predict.fuse_scene(scene, replace(BASELINES['vote'], preprocess=darken))
+    assert calls == [scene.id] and torch.equal(fused.scene.completions, times(harmonise(scene), .9).completions)
+
+def as_program(model):
+    "What the exported program of an `OrderFusion` computes, without exporting it."
+    def run(windows, pairs, alphas):
+        evidence = model.net(windows)
+        direct = MAX_PAIR_LOG_ODDS*torch.tanh(evidence.sum((1, 2))/MAX_PAIR_LOG_ODDS)
+        order = torch.zeros(len(alphas), len(alphas)).index_put((pairs[:, 0], pairs[:, 1]), direct)
+        order = order - order.T
+        order = order + transitive_log_odds(order[None])[0]
+        sequence = front_to_back(order[None], torch.ones(1, len(alphas), dtype=torch.bool))
+        return order, composite_weights(alphas[None], sequence)[0], evidence
+    return run
+
+def test_a_program_is_harmonised_and_compared_as_its_model():
+    model = load_weights(assets()/'models'/'order.safetensors')[0].eval()
+    ours, program = model_predictor(model), program_predictor(model, as_program(model))
+    for scene in NOISY[:3]:
+        a, b, plain = predict.fuse_scene(scene, ours), predict.fuse_scene(scene, program), predict.fuse_scene(scene, ours, harmonise=False)
+        assert a.harmonise == b.harmonise and a.order == b.order
+        torch.testing.assert_close(a.weights, b.weights, atol=1e-5, rtol=0)
+        for p, q in zip(a.pairs, b.pairs): assert abs(p['p_a_front'] - q['p_a_front']) < 1e-5
+        if a.pairs: assert [p['p_a_front'] for p in a.pairs] != [p['p_a_front'] for p in plain.pairs], 'its order was not refined'
+        outputs = [with_harmonisation(p) for p in (ours, program)]
+        c, d = (predict_scene(p, scene)[0] for p in outputs)
+        torch.testing.assert_close(c.order, d.order, atol=1e-3, rtol=1e-4)

@@ -7,8 +7,9 @@ from amodal_nb.app.inspector import apply_order_corrections
 from amodal_nb.fusion.predict import fuse_scene
 from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import to_uint8
-from amodal_nb.scenes.scene import read_scene, Scene, write_scene
-from amodal_nb.synthesis.compose import Composer
+from amodal_nb.scenes.folders import read_scene, write_scene
+from amodal_nb.scenes.scene import Scene
+from amodal_nb.synthesis.composer import Composer
 from browser import WAIT, Inspector, Server, browser, end, page_of, wait_for, chromium
 
 @pytest.fixture(scope='module')
@@ -31,7 +32,7 @@ def sample(lab, name='sample2', id=None):
     write_scene(scene, lab.folder)
     return scene
 
-IMPORTS = 'from amodal_nb.app.inspector import WeightInspector, compare_models\nfrom amodal_nb.scenes.scene import read_scene\n'
+IMPORTS = 'from amodal_nb.app.inspector import WeightInspector, compare_models\nfrom amodal_nb.scenes.folders import read_scene\n'
 
 def both_cover(scene, i, j, share=.5):
     "A masked pixel (x, y) that both completions cover and no other."

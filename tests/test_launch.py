@@ -7,10 +7,10 @@ import psutil, pytest
 from jupyter_client.manager import KernelManager
 from amodal_nb.training.launch import (attach, find_launches, launch, launch_processes, train_arguments, write_slurm_script)
 from amodal_nb.core.errors import AmodalError
-from amodal_nb.scenes.scene import find_scenes
+from amodal_nb.scenes.folders import find_scenes
 from amodal_nb.scenes.shards import write_shards
 from amodal_nb.models.checkpoint import load_weights
-from amodal_nb.training.train import TrainConfig
+from amodal_nb.training.config import TrainConfig
 from processes import ENV, TINY, assert_same, free_port, info_step, log_until, steps_of
 
 LONG = 10**6 # steps: such a run ends only because somebody ends it
@@ -43,7 +43,7 @@ def patch_rank_1(monkeypatch, folder, line):
     (folder/'sitecustomize.py').write_text(f'''
 import os, signal
 if os.environ.get('RANK') == '1':
-    import amodal_nb.training.train as t
+    import amodal_nb.training.loop as t
     real, calls = t.optimizer_step, []
     def optimizer_step(optimizer, clip):
         calls.append(1)
@@ -61,12 +61,12 @@ def other_interface():
     return None, []
 def listeners(run):
     "Process, address and port of every listening TCP socket and every bound UDP socket of a run."
-    found = []
+    sockets = []
     for p in launch_processes(run.folder):
         with suppress(psutil.NoSuchProcess):
             local = [c.laddr for c in p.net_connections('inet') if c.status == psutil.CONN_LISTEN or c.type == socket.SOCK_DGRAM and c.laddr]
-            found += [(p.pid, a.ip, a.port) for a in local]
-    return found
+            sockets += [(p.pid, a.ip, a.port) for a in local]
+    return sockets
 def gone(run): return lambda: not launch_processes(run.folder)
 def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
 
@@ -84,7 +84,7 @@ def test_stop_ends_a_run_with_a_checkpoint(config):
     with pytest.raises(AmodalError, match='rank 7 has printed nothing'): run.logs(7)
 
 def test_an_interrupt_while_waiting_stops_the_run(config):
-    starter = 'import json, sys; ; ; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
+    starter = 'import json, sys; from amodal_nb.training.launch import launch; from amodal_nb.training.config import TrainConfig; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
     p = subprocess.Popen([sys.executable, '-c', starter, json.dumps(vars(replace(config, steps=LONG)))], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     until(lambda: find_launches(config.out))
@@ -125,7 +125,7 @@ def kernel():
 
 def launching(config, **options):
     return f'''
-import torch
+import torch; from amodal_nb.training.launch import launch; from amodal_nb.training.config import TrainConfig
 run = launch(TrainConfig(**{vars(config)!r}), 2, **{options!r})
 assert not torch.cuda.is_initialized()
 view = run.watch()
@@ -184,8 +184,8 @@ def test_a_rank_is_killed_and_torchrun_starts_all_again(config):
     before = rank(run, 0)
     os.kill(rank(run, 1), signal.SIGKILL)
     until(lambda: run.ranks() and rank(run, 0) != before)
-    at = info_step(run.out)
-    until(lambda: info_step(run.out) > at)
+    step = info_step(run.out)
+    until(lambda: info_step(run.out) > step)
     assert run.stop()['state'] == 'stopped'
     assert steps_of(run.out) == list(range(1, info_step(run.out)+1)) # none is missing, none was made twice
 
@@ -297,7 +297,7 @@ def test_a_slurm_script_expands_no_word_of_the_user(config, tmp_path):
     p = subprocess.run(['bash', script], env=env, cwd=tmp_path, capture_output=True, text=True)
     words = p.stdout.split('\0')[:-1]
     assert p.returncode == 0 and not (tmp_path/'made').exists(), p.stderr
-    assert words[words.index('amodal_nb.training.train')+1:] == train_arguments(replace(config, resume='auto'))
+    assert words[words.index('amodal_nb.train')+1:] == train_arguments(replace(config, resume='auto'))
     assert (words[words.index('--rdzv-endpoint')+1], words[words.index('--rdzv-id')+1]) == ('first:29400', '17')
     directives = [line for line in script.read_text().split('srun --kill')[0].splitlines() if line.startswith('#SBATCH')]
     assert len(directives) == 9 and re.fullmatch(r'#SBATCH --job-name=[\w.+-]+', directives[0])

@@ -3,15 +3,16 @@ import json, os, shutil, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
-from amodal_nb.scenes import scene as scene_module
+from amodal_nb.scenes import folders as folders_module
 from amodal_nb.formats import share as share_module
 from amodal_nb.app.cli import main
+from amodal_nb.formats.export import export
 from amodal_nb.app.demo import demo
-from amodal_nb.formats.layers import export
-from amodal_nb.fusion.predict import fuse_folder
+from amodal_nb.fusion.folder import fuse_folder
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.pictures import write_picture
-from amodal_nb.scenes.scene import find_scenes, make_scene, read_scene, write_scene
+from amodal_nb.scenes.folders import find_scenes, read_scene, write_scene
+from amodal_nb.scenes.scene import make_scene
 from amodal_nb.formats.share import share
 from amodal_nb.scenes.shards import atomic_folder, scenes_folder_or_shards
 
@@ -161,7 +162,7 @@ def test_no_writer_replaces_its_sources(place, tmp_path):
     write_scene(scene(), tmp_path/'in')
     root, out = place(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(AmodalError): write_scene(scene(seed=2), out, True, scene_module.Sources([root]))
+    with pytest.raises(AmodalError): write_scene(scene(seed=2), out, True, folders_module.Sources([root]))
     assert contents(tmp_path) == before
 
 @pytest.mark.parametrize('out', ['src', 'src/a', '.', 'link'])
@@ -221,7 +222,7 @@ def test_nothing_is_exported_into_the_folder_of_fusions(format, fused):
     before = contents(fused)
     report = (fused/'fused'/'report.json').read_bytes()
     for out in 'fused', 'link':
-        with pytest.raises(AmodalError, match='folder of --fused'): export(format, fused/'in', fused/out, fused/'fused', say=quiet, overwrite=True)
+        with pytest.raises(AmodalError, match='folder of --fused'): export(format, fused/'in', fused/out, fused/'fused', report_line=quiet, overwrite=True)
     assert contents(fused) == before and (fused/'fused'/'report.json').read_bytes() == report
 
 def test_a_folder_of_fusions_is_not_replaced(fused):
@@ -309,7 +310,7 @@ def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, capsys
 def test_what_fails_while_it_is_written_leaves_the_old_scene(tmp_path, monkeypatch):
     write_scene(scene(**OLD), tmp_path)
     def full(path, picture): raise OSError(28, 'No space left on device', str(path))
-    monkeypatch.setattr(scene_module, 'write_picture', full)
+    monkeypatch.setattr(folders_module, 'write_picture', full)
     with pytest.raises(OSError): write_scene(scene(**NEW), tmp_path, overwrite=True)
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ['a'] and whole(tmp_path/'a') == 'old'
@@ -320,7 +321,7 @@ def test_what_comes_while_the_scene_is_written_is_kept(tmp_path, monkeypatch):
     def meanwhile(path, picture):
         write(path, picture)
         (tmp_path/'a'/'notes.txt').write_text('mine')
-    monkeypatch.setattr(scene_module, 'write_picture', meanwhile)
+    monkeypatch.setattr(folders_module, 'write_picture', meanwhile)
     with pytest.raises(AmodalError, match='notes.txt'): write_scene(scene(**NEW), tmp_path, overwrite=True)
     assert (tmp_path/'a'/'notes.txt').read_text() == 'mine' and [p.name for p in tmp_path.iterdir()] == ['a']
 
@@ -348,7 +349,7 @@ def test_a_temporary_folder_that_somebody_else_made_is_kept(write, tmp_path, mon
 
 @pytest.mark.parametrize('format, file', [('ora', 'a.ora'), ('psd', 'a.psd'), ('coco', 'images/a.png')])
 def test_exported_files_are_replaced_only_if_asked(format, file, fused):
-    def once(overwrite): return export(format, fused/'in', fused/'out', fused/'fused', say=quiet, overwrite=overwrite)
+    def once(overwrite): return export(format, fused/'in', fused/'out', fused/'fused', report_line=quiet, overwrite=overwrite)
     (fused/'out'/file).parent.mkdir(parents=True)
     (fused/'out'/file).write_text('painted on')
     assert 'is there already' in reason(once(False)) and (fused/'out'/file).read_text() == 'painted on'
@@ -358,9 +359,9 @@ def test_exported_files_are_replaced_only_if_asked(format, file, fused):
 def test_labels_are_replaced_only_if_asked_and_not_by_nothing(fused):
     (fused/'out').mkdir()
     (fused/'out'/'annotations.json').write_text('mine')
-    with pytest.raises(AmodalError, match='annotations.json: is there already'): export('coco', fused/'in', fused/'out', fused/'fused', say=quiet)
+    with pytest.raises(AmodalError, match='annotations.json: is there already'): export('coco', fused/'in', fused/'out', fused/'fused', report_line=quiet)
     shutil.rmtree(fused/'fused'/'a')
-    assert export('coco', fused/'in', fused/'out', fused/'fused', say=quiet, overwrite=True)['failed'] # nothing could be exported
+    assert export('coco', fused/'in', fused/'out', fused/'fused', report_line=quiet, overwrite=True)['failed'] # nothing could be exported
     assert (fused/'out'/'annotations.json').read_text() == 'mine'
 
 def test_a_picture_of_labels_does_not_replace_a_scenes_file(tmp_path):
@@ -377,14 +378,14 @@ def test_somebodys_report_is_kept(text, fused):
     (fused/'out').mkdir()
     (fused/'out'/'report.json').write_text(text)
     stack(fused/'src'/'a')
-    for write in (lambda: fuse_folder(fused/'in', fused/'out', 'vote', say=quiet), lambda: export_scenes(fused/'in', fused/'out')):
+    for write in (lambda: fuse_folder(fused/'in', fused/'out', 'vote', 'error', quiet), lambda: export_scenes(fused/'in', fused/'out')):
         with pytest.raises(AmodalError, match='no report of amodal'): write()
     assert amodal('convert', 'rgba-stack', fused/'src'/'a', fused/'out', '--overwrite') == 1
     assert [p.name for p in (fused/'out').iterdir()] == ['report.json'] and (fused/'out'/'report.json').read_text() == text
 
 def test_our_own_reports_are_replaced(fused):
-    for _ in range(2): fuse_folder(fused/'in', fused/'out', 'vote', say=quiet, harmonise=False)
-    for _ in range(2): assert export('ora', fused/'in', fused/'layers', fused/'fused', say=quiet, overwrite=True)['done']
+    for _ in range(2): fuse_folder(fused/'in', fused/'out', 'vote', 'error', quiet, harmonise=False)
+    for _ in range(2): assert export('ora', fused/'in', fused/'layers', fused/'fused', report_line=quiet, overwrite=True)['done']
     for _ in range(2): assert amodal('convert', 'rgba-stack', stack(fused/'src'/'a'), fused/'converted', '--overwrite') == 0
 
 def test_fusing_into_the_scenes_themselves_keeps_them(tmp_path):
@@ -407,7 +408,7 @@ def test_a_program_that_differs_leaves_the_earlier_one(tmp_path, monkeypatch):
     (tmp_path/'model.pt2').write_text('the earlier one')
     monkeypatch.setattr(share_module, 'export_torch', lambda model, path: Path(path).write_text('another'))
     monkeypatch.setattr(share_module, 'torch_runner', lambda path: None)
-    monkeypatch.setattr(share_module, 'worst_difference', lambda *args: 1.)
+    monkeypatch.setattr(share_module, 'max_difference', lambda *args: 1.)
     with pytest.raises(AmodalError, match='was not kept'): share('order', tmp_path, 'torch', overwrite=True)
     assert contents(tmp_path) == {'model.pt2': b'the earlier one'}
 
@@ -417,5 +418,5 @@ def test_the_demo_replaces_nothing_but_a_demo(name, tmp_path):
     else: (tmp_path/name).write_text('mine')
     (tmp_path/'notes.txt').write_text('mine')
     before = contents(tmp_path)
-    with pytest.raises(AmodalError, match='no folder of an earlier demo'): demo(tmp_path, say=quiet)
+    with pytest.raises(AmodalError, match='no folder of an earlier demo'): demo(tmp_path, 100, quiet)
     assert contents(tmp_path) == before

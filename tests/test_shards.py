@@ -5,32 +5,35 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 from amodal_nb.scenes.batches import SceneDataset, UnreachableError
 from amodal_nb.core.errors import AmodalError, warn_once
-from amodal_nb.scenes.scene import find_scenes, read_scene
-from amodal_nb.scenes.shards import (find_data, index_path, read_index, read_shards, scan_shard,
-    shard_scenes, write_shards)
+from amodal_nb.scenes.folders import find_scenes, read_scene
+from amodal_nb.scenes.shards import (find_data, index_path, read_index, read_shards, scan_shard, shard_scenes, write_shards)
 from processes import arguments, assert_same, info_step, log_until
 
 KILLED = -signal.SIGKILL
 
 @pytest.fixture(scope='module')
 def both(data, tmp_path_factory):
-    "The ten scenes as folders and, four a shard, as shards."
+    "Write the ten scenes as folders and, four a shard, as shards."
     d = tmp_path_factory.mktemp('shards')
     shutil.copytree(data, d/'scenes')
     write_shards(find_scenes(d/'scenes'), d/'shards', 4)
     return d
 
 @pytest.fixture
-def said(capsys):
-    "What was said on stderr since the test began; each line is said once in a process, so that is forgotten."
+def read_warnings(caplog):
+    "Return a function that gives the warnings since its last call. Each is logged once in a process, so the record of logged lines is cleared."
     warn_once.cache_clear()
-    return lambda: capsys.readouterr().err
+    def read():
+        lines = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return '\n'.join(lines)
+    return read
 
 # Training
 
 @pytest.mark.parametrize('ranks, workers, again', [(1, 0, 2), (1, 3, 0), (2, 1, 2), (2, 2, 0)])
 def test_a_run_on_shards_killed_in_the_middle_of_an_epoch_ends_in_the_same_bytes_as_on_folders(both, tmp_path, train, whole, ranks, workers, again):
-    "And with another number of workers than before."
+    "Resume with another number of workers than before."
     run, shards = tmp_path/'run', f'{both}/shards/{{000000..000002}}.tar'
     assert train(ranks, arguments(shards, run, batch_size=4//ranks, workers=workers), ('all', 'killed after a step', 8)) == [KILLED]*ranks
     assert info_step(run) == 6
@@ -38,7 +41,7 @@ def test_a_run_on_shards_killed_in_the_middle_of_an_epoch_ends_in_the_same_bytes
     assert_same(run, whole(ranks))
 
 def test_a_run_on_shards_killed_anywhere_goes_on_to_the_same_bytes(both, tmp_path, train, whole):
-    "Five times, at a beat of seed 3."
+    "Kill the run five times, at a beat of seed 3."
     rng = random.Random(3)
     for trial in range(5):
         run, beat = tmp_path/str(trial), rng.randrange(1, 50)
@@ -50,28 +53,28 @@ def test_a_run_on_shards_killed_anywhere_goes_on_to_the_same_bytes(both, tmp_pat
         assert log_until(run, step) == kept  # with its measured speeds: it did not begin anew
 
 def test_another_order_of_scenes_is_another_run(both, tmp_path, train, whole):
-    "What the comparison rests on: it sees it when scenes come in another order."
+    "The comparison detects another order of scenes."
     write_shards(reversed(find_scenes(both/'scenes')), tmp_path/'shards', 4)
     assert train(1, arguments(tmp_path/'shards', tmp_path/'run')) == [0]
     with pytest.raises(AssertionError): assert_same(tmp_path/'run', whole(1))
 
 def test_a_shard_that_is_gone_ends_the_run_with_one_line(both, tmp_path, train):
-    "It is not a bad scene, in whose place the next one is taken; with a worker, too."
+    "A missing shard is not treated as a bad scene, which the next one would replace; with a worker, too."
     shutil.copytree(both/'shards', tmp_path/'shards')
     scenes = find_data(tmp_path/'shards', 0)[0]
     os.remove(tmp_path/'shards'/'000001.tar')
     with pytest.raises(UnreachableError, match='000001.tar: cannot be read .*No such file'): SceneDataset(scenes, on_bad='next')[5]
     assert SceneDataset(scenes, on_bad='next')[3]['id'] == '0003'
-    assert train(1, arguments(f'{tmp_path}/shards/{{000000..000002}}.tar', tmp_path/'run'), stderr=tmp_path/'said') == [1]
-    assert re.fullmatch(r'\S+000001\.tar: cannot be read .*', (tmp_path/'said.0').read_text().splitlines()[-1])
+    assert train(1, arguments(f'{tmp_path}/shards/{{000000..000002}}.tar', tmp_path/'run'), stderr=tmp_path/'stderr') == [1]
+    assert re.fullmatch(r'\S+000001\.tar: cannot be read .*', (tmp_path/'stderr.0').read_text().splitlines()[-1])
 
-def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(both, tmp_path, said):
+def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(both, tmp_path, read_warnings):
     shutil.copytree(both/'scenes', tmp_path/'scenes')
     (tmp_path/'scenes'/'0004'/'0004_mask.png').write_bytes(b'no picture')
     shards = write_shards(find_scenes(tmp_path/'scenes'), tmp_path/'shards', 4)
     items = [SceneDataset(s, on_bad='next')[4]['id'] for s in (find_scenes(tmp_path/'scenes'), read_shards(shards))]
     assert items == ['0005', '0005']
-    folder, shard = (line.partition('0004_mask.png: ') for line in said().splitlines())
+    folder, shard = (line.partition('0004_mask.png: ') for line in read_warnings().splitlines())
     assert folder[2] == shard[2] and shard[0].endswith('000001.tar/0004/')
 
 # Writing
@@ -112,11 +115,11 @@ def test_scenes_writes_the_same_as_folders_and_as_shards(forks, tmp_path):
 # Tars that others wrote
 
 def files(scene, name):
-    "name/name_mask.png … -> bytes."
+    "Return a dict name/name_mask.png … -> bytes."
     return {f'{name}/{p.name.replace(scene.name, name, 1)}': p.read_bytes() for p in sorted(scene.iterdir())}
 
 def tar_of(path, entries, format=tarfile.PAX_FORMAT):
-    "A tar of (name, bytes), or (name, what else a member is)."
+    "Write a tar of (name, bytes), or (name, attributes of another member)."
     with tarfile.open(path, 'w', format=format) as tar:
         for name, content in entries:
             m, plain = tarfile.TarInfo(name), isinstance(content, bytes)
@@ -128,7 +131,7 @@ def tar_of(path, entries, format=tarfile.PAX_FORMAT):
 LINK = dict(type=tarfile.SYMTYPE, linkname='/etc/passwd')
 
 def evil(scene, name):
-    "What stands between two good scenes, and the line that tells of it."
+    "Return the members between two good scenes, and the message about them."
     b = files(scene, 'b')
     mask = b['b/b_mask.png']
     return {
@@ -147,7 +150,7 @@ def evil(scene, name):
 
 @pytest.mark.parametrize('indexed', [False, True])
 @pytest.mark.parametrize('name', ['symlink', 'hard link', 'device', 'fifo', 'up', 'absolute', 'twice', 'one file twice', 'no mask', 'a gap', 'no picture'])
-def test_evil_members_cost_one_scene_and_one_line(both, tmp_path, said, name, indexed):
+def test_evil_members_cost_one_scene_and_one_line(both, tmp_path, read_warnings, name, indexed):
     scene = both/'scenes'/'0000'
     entries, line = evil(scene, name)
     shard = str(tar_of(tmp_path/'evil.tar', [*files(scene, 'a').items(), *entries, *files(scene, 'c').items()]))
@@ -158,11 +161,11 @@ def test_evil_members_cost_one_scene_and_one_line(both, tmp_path, said, name, in
                 ranges.setdefault(m.name.split('/')[-2], [m.offset, 0])[1] = after
         index = [[k, start, end-start] for k, (start, end) in ranges.items()]
         (tmp_path/'evil.tar.json').write_text(json.dumps({'version': 1, 'bytes': os.path.getsize(shard), 'scenes': index}))
-    good, bad = [], []
+    good, errors = [], []
     for s in shard_scenes(shard):
         try: good.append(read_scene(s).id)
-        except AmodalError as e: bad.append(str(e))
-    lines = [l for l in said().splitlines() if 'has no index' not in l] + bad
+        except AmodalError as e: errors.append(str(e))
+    lines = [l for l in read_warnings().splitlines() if 'has no index' not in l] + errors
     if name == 'twice': # looked through, the second `a` is left out; by an index that takes both for one stretch, `b` is found in it
         assert good == (['b', 'c'] if indexed else ['a', 'b', 'c'])
         line = 'is not where the index says' if indexed else line
@@ -170,7 +173,7 @@ def test_evil_members_cost_one_scene_and_one_line(both, tmp_path, said, name, in
     assert len(lines) == 1 and line in lines[0], lines
 
 def header(size, name=b'b/b_mask.png', kind=b'0', base256=False):
-    "A tar header that says anything."
+    "Build a tar header with any size."
     m = tarfile.TarInfo(name.decode())
     m.type = kind
     buf = bytearray(m.tobuf(tarfile.GNU_FORMAT))
@@ -183,20 +186,20 @@ DAMAGE = {'noise': os.urandom(1024), 'a giant file': header(2**60, base256=True)
           'a giant pax header': header(2**32, kind=b'x'), 'pax headers without end': header(0, kind=b'x')*3000, 'a sparse file': header(512, kind=b'S'),
           'a pax size below 0': b''.join((header(18, kind=b'x'), b'18 size=-99999999\n'.ljust(512, b'\0'), header(512)))}
 
-@pytest.mark.parametrize('what', DAMAGE)
-def test_damage_costs_what_follows_and_one_line(both, tmp_path, said, what):
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_damage_costs_what_follows_and_one_line(both, tmp_path, read_warnings, damage):
     scene = both/'scenes'/'0000'
     good = tar_of(tmp_path/'good.tar', [*files(scene, 'a').items(), *files(scene, 'b').items()])
     with tarfile.open(good) as tar: end = tar.getmembers()[-1].offset_data + -(-tar.getmembers()[-1].size//512)*512
     rest = tar_of(tmp_path/'rest.tar', files(scene, 'c').items()).read_bytes()
-    (tmp_path/'bad.tar').write_bytes(good.read_bytes()[:end] + DAMAGE[what] + (bytes(512) if what == 'a sparse file' else b'') + rest)
+    (tmp_path/'bad.tar').write_bytes(good.read_bytes()[:end] + DAMAGE[damage] + (bytes(512) if damage == 'a sparse file' else b'') + rest)
     scenes = shard_scenes(str(tmp_path/'bad.tar'))
-    lines = [l for l in said().splitlines() if 'has no index' not in l]
+    lines = [l for l in read_warnings().splitlines() if 'has no index' not in l]
     assert len(lines) == 1 and (re.search('what follows: .*bad.tar: damaged or cut short behind byte', lines[0]) or 'no plain file' in lines[0]), lines
     assert read_scene(scenes[0]).id == 'a'
 
 @pytest.mark.parametrize('change', ['size', 'version', 'outside', 'negative', 'text', 'twice', 'no list', 'deep', 'empty', 'no JSON', 'giant'])
-def test_an_index_that_does_not_fit_is_said_and_not_used(both, tmp_path, said, change):
+def test_an_index_that_does_not_fit_is_named_and_not_used(both, tmp_path, read_warnings, change):
     shutil.copytree(both/'shards', tmp_path/'shards')
     shard = str(tmp_path/'shards'/'000000.tar')
     index = json.loads(open(index_path(shard)).read())
@@ -215,15 +218,15 @@ def test_an_index_that_does_not_fit_is_said_and_not_used(both, tmp_path, said, c
     with open(index_path(shard), 'w') as f: f.write(json.dumps(index) if text is None else text)
     scenes = shard_scenes(shard)
     assert [s.name for s in scenes] == ['0000', '0001', '0002', '0003']
-    assert said().splitlines() == [f'{index_path(shard)}: does not fit its tar: looking through that']
+    assert read_warnings().splitlines() == [f'{index_path(shard)}: does not fit its tar: looking through that']
     for s in scenes: read_scene(s)
 
-def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(both, tmp_path, said):
+def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(both, tmp_path, read_warnings):
     shutil.copytree(both/'shards', tmp_path/'shards')
     scenes = read_index(str(tmp_path/'shards'/'000000.tar'))
     with open(tmp_path/'shards'/'000000.tar', 'r+b') as f: f.truncate(scenes[3].start + 700)
     assert shard_scenes(scenes[0].shard) == scenes[:2]  # the third may have had more files
-    assert 'does not fit its tar' in said()
+    assert 'does not fit its tar' in read_warnings()
     with pytest.raises(AmodalError, match='cut short'): read_scene(scenes[3])  # by those who had read the index before
 
 def test_memory_does_not_grow_with_the_shard(both, tmp_path):
@@ -265,4 +268,5 @@ def test_a_file_system_whose_cat_file_takes_a_version_first(both, tmp_path):
     fsspec.register_implementation('versioned', Versioned, clobber=True)
     shard = write_shards(find_scenes(both/'scenes'), tmp_path/'shards')[0]
     for path in shard, shard.with_name(f'{shard.name}.json'): Versioned().pipe_file(f'/{path.name}', path.read_bytes())
-    for there, here in zip(read_shards([f'versioned://{shard.name}']), find_scenes(both/'scenes'), strict=True): assert read_scene(there).completions.equal(read_scene(here).completions)
+    for packed, folder in zip(read_shards([f'versioned://{shard.name}']), find_scenes(both/'scenes'), strict=True):
+        assert read_scene(packed).completions.equal(read_scene(folder).completions)

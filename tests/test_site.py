@@ -10,9 +10,9 @@ def docs(root):
     return module
 
 @pytest.mark.parametrize('source, link, becomes', [
-    ('nbs/5_fusion/01_fuse.ipynb', '../4_models/06_order.ipynb', '../4_models/06_order.html'),
+    ('nbs/5_fusion/01_fuse.ipynb', '../4_models/07_order.ipynb', '../4_models/07_order.html'),
     ('nbs/5_fusion/01_fuse.ipynb', '../experiments/order_fusion.ipynb#The-table', '../experiments/order_fusion.html#the-table'),
-    ('nbs/experiments/order_fusion.ipynb', '../4_models/06_order.ipynb', '../4_models/06_order.html'),
+    ('nbs/experiments/order_fusion.ipynb', '../4_models/07_order.ipynb', '../4_models/07_order.html'),
     ('nbs/experiments/order_fusion.ipynb', '../../CONTRIBUTING.md', '../CONTRIBUTING.html'),
     ('nbs/index.ipynb', '../data/models/order.md', 'data/models/order.md'),
     ('nbs/index.ipynb', '5_fusion/01_fuse.ipynb', '5_fusion/01_fuse.ipynb'),

@@ -85,7 +85,8 @@ def fuse(
     harmonise: bool = True, # first correct shift, colours and outlines of the completions, as their visible parts show
 ):
     "Fuse every scene of a folder. A scene that cannot be used is named, the others are done, and the exit status is 1."
-    from amodal_nb.fusion.predict import fuse_folder, load_predictor
+    from amodal_nb.fusion.folder import fuse_folder
+    from amodal_nb.fusion.predict import load_predictor
     report = fuse_folder(root, out, load_predictor(model), on_extra, print_error, harmonise)
     typer.echo(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
     exit_if_failed(report['failed'])
@@ -99,7 +100,7 @@ def readable_scenes(
     "The scenes of a folder that can be evaluated; the others are named on stderr."
     from tqdm.auto import tqdm
     from amodal_nb.core.errors import SceneError
-    from amodal_nb.scenes.scene import find_scenes, read_scene
+    from amodal_nb.scenes.folders import find_scenes, read_scene
     for folder in tqdm(find_scenes(root), desc='eval', unit='scene', leave=False, disable=None):
         try:
             scene = read_scene(folder)
@@ -118,9 +119,9 @@ def eval(
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
     "Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a scene could not be used."
-    from amodal_nb.fusion.harmonise import with_harmonisation
+    from amodal_nb.fusion.refine import with_harmonisation
     from amodal_nb.models.baselines import BASELINES
-    from amodal_nb.evaluation.metrics import evaluate, published_table, score_table
+    from amodal_nb.evaluation.evaluate import evaluate, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.core.files import write_json
     bad = []
@@ -163,7 +164,7 @@ def scenes(
 ):
     "Compose scenes whose order is known from cut-outs and backgrounds."
     from amodal_nb.scenes.shards import scenes_folder_or_shards
-    from amodal_nb.synthesis.compose import Composer, write_scenes
+    from amodal_nb.synthesis.composer import Composer, write_scenes
     composer = Composer(cutouts, backgrounds, size, parse_range('objects', objects), noise, seed, hide, parse_range('holes', holes), similar=similar)
     with scenes_folder_or_shards(out, shards) as folder: n = len(write_scenes(folder, n, composer, workers))
     typer.echo(f'{n} scenes in {out}')
@@ -175,7 +176,7 @@ def run_with_config(
     args: list, # the words behind it
 ):
     "Run a command whose options are the fields of `TrainConfig` and those of `f`."
-    from amodal_nb.training.train import TrainConfig
+    from amodal_nb.training.config import TrainConfig
     P = inspect.Parameter
     own = [p for p in inspect.signature(f).parameters.values() if p.kind is P.KEYWORD_ONLY]
     def run(**values):
@@ -195,7 +196,7 @@ def train(
 ):
     "Train a model; `amodal train --help` lists the options. Runs under torchrun as well."
     from amodal_nb.training.distributed import record_error
-    from amodal_nb.training.train import train, TrainingStopped
+    from amodal_nb.training.loop import train, TrainingStopped
     def run(config):
         "Train a model on a folder of scenes."
         last = Path(config.out)/'last.safetensors'
@@ -292,7 +293,7 @@ def export(
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ):
     "Export fused scenes as layers, labels or scenes. A scene that cannot be used is named, the others are done, and the exit status is 1."
-    from amodal_nb.formats.layers import export
+    from amodal_nb.formats.export import export
     r = export(format, root, out, fused, model, print_error, overwrite)
     typer.echo(f"{len(r['done'])} exported, {len(r['failed'])} failed; see {out/'report.json'}")
     exit_if_failed(r['failed'])

@@ -13,14 +13,16 @@ from typing import Callable
 from ..core.errors import SceneError
 from ..core.files import assets, atomic_write
 from ..core.pictures import show_pictures
-from ..scenes.scene import find_scenes, read_scene
-from ..synthesis.compose import Composer, write_scenes
+from ..scenes.folders import find_scenes, read_scene
+from ..synthesis.composer import Composer, write_scenes
 from ..models.baselines import BASELINES
+from ..fusion.folder import fuse_folder
 from ..fusion.fuse import predict_scene
-from ..fusion.harmonise import with_harmonisation
-from ..fusion.predict import DEFAULT_MODEL, fuse_folder, load_predictor
-from ..evaluation.metrics import evaluate, score_table
-from ..training.train import train, TrainConfig
+from ..fusion.predict import DEFAULT_MODEL, load_predictor
+from ..fusion.refine import with_harmonisation
+from ..evaluation.evaluate import evaluate, score_table
+from ..training.config import TrainConfig
+from ..training.loop import train
 
 # %% ../../nbs/9_app/03_demo.ipynb #c005
 def train_briefly(

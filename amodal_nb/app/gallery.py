@@ -19,10 +19,12 @@ from PIL import Image
 from ..core.errors import AmodalError, SceneError
 from ..core.files import assets, atomic_write, write_json
 from ..core.pictures import to_tensor, to_uint8
-from ..scenes.scene import find_scenes, Scene
+from ..scenes.folders import find_scenes
+from ..scenes.scene import Scene
 from ..models.baselines import BASELINES
-from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predictor, read_scene_guarded
-from ..formats.layers import read_fused
+from ..fusion.folder import read_scene_guarded
+from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predictor
+from ..formats.export import read_fused
 from .inspector import downscale, png_strip, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007

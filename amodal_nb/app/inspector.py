@@ -22,7 +22,8 @@ from ..core.compositing import front_to_back
 from ..core.errors import AmodalError, SceneError
 from ..core.files import assets, atomic_write, write_json
 from ..core.pictures import show_pictures, to_uint8
-from ..scenes.scene import check_pairs, completion_files, read_pairs, read_scene, Scene
+from ..scenes.folders import completion_files, read_pairs, read_scene
+from ..scenes.scene import check_pairs, Scene
 from ..fusion.fuse import with_background_slot
 from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, harmonised_scene
 

@@ -13,15 +13,16 @@ def front_to_back(
     order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
     valid: torch.Tensor, # [B,N] bool; slots that are not valid come last
 ) -> torch.Tensor: # [B,N] slot indices, the front one first
-    "One sequence for each scene that agrees with `order` where it is consistent, and gives way where the evidence is weakest."
+    "Compute a front-to-back sequence that agrees with `order` where it has no cycle, and breaks a cycle where the evidence is weakest. The greedy heuristic of Eades, Lin and Smyth (1993)."
     real = valid[:, None] & valid[:, :, None]
     against = order.transpose(1, 2).clamp(min=0)*real     # [B,i,j]: evidence that j is in front of i
     waiting, sequence = torch.ones_like(valid), []
     for _ in range(order.shape[1]):
         score = (against*waiting[:, None]).sum(-1)        # [B,N]
         score = score.masked_fill(~valid, 1e30).masked_fill(~waiting, torch.inf)
-        sequence.append(score.argmin(1))
-        waiting = waiting.scatter(1, sequence[-1][:, None], False)
+        first = score.argmin(1)
+        sequence.append(first)
+        waiting = waiting.scatter(1, first[:, None], False)
     return torch.stack(sequence, 1)
 
 # %% ../../nbs/1_core/05_compositing.ipynb #c010
@@ -29,7 +30,7 @@ def transmittance(
     alphas: torch.Tensor, # [N,...] in 0..1
     sequence: list, # indices of completions, front first
 ) -> torch.Tensor: # [N,...] in 0..1; 1 for completions that are not in `sequence`
-    "How much of each completion those in front of it let through."
+    "Compute the transmittance in front of each completion: the product of 1 - alpha over those before it in `sequence`."
     light, left = torch.ones_like(alphas), torch.ones_like(alphas[0])
     for k in sequence:
         light[k] = left
@@ -42,11 +43,11 @@ def composite_weights(
     alphas: torch.Tensor, # [B,N,1,H,W] in 0..1
     sequence: torch.Tensor, # [B,N] slot indices, front first, from `front_to_back`
 ) -> torch.Tensor: # [B,N+1,H,W], the background last; sum to 1
-    "Weights of painting the completions in the given sequence. Padded slots, alpha 0, get exactly 0. Without gradient."
+    "Compute the weights of the over operator for a sequence (Porter and Duff, 1984). Padded slots, alpha 0, get exactly 0. Without gradient."
     a = alphas[:, :, 0]                                              # [B,N,H,W]
     weights = torch.cat([torch.empty_like(a), torch.ones_like(a[:, :1])], 1)
     for b, slots in enumerate(sequence.tolist()):
-        through = weights[b, -1]                                     # [H,W] the light that is left; last, the background's
+        through = weights[b, -1]                                     # [H,W] the transmittance so far; last, the background's weight
         for k in slots:
             torch.mul(a[b, k], through, out=weights[b, k])
             through -= weights[b, k]
@@ -57,23 +58,27 @@ def expected_composite_weights(
     alphas: torch.Tensor, # [B,N,1,H,W] in 0..1
     order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
 ) -> torch.Tensor: # [B,N+1,H,W], the background last; sum to 1
-    "Expected weights if each pair is decided by itself."
+    "Compute expected weights of the over operator if each pair is decided independently with the probability that its log-odds give."
     a = alphas[:, :, 0]                                              # [B,N,H,W]
-    where = (a > 0).sum(1) > 1                                       # [B,H,W] elsewhere there is nothing to decide
-    some = a.movedim(1, -1)[where]                                   # [P,N]
+    contested = (a > 0).sum(1) > 1                                   # [B,H,W] elsewhere there is nothing to decide
+    some = a.movedim(1, -1)[contested]                               # [P,N]
     eye = torch.eye(order.shape[-1], dtype=torch.bool, device=order.device)
-    behind = (-order).sigmoid().masked_fill(eye, 0)[where.nonzero()[:, 0]] # [P,N,N] probability that the column is in front of the row
+    batch_index = contested.nonzero()[:, 0]
+    behind = (-order).sigmoid().masked_fill(eye, 0)[batch_index]     # [P,N,N] probability that the column is in front of the row
     shows = some*(1 - some[:, None]*behind).prod(2)                  # [P,N]
     through = (1-some).prod(1, keepdim=True)                         # [P,1]
-    shows = shows*((1-through)/shows.sum(1, keepdim=True).clamp(min=1e-6))
-    alone = torch.cat([a, 1-a.sum(1, keepdim=True)], 1).movedim(1, -1) # [B,H,W,N+1] where one covers at most
-    return alone.index_put((where,), torch.cat([shows, through], 1)).movedim(-1, 1)
+    total = shows.sum(1, keepdim=True).clamp(min=1e-6)
+    shows = shows*((1-through)/total)
+    background = 1-a.sum(1, keepdim=True)
+    alone = torch.cat([a, background], 1).movedim(1, -1)             # [B,H,W,N+1] where one covers at most
+    decided = torch.cat([shows, through], 1)
+    return alone.index_put((contested,), decided).movedim(-1, 1)
 
 # %% ../../nbs/1_core/05_compositing.ipynb #c018
 def composite_stack(
     layers: list, # of [4,H,W], bottom to top; straight alpha
 ) -> torch.Tensor: # [3,H,W], on black
-    "Paint layers one over the other."
+    "Composite layers over one another, bottom to top."
     picture = torch.zeros_like(layers[0][:3])
     for layer in layers: picture = torch.lerp(picture, layer[:3], layer[3:])
     return picture
