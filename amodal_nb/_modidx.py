@@ -1098,6 +1098,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'amodal_nb/scenes/batches.py'),
                                           'amodal_nb.scenes.batches.coverage_masks': ( '2_scenes/batches.html#coverage_masks',
                                                                                        'amodal_nb/scenes/batches.py'),
+                                          'amodal_nb.scenes.batches.end_workers': ( '2_scenes/batches.html#end_workers',
+                                                                                    'amodal_nb/scenes/batches.py'),
                                           'amodal_nb.scenes.batches.find_splits': ( '2_scenes/batches.html#find_splits',
                                                                                     'amodal_nb/scenes/batches.py'),
                                           'amodal_nb.scenes.batches.make_batch': ( '2_scenes/batches.html#make_batch',

@@ -118,7 +118,8 @@ def eval(
     json: Optional[Path] = None, # write the results here too
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
-    "Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a scene could not be used."
+    """Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a
+    scene could not be used."""
     from amodal_nb.fusion.refine import with_harmonisation
     from amodal_nb.models.baselines import BASELINES
     from amodal_nb.evaluation.evaluate import evaluate, published_table, score_table
@@ -248,7 +249,8 @@ def share(
     format: str = 'hub', # 'hub' (config.json, model.safetensors, README.md), 'torch' (model.pt2, a torch.export program) or 'onnx' (model.onnx)
     overwrite: bool = False, # replace these files if they are there already; never the model itself
 ):
-    "Write a trained model for Hugging Face's hub, torch.export or ONNX; a program is compared with its model before it is kept."
+    """Write a trained model for Hugging Face's hub, torch.export or ONNX; a program is compared with its model before
+    it is kept."""
     from amodal_nb.formats.share import share
     typer.echo(share(model, out, format, overwrite))
 
@@ -259,7 +261,8 @@ def demo(
     out: Path = Path('amodal_demo'), # gets the pictures and the sheet
     steps: int = 100, # how long to train the reference model before the table
 ):
-    "Fuse the shipped sample scenes, train the reference model for a moment, print the table, write pictures and a sheet to look at."
+    """Fuse the shipped sample scenes, train the reference model for a moment, print the table, write pictures and a
+    sheet to look at."""
     from amodal_nb.app.demo import demo
     demo(out, steps, typer.echo)
 
@@ -292,7 +295,8 @@ def export(
     model: str = 'order', # what fuses then, see `amodal fuse --help`
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ):
-    "Export fused scenes as layers, labels or scenes. A scene that cannot be used is named, the others are done, and the exit status is 1."
+    """Export fused scenes as layers, labels or scenes. A scene that cannot be used is named, the others are done, and
+    the exit status is 1."""
     from amodal_nb.formats.export import export
     r = export(format, root, out, fused, model, print_error, overwrite)
     typer.echo(f"{len(r['done'])} exported, {len(r['failed'])} failed; see {out/'report.json'}")
@@ -307,7 +311,8 @@ def inspect_folder(
     port: int = 0, # of 127.0.0.1; 0: a free one
     browser: bool = True, # open the page
 ):
-    "Show a folder of scenes in the browser: a gallery, and the weight-map inspector. On this machine only, with a token."
+    """Show a folder of scenes in the browser: a gallery, and the weight-map inspector. On this machine only, with a
+    token."""
     from amodal_nb.app.gallery import serve
     serve(root, fused, model, port, browser, typer.echo)
 

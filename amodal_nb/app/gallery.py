@@ -51,7 +51,8 @@ def thumbnail(
     return out.getvalue()
 
 def cache_folder() -> Path: # may not be there yet
-    "Where thumbnails and measures are kept: `$XDG_CACHE_HOME/amodal_nb/gallery`, by default in `~/.cache`. May be removed at any time."
+    """Where thumbnails and measures are kept: `$XDG_CACHE_HOME/amodal_nb/gallery`, by default in `~/.cache`. May be
+    removed at any time."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'amodal_nb'/'gallery'
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c011

@@ -320,7 +320,8 @@ def png_strip(
     named: dict, # title -> [3,h,w] or [h,w], in 0..1
     side: int = 150, # px of each
 ) -> str: # a PNG, base64
-    "Pictures in a row as what a front-end without widgets shows. By PIL, as matplotlib would make every inspector wait for its import."
+    """Pictures in a row as what a front-end without widgets shows. By PIL, as matplotlib would make every inspector
+    wait for its import."""
     row = Image.new('RGB', (len(named)*(side+6), side+16), 'white')
     for k, (title, p) in enumerate(named.items()):
         im = Image.fromarray(to_uint8(p.expand(3, *p.shape[-2:])))

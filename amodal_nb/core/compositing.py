@@ -13,7 +13,8 @@ def front_to_back(
     order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
     valid: torch.Tensor, # [B,N] bool; slots that are not valid come last
 ) -> torch.Tensor: # [B,N] slot indices, the front one first
-    "Compute a front-to-back sequence that agrees with `order` where it has no cycle, and breaks a cycle where the evidence is weakest. The greedy heuristic of Eades, Lin and Smyth (1993)."
+    """Compute a front-to-back sequence that agrees with `order` where it has no cycle, and breaks a cycle where the
+    evidence is weakest. The greedy heuristic of Eades, Lin and Smyth (1993)."""
     real = valid[:, None] & valid[:, :, None]
     against = order.transpose(1, 2).clamp(min=0)*real     # [B,i,j]: evidence that j is in front of i
     waiting, sequence = torch.ones_like(valid), []
@@ -30,7 +31,8 @@ def transmittance(
     alphas: torch.Tensor, # [N,...] in 0..1
     sequence: list, # indices of completions, front first
 ) -> torch.Tensor: # [N,...] in 0..1; 1 for completions that are not in `sequence`
-    "Compute the transmittance in front of each completion: the product of 1 - alpha over those before it in `sequence`."
+    """Compute the transmittance in front of each completion: the product of 1 - alpha over those before it in
+    `sequence`."""
     light, left = torch.ones_like(alphas), torch.ones_like(alphas[0])
     for k in sequence:
         light[k] = left
@@ -43,7 +45,8 @@ def composite_weights(
     alphas: torch.Tensor, # [B,N,1,H,W] in 0..1
     sequence: torch.Tensor, # [B,N] slot indices, front first, from `front_to_back`
 ) -> torch.Tensor: # [B,N+1,H,W], the background last; sum to 1
-    "Compute the weights of the over operator for a sequence (Porter and Duff, 1984). Padded slots, alpha 0, get exactly 0. Without gradient."
+    """Compute the weights of the over operator for a sequence (Porter and Duff, 1984). Padded slots, alpha 0, get
+    exactly 0. Without gradient."""
     a = alphas[:, :, 0]                                              # [B,N,H,W]
     weights = torch.cat([torch.empty_like(a), torch.ones_like(a[:, :1])], 1)
     for b, slots in enumerate(sequence.tolist()):
@@ -58,7 +61,8 @@ def expected_composite_weights(
     alphas: torch.Tensor, # [B,N,1,H,W] in 0..1
     order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
 ) -> torch.Tensor: # [B,N+1,H,W], the background last; sum to 1
-    "Compute expected weights of the over operator if each pair is decided independently with the probability that its log-odds give."
+    """Compute expected weights of the over operator if each pair is decided independently with the probability that
+    its log-odds give."""
     a = alphas[:, :, 0]                                              # [B,N,H,W]
     contested = (a > 0).sum(1) > 1                                   # [B,H,W] elsewhere there is nothing to decide
     some = a.movedim(1, -1)[contested]                               # [P,N]

@@ -17,7 +17,8 @@ from .errors import AmodalError, ConfigError, FormatError
 def atomic_write(
     path: 'str | Path', # where the finished file shall be
 ): # yields the temporary `Path` to write to
-    "Write to a temporary name; on success fsync and rename to `path`, on any error remove it and leave `path` as it was. Raises `OSError` naming `path`."
+    """Write to a temporary name; on success fsync and rename to `path`, on any error remove it and leave `path` as it
+    was. Raises `OSError` naming `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name[-40:]}.{os.getpid()}.tmp')  # a long name must not become too long
@@ -56,7 +57,8 @@ def safe_join(
     "Join a folder and an untrusted name. Raises `FormatError` for a name that leads out of `root`."
     try: inside = _is_inside(root, name)
     except (TypeError, ValueError, OSError, RuntimeError): inside = False # no text, a zero byte, a loop of links
-    if not inside: raise FormatError(root, f'the name {name!r:.80} leads out of this folder or is no name', 'correct it')
+    if not inside:
+        raise FormatError(root, f'the name {name!r:.80} leads out of this folder or is no name', 'correct it')
     return Path(root)/name
 
 # %% ../../nbs/1_core/02_files.ipynb #c013
@@ -65,7 +67,8 @@ def _unique_keys(path):
     def record(pairs):
         d = dict(pairs)
         if len(d) == len(pairs): return d
-        raise FormatError(path, f'a name stands twice in one record, e.g. in the one of {next(iter(d))!r:.40}', 'remove one')
+        problem = f'a name stands twice in one record, e.g. in the one of {next(iter(d))!r:.40}'
+        raise FormatError(path, problem, 'remove one')
     return record
 
 def read_json(
@@ -73,7 +76,8 @@ def read_json(
 ): # dicts, lists, texts and numbers
     "Read untrusted JSON. Raises `FormatError` if it cannot be read, is not JSON, or repeats a key in one record."
     try: return json.loads(Path(path).read_text(encoding='utf-8'), object_pairs_hook=_unique_keys(path))
-    except OSError as e: raise FormatError(path, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
+    except OSError as e:
+        raise FormatError(path, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
     except AmodalError: raise
     except (ValueError, RecursionError): raise FormatError(path, 'is not JSON, or damaged', 'write it again') from None
 

@@ -38,7 +38,8 @@ class Box(NamedTuple):
     ) -> 'Box': # clipped to the picture
         "Return the box enlarged on all sides."
         top, left = max(0, self.top - margin), max(0, self.left - margin)
-        return Box(top, left, min(size[0], self.bottom + margin), min(size[1], self.right + margin))
+        bottom, right = min(size[0], self.bottom + margin), min(size[1], self.right + margin)
+        return Box(top, left, bottom, right)
 
 def box_of_mask(
     mask: 'np.ndarray | torch.Tensor', # bool [H,W]
@@ -47,7 +48,9 @@ def box_of_mask(
     rows = torch.as_tensor(mask.any(1)).nonzero()[:, 0]
     columns = torch.as_tensor(mask.any(0)).nonzero()[:, 0]
     if len(rows) == 0: return None
-    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    return Box(top, left, bottom, right)
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c007b
 FAINT_ALPHA = .02 # up to this a pixel counts as empty

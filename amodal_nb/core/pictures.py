@@ -178,7 +178,8 @@ def show_pictures(
     width: float = 1.3, # of each, in inches
     cmap: str = 'gray', # for one-channel pictures; its range is 0..1
 ): # a matplotlib Figure
-    "Return a figure with a grid of pictures. It is not shown, so a notebook cell ends with it and a script can save it."
+    """Return a figure with a grid of pictures. It is not shown, so a notebook cell ends with it and a script can save
+    it."""
     import matplotlib.pyplot as plt
     rows, cols = math.ceil(len(pictures)/cols), min(cols, len(pictures))
     h, w = pictures[0].shape[-2:]

@@ -135,7 +135,8 @@ def convert(
     shards: bool = False, # write shards, see `write_shards`, instead of folders; `out` must be new or empty then
     report_line: Callable = print, # called with one line for each thing that could not be read
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'left_out': likewise, 'nothing_to_restore': [id, …]}
-    "Convert another system's files to scenes. Raises `ConfigError` for an unknown format, another `AmodalError` if nothing of the source can be used."
+    """Convert another system's files to scenes. Raises `ConfigError` for an unknown format, another `AmodalError` if
+    nothing of the source can be used."""
     if format not in CONVERT_FORMATS:
         raise ConfigError(format, 'no such format', f'choose one of {", ".join(CONVERT_FORMATS)}')
     out, report = Path(out), ConvertReport(report_line)

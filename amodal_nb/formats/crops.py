@@ -108,7 +108,8 @@ def from_offsets(
     mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the folder
-    "Read scenes from crops with offsets: progressive mixed-context diffusion and its successor. Raises `FormatError` if `src` holds none."
+    """Read scenes from crops with offsets: progressive mixed-context diffusion and its successor. Raises `FormatError`
+    if `src` holds none."""
     src = Path(src).absolute()
     names = {p.name for p in list_files(src)}
     folders = [src] if 'offsets.json' in names else sorted(p.parent for p in src.glob('*/offsets.json'))
@@ -123,7 +124,8 @@ def cut_from_white(
     rgb: torch.Tensor, # [3,h,w]
     size: tuple, # (height, width) to scale it to
 ) -> torch.Tensor: # [4,height,width]
-    "Cut an object from white and scale it. The threshold precedes the scaling, so no white is blended into the object's rim."
+    """Cut an object from white and scale it. The threshold precedes the scaling, so no white is blended into the
+    object's rim."""
     im = Image.fromarray(to_uint8(rgb))
     is_object = np.asarray(im.convert('L')) <= WHITE_THRESHOLD
     im.putalpha(Image.fromarray(is_object.astype(np.uint8)*255))

@@ -154,7 +154,8 @@ def _order_pair(p): # a record of two completions, with its known keys
     return {'a': p['a'], 'b': p['b'], 'p_a_front': float(p['p_a_front']), 'overlap_px': int(p['overlap_px'])}
 
 def _check_order(order, pairs, n):
-    "Raises `ValueError` unless all numbers are completions from 1 to `n`, the order repeats none, and probabilities are in 0..1."
+    """Raises `ValueError` unless all numbers are completions from 1 to `n`, the order repeats none, and probabilities
+    are in 0..1."""
     named = [*order, *(p[k] for p in pairs for k in 'ab')]
     if not all(type(k) is int and 1 <= k <= n for k in named): raise ValueError('no completion')
     if len(set(order)) != len(order): raise ValueError('a completion is there twice')
@@ -164,7 +165,8 @@ CORRECTION_SHAPES = {'shift_px': (2,), 'affine': (2, 2), 'gain': (3,), 'bias': (
 CORRECTION_NUMBERS = 'changed', 'evidence_px', 'rim_px' # its other values
 
 def _check_corrections(corrections, n, n_slots):
-    "Raises `ValueError` or `TypeError` unless there is a correction for each slot, all of finite numbers. Adds the affine maps that older records lack."
+    """Raises `ValueError` or `TypeError` unless there is a correction for each slot, all of finite numbers. Adds the
+    affine maps that older records lack."""
     if corrections is None: return
     components = [k if k <= n else 'background' for k in range(1, n_slots+1)]
     if [r['comp'] for r in corrections] != components: raise ValueError('not the slots')
@@ -202,7 +204,8 @@ def read_fused(
     result = _read_result(folder/f'{scene.id}_fused.png', scene.size)
     weights = _read_weights(folder/f'{scene.id}_weights.npz', slots, scene.size)
     record = read_order_record(folder/f'{scene.id}_order.json', scene.n, len(slots))
-    return FusedScene(scene.id, result, weights, slots, record.pairs, record.order, record.uncovered_fraction, record.corrections)
+    return FusedScene(
+        scene.id, result, weights, slots, record.pairs, record.order, record.uncovered_fraction, record.corrections)
 
 # %% ../../nbs/8_formats/08_export.ipynb #c032
 EXPORT_FORMATS = 'ora', 'psd', 'coco', 'scenes', 'shards'
@@ -268,7 +271,8 @@ def scene_writer(
     return {'coco': add_labels, 'scenes': write_folder, 'shards': write_temporary}[format]
 
 def _check_export(format, out, fused):
-    "Raises `ConfigError` for an unknown format, or if `out` is the folder of fusions; `AmodalError` if an extra is missing."
+    """Raises `ConfigError` for an unknown format, or if `out` is the folder of fusions; `AmodalError` if an extra is
+    missing."""
     if format not in EXPORT_FORMATS:
         raise ConfigError(format, 'no such format', f'choose one of {", ".join(EXPORT_FORMATS)}')
     if format == 'psd': import_extra('psd_tools')
@@ -285,7 +289,8 @@ def export(
     report_line: Callable = print, # called with one line for each scene that could not be exported
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
-    "Export every scene of a folder. Raises `AmodalError` if there is none, or if `out` holds files that must not be replaced."
+    """Export every scene of a folder. Raises `AmodalError` if there is none, or if `out` holds files that must not be
+    replaced."""
     out = Path(out)
     _check_export(format, out, fused)
     coco, report = CocoWriter(), {'done': [], 'failed': []}

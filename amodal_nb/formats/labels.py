@@ -20,8 +20,8 @@ from ..core.errors import AmodalError, FormatError
 from ..core.files import expect_form, import_extra, read_json, safe_join
 from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS
 from ..scenes.scene import Scene
-from amodal_nb.formats.common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error, read_rgb, scene_id,
-    SceneSource)
+from .common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error,
+    read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c058
 def _decompress_run_lengths(text):
@@ -29,7 +29,8 @@ def _decompress_run_lengths(text):
     value, shift, last = 0, 0, []
     for c in text:
         b = ord(c) - 48
-        if not 0 <= b < 64 or shift > 30: raise FormatError('the compressed run lengths are damaged', 'write them again')
+        if not 0 <= b < 64 or shift > 30:
+            raise FormatError('the compressed run lengths are damaged', 'write them again')
         value |= (b & 31) << shift
         shift += 5
         if b & 32: continue

@@ -133,7 +133,8 @@ def write_psd(
     path: 'str | Path', # a .psd
     layers: list, # of `Layer`, top to bottom; the last is opaque
 ):
-    "Write a PSD, whole or not at all. Raises `AmodalError` if psd-tools is not installed, or the picture is larger than the format."
+    """Write a PSD, whole or not at all. Raises `AmodalError` if psd-tools is not installed, or the picture is larger
+    than the format."""
     h, w = layers[0].alpha.shape[-2:]
     if max(h, w) > MAX_PSD_SIDE_PX:
         raise FormatError(path, f'{w}x{h} px are over the {MAX_PSD_SIDE_PX} a side of PSD', 'export as ora')

@@ -108,7 +108,8 @@ EXPORTER_LOGGERS = 'torch', 'onnxscript', 'onnx_ir' # packages that log while a 
 
 def _exporter_loggers():
     "List the loggers of exporters that exist, those of submodules too: some of them have a level of their own."
-    names = {*EXPORTER_LOGGERS, *(n for n in logging.root.manager.loggerDict if n.partition('.')[0] in EXPORTER_LOGGERS)}
+    existing = [n for n in logging.root.manager.loggerDict if n.partition('.')[0] in EXPORTER_LOGGERS]
+    names = {*EXPORTER_LOGGERS, *existing}
     return [logging.getLogger(name) for name in sorted(names)]
 
 @contextmanager
@@ -195,7 +196,8 @@ def export_onnx(
     model: nn.Module, # one of `MODELS`
     path: 'str | Path', # a .onnx
 ):
-    "Write a model as ONNX, opset 20, everything in one file, whole or not at all. Raises `AmodalError` if onnx is not installed."
+    """Write a model as ONNX, opset 20, everything in one file, whole or not at all. Raises `AmodalError` if onnx is
+    not installed."""
     import_extra('onnx')
     import_extra('onnxscript')
     part = exportable_module(model)

@@ -16,8 +16,8 @@ from ..core.files import assets
 from ..scenes.folders import check_file_target
 from ..models.checkpoint import load_weights
 from ..models.hub import is_pretrained_folder, load_pretrained, read_config, save_pretrained
-from amodal_nb.formats.programs import (PROGRAM_TOLERANCE, comparison_scenes, export_onnx, export_torch, max_difference, onnx_runner,
-    torch_runner)
+from .programs import (PROGRAM_TOLERANCE, comparison_scenes, export_onnx, export_torch,
+    max_difference, onnx_runner, torch_runner)
 
 # %% ../../nbs/8_formats/10_share.ipynb #n002
 def _checkpoint_path(model):
@@ -50,7 +50,8 @@ def share_program(
     path: Path, # model.pt2 or model.onnx
     format: str, # 'torch' or 'onnx'
 ) -> str: # a line: where it is, and how far it is from its model
-    "Write a model as a program. Raises `CheckpointError`, and keeps nothing, if the program differs from its model by more than `PROGRAM_TOLERANCE`."
+    """Write a model as a program. Raises `CheckpointError`, and keeps nothing, if the program differs from its model
+    by more than `PROGRAM_TOLERANCE`."""
     write, load = (export_torch, torch_runner) if format == 'torch' else (export_onnx, onnx_runner)
     path.parent.mkdir(parents=True, exist_ok=True)
     scenes = comparison_scenes()

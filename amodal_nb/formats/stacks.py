@@ -58,7 +58,8 @@ def read_layers(
     check_total_pixels(id, list(paths.values()))
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
-    if n_missing: on_error(id, FormatError(id, f'{n_missing} of the layers {first} to {last} are missing', 'write them again'))
+    if n_missing:
+        on_error(id, FormatError(id, f'{n_missing} of the layers {first} to {last} are missing', 'write them again'))
     layers = []
     for path in paths.values():
         size = tuple(layers[0].shape[-2:]) if layers else None
@@ -124,7 +125,8 @@ def check_entry(
     entry: zipfile.ZipInfo, # of a zip
     src: Path, # the zip
 ):
-    "Check an entry before it is unpacked. Raises `FormatError` for a path that leads out, a link, encryption, or a size over the limit."
+    """Check an entry before it is unpacked. Raises `FormatError` for a path that leads out, a link, encryption, or a
+    size over the limit."""
     where = f'{src}: the entry {entry.filename!r:.80}'
     if _leads_out(entry.filename.replace('\\', '/')):
         raise FormatError(f'{where} leads out of the archive', 'pack it again')
@@ -203,7 +205,8 @@ def from_rgba_stack(
     mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after folder or zip
-    "Read scenes from stacks of RGBA layers: Qwen-Image-Layered, LayerD, ComfyUI. Raises `FormatError` if `src` holds none."
+    """Read scenes from stacks of RGBA layers: Qwen-Image-Layered, LayerD, ComfyUI. Raises `FormatError` if `src` holds
+    none."""
     src = Path(src).absolute()
     if not src.exists(): raise FormatError(src, 'missing', 'give a folder of layers, or a zip')
     is_one = src.is_file() or any(_LAYER.fullmatch(p.name) for p in src.iterdir())

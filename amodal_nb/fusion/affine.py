@@ -69,7 +69,8 @@ def affine_jacobian(
     stencil: torch.Tensor, # [3,5,P] from `sample_stencil`
     gain: torch.Tensor, # [3,1] of each channel
 ) -> torch.Tensor: # [6,3P], the pixels of one channel after the other's
-    "Return the derivatives of the colours with respect to the six displacements: image gradient times relative coordinate."
+    """Return the derivatives of the colours with respect to the six displacements: image gradient times relative
+    coordinate."""
     _, right, left, below, above = stencil.unbind(1)
     gradient = gain[:, None]*torch.stack([right-left, below-above], 1)/2 # [3,2,P]
     points, half_size = problem.points[:, 0], problem.half_size[:, None]
@@ -130,7 +131,8 @@ def estimate_affine(
     config: HarmoniseConfig, # settings
     scales: tuple = (.24, .12, .06, .06, .06), # of `geman_mcclure_weight`, one for each round
 ) -> 'torch.Tensor | None': # [2,3] for `warp_affine`; None without significant evidence
-    "Estimate the affine map that registers a completion with the picture, by Gauss-Newton steps (Lucas and Kanade 1981)."
+    """Estimate the affine map that registers a completion with the picture, by Gauss-Newton steps (Lucas and Kanade
+    1981)."""
     problem = affine_problem(picture, where, colour, shift, config)
     if problem is None: return None
     displacement = torch.zeros(2, 3)

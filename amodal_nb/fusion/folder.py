@@ -56,7 +56,8 @@ def write_fused(
 def read_scene_guarded(
     folder: 'str | Path', # of one scene
 ) -> Scene: # see `read_scene`
-    "Read a scene. Raises `SceneError` if it cannot be used, or if reading and fusing it would take more memory than is free."
+    """Read a scene. Raises `SceneError` if it cannot be used, or if reading and fusing it would take more memory than
+    is free."""
     folder = Path(folder).absolute()
     n, size = 0, (0, 0)
     mask_path = folder/f'{folder.name}_mask.png'
@@ -108,7 +109,8 @@ def fuse_folder(
     report_line: Callable = logger.warning, # called with one line for each scene that could not be done
     harmonise: bool = True, # see `fuse_scene`
 ) -> dict: # the report: {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
-    "Fuse every scene of a folder. Raises `AmodalError` if there is none, an option is wrong or `out` holds another report.json, `OSError` if it cannot be written."
+    """Fuse every scene of a folder. Raises `AmodalError` if there is none, an option is wrong or `out` holds another
+    report.json, `OSError` if it cannot be written."""
     from tqdm.auto import tqdm
     predictor, folders, out = as_predictor(model), find_scenes(root), Path(out)
     if on_extra not in ('error', 'largest'):

@@ -28,7 +28,8 @@ def with_background_slot(
     weights: torch.Tensor, # [B,N,H,W] over completions, or [B,N+1,H,W] with the background last; sum to 1
     batch: dict, # the batch they were predicted for
 ) -> torch.Tensor: # [B,N+1,H,W], sum to 1
-    "Return weights over the completions and the background slot, which is exactly 0 or 1 where a scene has no background."
+    """Return weights over the completions and the background slot, which is exactly 0 or 1 where a scene has no
+    background."""
     n = batch['alphas'].shape[1]
     objects = weights[:, :n]
     if weights.shape[1] == n:
@@ -133,7 +134,8 @@ def predict_scene(
     on_extra: str = 'error', # see `make_predictor_batch`
     device: 'str | torch.device' = 'cpu', # where to fuse
 ) -> tuple: # (Fusion, batch) of this one scene; the batch is that of the scene as it was given
-    "Fuse one scene with any predictor, after the predictor's own preprocessing. Raises `SceneError` if it has too many completions."
+    """Fuse one scene with any predictor, after the predictor's own preprocessing. Raises `SceneError` if it has too
+    many completions."""
     predictor = wrap_predictor(predictor)
     given = used = make_predictor_batch(scene, predictor, on_extra, device)
     if predictor.preprocess: used = make_predictor_batch(predictor.preprocess(scene), predictor, on_extra, device)
@@ -146,7 +148,8 @@ def pair_probabilities(
     alphas: torch.Tensor, # [N,1,H,W]
     number: torch.Tensor, # [N] completion numbers; 0 for an empty slot
 ) -> list: # of {'a', 'b', 'p_a_front', 'overlap_px'}, a < b, completion numbers
-    "Return every overlapping pair with the probability that `a` is in front of `b`, and how many pixels both cover (alpha above 0.5)."
+    """Return every overlapping pair with the probability that `a` is in front of `b`, and how many pixels both cover
+    (alpha above 0.5)."""
     cover = (alphas > .5).flatten(1).float()                         # [N,P]
     overlap_px, probability = (cover @ cover.T).long(), order.sigmoid()
     pairs = []

@@ -191,7 +191,8 @@ def harmonise_and_report(
     predictor: Callable = order_by_residual, # batch -> (weights, order or None), for any number of completions; its order determines what is visible where
     config: HarmoniseConfig = HarmoniseConfig(), # settings
 ) -> tuple: # (the same scene with other completions, alphas and background; a list of dicts from `correction_report`: one for each completion, then one for the background if there is one)
-    "Correct translation, affine map, colours, sharpness and outline of every completion, as its visible part shows them."
+    """Correct translation, affine map, colours, sharpness and outline of every completion, as its visible part shows
+    them."""
     view = estimate_visibility(scene, predictor)
     colours, corrections = correct_colours(scene, view, config)
     behind, background_correction, background_px = correct_background(scene, config)

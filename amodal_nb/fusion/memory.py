@@ -20,7 +20,8 @@ from ..models.windows import WORKING_PIXELS
 def container_memory(
     group: str = '/sys/fs/cgroup', # where the limits of this container are
 ) -> float: # bytes; inf where there is no limit
-    "Return what the memory limit of a container (Linux, cgroup v2) leaves. Cached files do not count, as the system frees them."
+    """Return what the memory limit of a container (Linux, cgroup v2) leaves. Cached files do not count, as the system
+    frees them."""
     try:
         limit, used, stat = ((Path(group)/f'memory.{k}').read_text() for k in ('max', 'current', 'stat'))
         entries = [line.split() for line in stat.splitlines()]

@@ -22,7 +22,8 @@ def extrapolate_colours(
     alpha: torch.Tensor, # [1,h,w] in 0..1
     px: int = 4, # how far
 ) -> torch.Tensor: # [3,h,w], black where no covered pixel is near
-    "Return colours continued beyond the region where alpha exceeds one half, each new pixel the mean of its neighbours."
+    """Return colours continued beyond the region where alpha exceeds one half, each new pixel the mean of its
+    neighbours."""
     covered = (alpha > .5).to(completion)
     colour = completion*covered
     for _ in range(px):
@@ -61,7 +62,8 @@ def ridge_regression(
     weight: torch.Tensor, # [P], the precision of each equation
     prior: torch.Tensor, # [M], the precision of each unknown about 0
 ) -> torch.Tensor: # [C,M]
-    "Return the solution of weighted least squares with a Gaussian prior about 0 (ridge regression), for each of C problems."
+    """Return the solution of weighted least squares with a Gaussian prior about 0 (ridge regression), for each of C
+    problems."""
     weighted = features*weight
     normal_matrix = weighted @ features.mT + torch.diag(prior)
     right_side = (weighted @ target[..., None])[..., 0]
@@ -104,7 +106,8 @@ def robust_precision(
     scale: float, # of `geman_mcclure_weight`, in the range of the colours
     correlated_pixels: int, # px that count as one observation
 ) -> torch.Tensor: # [P]
-    "Return the precision of each pixel's equation in one round of reweighted least squares: Geman-McClure weight over weighted variance."
+    """Return the precision of each pixel's equation in one round of reweighted least squares: Geman-McClure weight
+    over weighted variance."""
     weight = support*geman_mcclure_weight(residual, scale)[0]
     variance = (weight @ residual.square().mean(0))/weight.sum().clamp(min=1)
     return weight/(correlated_pixels*variance.clamp(min=1e-5))
@@ -115,7 +118,8 @@ FIXED_PRECISION = 1e9 # precision of a prior that leaves an unknown where it is
 def photometric_prior(
     config: HarmoniseConfig, # settings
 ) -> torch.Tensor: # [1 + n_frequencies**2]
-    "Return the prior precisions of gain - 1, of the bias and of the cosines; the deviations are 0.1, 0.03 and at most 0.025 of the full range."
+    """Return the prior precisions of gain - 1, of the bias and of the cosines; the deviations are 0.1, 0.03 and at
+    most 0.025 of the full range."""
     steps = torch.arange(config.n_frequencies)
     squared_frequency = (steps[:, None]**2 + steps**2).flatten()
     cosines = (1 + (squared_frequency/2.25)**2)/.025**2

@@ -53,7 +53,8 @@ def shipped_model() -> Predictor: # the same object in the whole process
 def load_predictor(
     model: str = DEFAULT_MODEL, # 'order' (shipped), a baseline's name, a checkpoint (.safetensors), a run's folder (its `best.safetensors`), or a shared model's folder
 ) -> Predictor: # batch -> (weights, order or None)
-    "Return a predictor by name or path. Raises `ConfigError` if there is none of that name, `AmodalError` if its file cannot be used."
+    """Return a predictor by name or path. Raises `ConfigError` if there is none of that name, `AmodalError` if its
+    file cannot be used."""
     if model == 'order': return shipped_model()
     if model in BASELINES: return BASELINES[model]
     if is_pretrained_folder(model): return model_predictor(load_pretrained(model).to(default_device()))

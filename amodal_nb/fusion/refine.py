@@ -100,7 +100,8 @@ def recomposite(
     old_sequence: torch.Tensor, # [1,N] slot indices, front first
     new_sequence: torch.Tensor, # [1,N] likewise
 ) -> torch.Tensor: # [N+1,H,W]
-    "Return weights of compositing in the new sequence at pixels where the sequences differ, and the given weights elsewhere."
+    """Return weights of compositing in the new sequence at pixels where the sequences differ, and the given weights
+    elsewhere."""
     if (new_sequence == old_sequence).all(): return weights
     old, new = (composite_weights(alphas[None], sequence)[0] for sequence in (old_sequence, new_sequence))
     return torch.where((old == new).all(0), weights, new)
@@ -116,7 +117,8 @@ def refine_order(
     valid: torch.Tensor, # [N] bool
     config: HarmoniseConfig, # settings
 ) -> tuple: # (weights [N+1,H,W], order [N,N])
-    "Refine one scene's order by residuals, and blend undecided pairs. Nothing changes where fewer than `min_visible_px` are visible."
+    """Refine one scene's order by residuals, and blend undecided pairs. Nothing changes where fewer than
+    `min_visible_px` are visible."""
     if ((alphas > .9) & (mask < .5)).sum() < config.min_visible_px: return weights, order
     if config.use_order_refinement:
         old_sequence = front_to_back(order[None], valid[None])

@@ -59,7 +59,8 @@ def order_by_area(
 def order_by_centroid(
     batch: dict, # a batch
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] of -1, 0, 1)
-    "Composite with the completion of lower centroid in front (Zhan et al. 2020, \"Y-axis\"; here of whole completions)."
+    """Composite with the completion of lower centroid in front (Zhan et al. 2020, "Y-axis"; here of whole
+    completions)."""
     rows = batch['alphas'].sum((2, 4))                               # [B,N,H]
     y = torch.arange(rows.shape[-1]).to(rows)
     centroid = (rows*y).sum(-1)/rows.sum(-1).clamp(min=1e-6)         # [B,N] in px
@@ -69,7 +70,8 @@ def order_by_centroid(
 def visible_parts(
     batch: dict, # a batch
 ) -> torch.Tensor: # bool [B,N,H,W], at most one True a pixel, none in the mask
-    "Estimate the visible part of each completion: where it covers, and differs least from the picture of all that cover."
+    """Estimate the visible part of each completion: where it covers, and differs least from the picture of all that
+    cover."""
     covered = coverage_masks(batch) & (batch['mask'] == 0)
     difference = batch['completions']-batch['partial'][:, None]
     error = difference.abs().mean(2).masked_fill(~covered, torch.inf) # [B,N,H,W]
@@ -80,7 +82,8 @@ def visible_parts(
 def convex_hull_order(
     seen: torch.Tensor, # bool [N,H,W], the visible part of each object
 ) -> torch.Tensor: # [N,N] of -1, 0, 1: 1 where the row is in front of the column
-    "Estimate the order of objects that touch: the one whose convex hull reaches farther into the other is behind (Zhan et al. 2020, \"Convexity\")."
+    """Estimate the order of objects that touch: the one whose convex hull reaches farther into the other is behind
+    (Zhan et al. 2020, "Convexity")."""
     from scipy.ndimage import binary_dilation
     from skimage.morphology import convex_hull_image
     parts = seen.cpu().numpy()
@@ -126,7 +129,8 @@ def true_order(
 def oracle(
     batch: dict, # a batch whose scenes have the true picture
 ) -> tuple: # (weights [B,N+1,H,W] of 0 and 1, None)
-    "Select at each pixel the valid completion, or the background, nearest to the true picture (L1). Raises `SceneError` if a scene has no true picture."
+    """Select at each pixel the valid completion, or the background, nearest to the true picture (L1). Raises
+    `SceneError` if a scene has no true picture."""
     for id, has_image in zip(batch['id'], batch['has_image']):
         if not has_image: raise SceneError(id, 'the oracle needs the true picture', f'add {id}_image.png')
     choices = torch.cat([batch['completions'], batch['background'][:, None]], 1)

@@ -86,7 +86,8 @@ def read_checkpoint(
 def load_weights(
     path: 'str | Path', # a checkpoint
 ) -> tuple: # (model in evaluation mode, info)
-    "Load the model that a checkpoint holds. Raises `CheckpointError` if its weights do not fit the model that it names."
+    """Load the model that a checkpoint holds. Raises `CheckpointError` if its weights do not fit the model that it
+    names."""
     tensors, info = read_checkpoint(path)
     try:
         model = build_model(info['model'], info.get('args', {}))

@@ -38,8 +38,8 @@ tags: [amodal-completion, occlusion-order, image-fusion, model_hub_mixin, pytorc
 
 ## How to use it
 
-This folder is read by `amodal fuse SCENES --out OUT --model FOLDER`, by `amodal_nb.formats.share.load_pretrained(FOLDER)`, and by
-`amodal_nb.formats.share.hub_class({name!r}).from_pretrained(FOLDER)`, which also reads from the hub.
+This folder is read by `amodal fuse SCENES --out OUT --model FOLDER`, by `amodal_nb.models.hub.load_pretrained(FOLDER)`, and
+by `amodal_nb.models.hub.hub_class({name!r}).from_pretrained(FOLDER)`, which also reads from the hub.
 """
 
 def _describe_checkpoint(info):
@@ -105,7 +105,8 @@ def _parse_config(config):
 def read_config(
     folder: 'str | Path', # holds config.json
 ) -> tuple: # (name of the model, arguments of its class)
-    "Read the configuration of a shared model. Raises `CheckpointError` if it is missing, or not one of a model of this project."
+    """Read the configuration of a shared model. Raises `CheckpointError` if it is missing, or not one of a model of
+    this project."""
     path, fix = Path(folder)/'config.json', 'give a folder that `amodal share` wrote'
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES: raise ValueError('over 100 kB')
@@ -118,7 +119,8 @@ def read_config(
 
 # %% ../../nbs/4_models/11_hub.ipynb #c016
 def _expected_shapes(folder, name, args):
-    "Return the shapes of a model's tensors, {name: list}, without allocating them. Raises `CheckpointError` if the sizes make no model."
+    """Return the shapes of a model's tensors, {name: list}, without allocating them. Raises `CheckpointError` if the
+    sizes make no model."""
     try:
         with torch.device('meta'): state = build_model(name, args).state_dict()
     except AmodalError as e: raise CheckpointError(Path(folder)/'config.json', e) from None

@@ -16,7 +16,8 @@ from .windows import N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, batch_windows, w
 
 # %% ../../nbs/4_models/07_order.ipynb #c019
 class PreActivationBlock(nn.Module):
-    "GroupNorm, then two 3x3 convolutions, added to the input ([He et al. 2016](https://arxiv.org/abs/1603.05027), pre-activation)."
+    """GroupNorm, then two 3x3 convolutions, added to the input ([He et al. 2016](https://arxiv.org/abs/1603.05027),
+    pre-activation)."""
     def __init__(self,
         width: int, # channels, a multiple of 4
         dilation: int = 1, # of the first convolution
@@ -203,7 +204,8 @@ class OrderFusion(nn.Module):
         has_background: torch.Tensor, # bool [B]
         size: torch.Tensor, # [B,2] height and width of each scene in px; the rest is padding
     ) -> tuple: # (weights [B,N+1,H,W], the background last, sum to 1, exactly 0 on padded slots; order [B,N,N] log-odds that the row is in front of the column, antisymmetric)
-        "Estimate the order of each scene and composite: expected weights in training, those of the most likely sequence in evaluation."
+        """Estimate the order of each scene and composite: expected weights in training, those of the most likely
+        sequence in evaluation."""
         pairs, windows = batch_windows(partial, mask, completions, alphas, valid, background, has_background, size)
         evidence = self.compare(windows)                             # [P,32,32]
         order = self.estimate_order(pairs, pair_log_odds(evidence.to(partial)), valid)

@@ -27,9 +27,11 @@ def position_encoding_2d(
     width: int, # columns
     device: 'torch.device | None' = None, # where to compute
 ) -> torch.Tensor: # float32 [d_model,height,width] in -1..1: the first half of the channels encodes the row, the second the column
-    "Compute the sinusoidal encoding of a grid (as in DETR, positions not normalised). Raises `ValueError` if d_model is not a multiple of 4."
+    """Compute the sinusoidal encoding of a grid (as in DETR, positions not normalised). Raises `ValueError` if d_model
+    is not a multiple of 4."""
     if d_model <= 0 or d_model % 4:
-        raise ValueError(f'd_model is {d_model}: it must be a multiple of 4, for a sine and a cosine of the row and of the column')
+        raise ValueError(f'd_model is {d_model}: it must be a multiple of 4, '
+                         'for a sine and a cosine of the row and of the column')
     rows = position_encoding_1d(d_model//2, height, device).T[:, :, None] # [d_model/2,H,1]
     cols = position_encoding_1d(d_model//2, width, device).T[:, None, :] # [d_model/2,1,W]
     return torch.cat([rows.expand(-1, -1, width), cols.expand(-1, height, -1)])

@@ -20,7 +20,8 @@ def prepare_inputs(
     "Stack a batch's pictures as channels. Raises `ValueError` if the batch has another number of slots than the model."
     n = batch['completions'].shape[1]
     if n_completions not in (None, n):
-        raise ValueError(f'the batch has {n} completion slots but the model was made for n_completions={n_completions}: '
+        raise ValueError(f'the batch has {n} completion slots but the model was made for '
+                         f'n_completions={n_completions}: '
                          f'pad the batch to {n_completions} slots, or make a model with n_completions={n}')
     return torch.cat([batch['partial'], batch['mask'], batch['completions'].flatten(1, 2)], 1)
 
@@ -33,11 +34,13 @@ def check_channels(
     expected = 3 + 1 + 3*n_completions
     if inputs.ndim != 4 or inputs.shape[1] != expected:
         raise ValueError(f'inputs have shape {tuple(inputs.shape)}: expected [B,{expected},H,W], '
-                         f'3 + 1 + 3x{n_completions} channels (partial, mask, completions) for n_completions={n_completions}')
+                         f'3 + 1 + 3x{n_completions} channels (partial, mask, completions) '
+                         f'for n_completions={n_completions}')
 
 # %% ../../nbs/4_models/02_reference.ipynb #c010
 class Attention(nn.Module):
-    "Multi-head attention (Vaswani et al. 2017, section 3.2.2), computed blockwise. State dict as `nn.MultiheadAttention`."
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2), computed blockwise. State dict as
+    `nn.MultiheadAttention`."""
     def __init__(self,
         d_model: int, # channels
         nhead: int, # heads; must divide d_model
@@ -64,7 +67,8 @@ class Attention(nn.Module):
 
 # %% ../../nbs/4_models/02_reference.ipynb #c015
 class EncoderLayer(nn.Module):
-    "Self-attention and feed-forward, post-norm, ReLU (Vaswani et al. 2017, section 3.1). State dict as `nn.TransformerEncoderLayer`."
+    """Self-attention and feed-forward, post-norm, ReLU (Vaswani et al. 2017, section 3.1). State dict as
+    `nn.TransformerEncoderLayer`."""
     def __init__(self,
         d_model: int, # channels
         nhead: int, # attention heads

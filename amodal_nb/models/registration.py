@@ -55,7 +55,8 @@ def geman_mcclure_weight(
     residual: torch.Tensor, # [3,…] picture - completion
     scale: float = .06, # a residual of this size has weight 1/4
 ) -> torch.Tensor: # [1,…] in 0..1
-    "Return the weight of each pixel in iteratively reweighted least squares: Geman and McClure's, of its worst channel."
+    """Return the weight of each pixel in iteratively reweighted least squares: Geman and McClure's, of its worst
+    channel."""
     return 1/(1 + (residual.abs().amax(0, keepdim=True)/scale)**2)**2
 
 GAIN_PENALTY = 4 # ridge: of (gain - 1)**2, beside the weighted sum of squared residuals

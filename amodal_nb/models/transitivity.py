@@ -18,7 +18,8 @@ def ep_site_update(
     variance: torch.Tensor, # of the depth difference in the cavity distribution, above 0
     p: torch.Tensor, # probability in 0..1 that the difference is positive, by this comparison alone
 ) -> tuple: # (precision, precision times mean) of the Gaussian site
-    "Compute the site of expectation propagation: match the moments of N(mean, variance) times (p where positive, 1-p where negative)."
+    """Compute the site of expectation propagation: match the moments of N(mean, variance) times (p where positive, 1-p
+    where negative)."""
     sd = variance.sqrt()
     z = mean/sd
     mass = p*torch.special.ndtr(z) + (1-p)*torch.special.ndtr(-z)
@@ -36,7 +37,8 @@ def transitive_log_odds(
     damping: float = .6, # share of each update that is taken
     lapse: float = .003, # no comparison, and no conclusion, is surer than 1 - lapse
 ) -> torch.Tensor: # [B,N,N] log-odds, antisymmetric
-    "Infer the log-odds of each pair from all other pairs, by expectation propagation. Without gradient; in float64, so that the order of slots does not matter."
+    """Infer the log-odds of each pair from all other pairs, by expectation propagation. Without gradient; in float64,
+    so that the order of slots does not matter."""
     p = direct.double().sigmoid().clamp(lapse, 1-lapse)
     precision, shift = torch.zeros_like(p), torch.zeros_like(p)      # sites of depth i - depth j: symmetric, antisymmetric
     eye = torch.eye(p.shape[-1]).to(p)

@@ -85,8 +85,9 @@ def residual_features(
     error = residual.abs().mean(0, keepdim=True)
     local_mean = normalized_convolution(residual[None], seen[None])[0]
     fine_error = (residual - local_mean).abs().mean(0, keepdim=True)*seen
+    signed_residual = (4*residual).clamp(-1, 1)*covered
     features = [
-        (4*residual).clamp(-1, 1)*covered,
+        signed_residual,
         saturate_residual(registered.raw, .02),
         saturate_residual(error, .04),
         saturate_residual(error, registered.level + .004),

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURE_KEYS', 'choose_slots', 'scene_to_item', 'collate', 'make_batch', 'to_device', 'coverage_masks', 'contested',
-           'UnreachableError', 'SceneDataset', 'split_scenes', 'find_splits', 'ResumableSampler', 'make_loader']
+           'UnreachableError', 'SceneDataset', 'split_scenes', 'find_splits', 'ResumableSampler', 'make_loader',
+           'end_workers']
 
 # %% ../../nbs/2_scenes/04_batches.ipynb #c003
 import hashlib, itertools, signal
@@ -23,8 +24,10 @@ def choose_slots(
     n_slots: int, # slots to fill, at least 1
     on_extra: str = 'error', # more completions than slots: 'error', or 'largest' to keep those with the largest alpha area
 ) -> list: # of slot indices into the scene's completions (from 0), in their own order
-    "Choose the completions for `n_slots` slots. Raises `SceneError` naming the scene if they do not fit, `ConfigError` for another `on_extra`."
-    if on_extra not in ('error', 'largest'): raise ConfigError(f'on_extra is {on_extra!r}', "choose 'error' or 'largest'")
+    """Choose the completions for `n_slots` slots. Raises `SceneError` naming the scene if they do not fit,
+    `ConfigError` for another `on_extra`."""
+    if on_extra not in ('error', 'largest'):
+        raise ConfigError(f'on_extra is {on_extra!r}', "choose 'error' or 'largest'")
     if scene.n <= n_slots: return list(range(scene.n))
     if on_extra == 'error':
         fix = f"use n_max_completions={scene.n}, or on_extra='largest' to keep the largest {n_slots}"
@@ -48,17 +51,21 @@ def scene_to_item(
     zeros = torch.zeros_like(scene.partial)
     front = front_matrix(scene.pairs, scene.n)[kept][:, kept]
     numbers = [k+1 for k in kept] + [0]*n_empty
-    return dict(
-        id=scene.id, mask=scene.mask, partial=scene.partial,
-        image=or_else(scene.image, scene.partial), has_image=torch.tensor(scene.image is not None),
-        background=or_else(scene.background, zeros),
-        has_background=torch.tensor(scene.background is not None),
-        completions=in_slots(scene.completions), # [N,3,H,W]
-        alphas=in_slots(scene.alphas),           # [N,1,H,W]
-        valid=torch.arange(n_slots) < len(kept), # [N]
-        number=torch.tensor(numbers),
-        front=F.pad(front, (0, n_empty)*2),      # [N,N]
-        has_order=torch.tensor(scene.pairs is not None), size=torch.tensor(scene.size))
+    known = {
+        'has_image': torch.tensor(scene.image is not None),
+        'has_background': torch.tensor(scene.background is not None),
+        'has_order': torch.tensor(scene.pairs is not None)}
+    pictures = {
+        'image': or_else(scene.image, scene.partial),
+        'background': or_else(scene.background, zeros)}
+    slots = {
+        'completions': in_slots(scene.completions), # [N,3,H,W]
+        'alphas': in_slots(scene.alphas),           # [N,1,H,W]
+        'valid': torch.arange(n_slots) < len(kept), # [N]
+        'number': torch.tensor(numbers)}
+    front = F.pad(front, (0, n_empty)*2)            # [N,N]
+    size = torch.tensor(scene.size)
+    return dict(id=scene.id, mask=scene.mask, partial=scene.partial, size=size, front=front, **known, **pictures, **slots)
 
 # %% ../../nbs/2_scenes/04_batches.ipynb #c012
 PICTURE_KEYS = {'image', 'partial', 'background', 'mask', 'completions', 'alphas'} # of an item, padded to one size
@@ -122,7 +129,8 @@ class UnreachableError(SceneError):
     "The storage of the scenes cannot be reached, whatever the state of the scenes."
 
 class SceneDataset(Dataset):
-    "Scene folders as items with `n_max_completions` slots, pictures as uint8 until `to_device`; they are read in `__getitem__`, so in the loader's workers."
+    """Scene folders as items with `n_max_completions` slots, pictures as uint8 until `to_device`; they are read in
+    `__getitem__`, so in the loader's workers."""
     def __init__(self,
         folders: 'list | str | Path', # scene folders, or other objects that `read_scene` reads; or a root that `find_scenes` searches
         n_max_completions: int = 5, # slots; missing completions are black and not `valid`
@@ -141,7 +149,8 @@ class SceneDataset(Dataset):
         "Read one item. Raises `SceneError` if the scene cannot be used."
         scene = read_scene(self.folders[i], raw=True)
         if self.need_image and scene.image is None:
-            raise SceneError(self.folders[i], f'has no {scene.id}_image.png, which training needs', 'add the true picture')
+            problem = f'has no {scene.id}_image.png, which training needs'
+            raise SceneError(self.folders[i], problem, 'add the true picture')
         return scene_to_item(scene, self.n_max_completions, self.on_extra)
     def __getitem__(self, i):
         if self.on_bad == 'error': return self.read(i)
@@ -170,7 +179,8 @@ def find_splits(
     val: float = .1, # share for validation where the folder has no `val/`
     seed: int = 0, # of the split
 ) -> tuple: # (training folders, validation folders); the second may be empty if there are few scenes
-    "Find the folder's own `train` and `val` where it has them, else split by name. Raises `SceneError` if there is no scene."
+    """Find the folder's own `train` and `val` where it has them, else split by name. Raises `SceneError` if there is
+    no scene."""
     has_train = (Path(root)/'train').is_dir()
     has_val = (Path(root)/'val').is_dir()
     folders = find_scenes(root, 'train' if has_train else None)
@@ -179,7 +189,8 @@ def find_splits(
 
 # %% ../../nbs/2_scenes/04_batches.ipynb #c025
 class ResumableSampler(DistributedSampler):
-    "`DistributedSampler` (for one process too) that can begin in the middle of an epoch, and gives every step its full number of scenes."
+    """`DistributedSampler` (for one process too) that can begin in the middle of an epoch, and gives every step its
+    full number of scenes."""
     start = 0  # samples of this rank to leave out, for the current epoch
     def __init__(self,
         dataset: Dataset, # of items
@@ -198,7 +209,8 @@ class ResumableSampler(DistributedSampler):
 
 # %% ../../nbs/2_scenes/04_batches.ipynb #c026
 def _ignore_sigterm(worker):
-    "Ignore SIGTERM in a worker. torchrun sends it to a rank's workers too, but the rank must still finish its step; workers end with their rank."
+    """Ignore SIGTERM in a worker. torchrun sends it to a rank's workers too, but the rank must still finish its step;
+    workers end with their rank."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 def make_loader(
@@ -217,3 +229,10 @@ def make_loader(
     return DataLoader(
         dataset, batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
         collate_fn=collate, generator=own, worker_init_fn=_ignore_sigterm, pin_memory=torch.cuda.is_available())
+
+# %% ../../nbs/2_scenes/04_batches.ipynb #c026e
+def end_workers(
+    loader: DataLoader, # from `make_loader`; it yields nothing afterwards
+):
+    "End the worker processes of a loader."
+    if loader._iterator is not None: loader._iterator._shutdown_workers()

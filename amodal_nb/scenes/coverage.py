@@ -91,7 +91,8 @@ def coverage(
     mask: 'torch.Tensor | None' = None, # [1,H,W], 1 where the picture is not known; needed with `partial`
     threshold: float = 8/255, # brighter than this in any channel is object, not coding noise
 ) -> torch.Tensor: # alpha [1,H,W], 0 or 1
-    "Estimate the alpha of an object on black: its bright pixels without their fringe, holes filled, and its dark parts that the picture shows."
+    """Estimate the alpha of an object on black: its bright pixels without their fringe, holes filled, and its dark
+    parts that the picture shows."""
     alpha, v = torch.zeros_like(rgb[:1]), rgb.amax(0).numpy()
     box = box_of_mask(v > threshold)
     if box is None: return alpha

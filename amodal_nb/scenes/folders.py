@@ -249,7 +249,8 @@ def replace_folder(
     new: Path, # complete, beside `old`; holds the old one afterwards, to be removed
     old: Path, # the folder to replace
 ):
-    "Replace a folder by renaming. If it is interrupted, either folder is in place, or the old one is `<name>.replaced`. Raises `SceneError` if that name is taken."
+    """Replace a folder by renaming. If it is interrupted, either folder is in place, or the old one is
+    `<name>.replaced`. Raises `SceneError` if that name is taken."""
     aside = _aside(old)
     if os.path.lexists(aside): raise target_taken(aside, f', and {old.name} would be set aside under this name')
     try:
@@ -276,7 +277,8 @@ def write_scene(
     overwrite: bool = False, # replace a scene of that name, see `check_target`
     sources: 'Sources | None' = None, # that must not be replaced
 ) -> Path: # the scene's folder
-    "Write a scene folder, completions as RGBA. Raises `SceneError` if the target must be kept, `OSError` if the disk refuses."
+    """Write a scene folder, completions as RGBA. Raises `SceneError` if the target must be kept, `OSError` if the disk
+    refuses."""
     root, name = Path(root), scene.id
     if name in ('', '.', '..') or set(name) & {'/', '\0', os.sep}:
         raise SceneError(f'{name!r:.80}', 'is no name of a folder', 'give the scene another id')

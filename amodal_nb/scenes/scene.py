@@ -154,7 +154,8 @@ def make_scene(
 def show_scene(
     scene: Scene, # to show
 ): # a matplotlib Figure
-    "Return a figure with the scene's pictures in a row: image (if known), partial, mask, every completion, background (if known)."
+    """Return a figure with the scene's pictures in a row: image (if known), partial, mask, every completion,
+    background (if known)."""
     pictures = {'image': scene.image, 'partial': scene.partial, 'mask': scene.mask}
     pictures |= {f'comp{i}': c for i, c in enumerate(scene.completions, 1)}
     pictures |= {'background': scene.background}

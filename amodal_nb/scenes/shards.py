@@ -27,7 +27,8 @@ SCENE_FILE_PATTERN = r'(?:image|partial|mask|background|scene|comp\d+)\.[^/]+'  
 def scene_key(
     name: str, # of a file in a tar
 ) -> 'tuple | None': # (key: the scene's folder in the tar, name of the file in that folder); None if it is no file of a scene
-    "Return the scene of a file: `a/7/7_mask.png` and `a/7.mask.png` are both ('a/7', '7_mask.png'). Raises `SceneError` for a path that leads elsewhere."
+    """Return the scene of a file: `a/7/7_mask.png` and `a/7.mask.png` are both ('a/7', '7_mask.png'). Raises
+    `SceneError` for a path that leads elsewhere."""
     parts = [p for p in name.split('/') if p != '.']
     if parts[0] == '' or '..' in parts: raise SceneError(f'{name!r:.200} is a path that leads out of the shard')
     *above, base = parts
@@ -39,7 +40,8 @@ def scene_key(
 def webdataset_key(
     name: str, # of a file in a shard, 'a/7/7_mask.png'
 ) -> str: # 'a/7.mask.png'
-    "Return the name that groups a scene's files for WebDataset: `WebDataset(shards, rename_files=webdataset_key)` yields a sample a scene."
+    """Return the name that groups a scene's files for WebDataset: `WebDataset(shards, rename_files=webdataset_key)`
+    yields a sample a scene."""
     key, file = scene_key(name) or (None, name)
     if not key: return name
     id = key.rpartition('/')[2]
@@ -54,7 +56,8 @@ def append_scene(
     folder, start = Path(folder).absolute(), tar.offset
     pattern = re.compile(re.escape(folder.name) + '_' + SCENE_FILE_PATTERN)
     names = sorted(p.name for p in folder.iterdir() if pattern.fullmatch(p.name))
-    if not names: raise SceneError(folder, 'is no scene', f'expected {folder.name}_mask.png, {folder.name}_comp1.png, …')
+    if not names:
+        raise SceneError(folder, 'is no scene', f'expected {folder.name}_mask.png, {folder.name}_comp1.png, …')
     for name in names:
         with open(folder/name, 'rb') as f:
             m = tarfile.TarInfo(f'{folder.name}/{name}')
@@ -92,7 +95,8 @@ def _write_shard(shard, folders, names):
     "Write one shard and its index, and add the names of its scenes to `names`."
     scenes = []
     with open(shard, 'wb') as f:
-        with tarfile.open(fileobj=f, mode='w', format=tarfile.GNU_FORMAT, encoding='utf-8', errors='surrogateescape') as tar:
+        names = dict(encoding='utf-8', errors='surrogateescape')
+        with tarfile.open(fileobj=f, mode='w', format=tarfile.GNU_FORMAT, **names) as tar:
             for folder in folders:
                 entry = append_scene(tar, folder)
                 name = entry[0]
@@ -108,7 +112,8 @@ def write_shards(
     out: 'str | Path', # the folder that gets 000000.tar, 000000.tar.json, 000001.tar, …; not there yet, or empty
     per_shard: int = 1000, # scenes in a shard
 ) -> list: # the shards (Path)
-    "Pack scenes, in their order; all shards appear together, at the end. Raises `SceneError` if two scenes have one name, or `out` is taken, `ConfigError` for a wrong `per_shard`."
+    """Pack scenes, in their order; all shards appear together, at the end. Raises `SceneError` if two scenes have one
+    name, or `out` is taken, `ConfigError` for a wrong `per_shard`."""
     if per_shard < 1: raise ConfigError(f'per_shard is {per_shard}', 'give a whole number from 1')
     folders, names, shards = iter(folders), set(), []
     with atomic_folder(out) as tmp:
@@ -263,7 +268,8 @@ def member_error(
 MAX_SCENE_BYTES = 2**29  # of one scene in a shard: the size of `MAX_SCENE_PIXELS` pixels uncompressed
 
 class MemoryPath:
-    "A file (bytes) or folder (dict of files) in memory, or None for a missing one, with the methods of `pathlib.Path` that `read_scene` calls."
+    """A file (bytes) or folder (dict of files) in memory, or None for a missing one, with the methods of
+    `pathlib.Path` that `read_scene` calls."""
     def __init__(self,
         path: str, # its name in errors
         content: 'bytes | dict | None', # of the file, or name -> bytes
@@ -316,7 +322,8 @@ class ShardScene:
         fix = f'remove {index_path(self.shard)}, or write the shard again'
         return SceneError(self, 'is not where the index says', fix)
     def fetch(self) -> MemoryPath: # its folder
-        "Read the scene's files. Raises `SceneError` if they are not at the position, `UnreachableError` if the shard cannot be read."
+        """Read the scene's files. Raises `SceneError` if they are not at the position, `UnreachableError` if the shard
+        cannot be read."""
         data, files = read_bytes(self.shard, self.start, self.length), {}
         if len(data) < self.length: raise SceneError(self, 'cut short', f'write {self.shard} again')
         for m, _ in tar_members(io.BytesIO(data), self.length, str(self)):
@@ -367,12 +374,15 @@ def scan_shard(
         try:
             for extent in _scene_extents(file, size, shard):
                 key, problem, length = extent.key, extent.problem, extent.end - extent.start
-                if key in scenes: problem = 'there is a scene of that name before: give each its own, and its files one after the other'
-                if length > MAX_SCENE_BYTES: problem = f'its files take {length} bytes, over the limit of {MAX_SCENE_BYTES}: make them smaller'
+                if key in scenes:
+                    problem = 'there is a scene of that name before: give each its own, and its files one after the other'
+                if length > MAX_SCENE_BYTES:
+                    problem = f'its files take {length} bytes, over the limit of {MAX_SCENE_BYTES}: make them smaller'
                 if problem: _log_left_out(f'{shard}/{key}: {problem}')
                 else: scenes[key] = ShardScene(str(shard), key, extent.start, length)
         except AmodalError as e: _log_left_out(f'what follows: {e}')
-        except OSError as e: raise UnreachableError(shard, f'cannot be read ({e.strerror or e})', 'check the address') from None
+        except OSError as e:
+            raise UnreachableError(shard, f'cannot be read ({e.strerror or e})', 'check the address') from None
     return list(scenes.values()), size
 
 def write_index(
@@ -428,7 +438,8 @@ def _expand_pattern(pattern):
     "Return the shards that a name with braces and stars stands for."
     from braceexpand import UnbalancedBracesError, braceexpand
     try: names = list(braceexpand(pattern))
-    except UnbalancedBracesError: raise ConfigError(pattern, 'has unbalanced braces', 'write {000000..000012}') from None
+    except UnbalancedBracesError:
+        raise ConfigError(pattern, 'has unbalanced braces', 'write {000000..000012}') from None
     shards = []
     for name in names: shards += _glob(name) if '*' in name else [name]
     return sorted(shards)
@@ -447,7 +458,8 @@ def find_shards(
 def read_shards(
     shards: list, # paths or URLs
 ) -> list: # of `ShardScene`
-    "Return the scenes of all shards, in their order. Raises `UnreachableError` if a shard is missing, `SceneError` if there is no scene."
+    """Return the scenes of all shards, in their order. Raises `UnreachableError` if a shard is missing, `SceneError`
+    if there is no scene."""
     with ThreadPoolExecutor(16) as pool: lists = list(pool.map(shard_scenes, shards))
     scenes = [s for in_shard in lists for s in in_shard]
     if scenes: return scenes

@@ -203,7 +203,8 @@ def transitive_closure(
 MIN_INTERLOCK_PX = 32 # on which the order of two objects shows before they are interlocked
 
 def _visible_adjacent_pair(scene, behind):
-    "Return (front, back, bool [H,W] where their order shows), indices from 0, of the two neighbours in depth that show it best."
+    """Return (front, back, bool [H,W] where their order shows), indices from 0, of the two neighbours in depth that
+    show it best."""
     if behind.diagonal().any():
         problem = 'its order runs in a circle already'
         raise SceneError(scene.id, problem, 'give a scene as `compose` makes them')

@@ -37,7 +37,8 @@ def _check_options(composer):
     require(size >= MIN_SIZE_PX, f'size {size}', 'too small to show anything', f'give at least {MIN_SIZE_PX} px')
     require(size**2 <= MAX_PIXELS, f'size {size}', 'too large to be read again', f'give at most {largest} px')
     low, high = (n_objects, n_objects) if isinstance(n_objects, int) else n_objects
-    require(1 <= low <= high, f'n_objects {n_objects}', 'does not fit', 'give a number from 1, or the least and the most')
+    fix = 'give a number from 1, or the least and the most'
+    require(1 <= low <= high, f'n_objects {n_objects}', 'does not fit', fix)
 
 def _choose_groups(cutouts, groups):
     "Return the cut-outs of the given groups; all if there are none given."
@@ -57,7 +58,8 @@ def _groups_of_several(cutouts):
 
 @dataclass
 class Composer:
-    "An endless sequence of scenes: `composer[i]` is scene i; the same seed and options give the same scene. Raises `ConfigError` for options that do not fit."
+    """An endless sequence of scenes: `composer[i]` is scene i; the same seed and options give the same scene. Raises
+    `ConfigError` for options that do not fit."""
     cutouts: 'str | Path | list' = 'cc0' # a source's name or folder, see `load_cutouts`, or a list of Cutout
     backgrounds: 'str | Path | list' = 'procedural' # likewise, see `load_backgrounds`
     size: int = 256 # px, of the square canvas
@@ -123,7 +125,8 @@ def write_scenes(
     composer: Composer, # source of the scenes
     workers: int = 0, # processes to use beside this one; 0: none
 ) -> list: # of the scenes' folders
-    "Write scenes 0 to n-1 of a composer. Raises `ConfigError` for numbers that do not fit, `SceneError` if the folder refuses or has such scenes already."
+    """Write scenes 0 to n-1 of a composer. Raises `ConfigError` for numbers that do not fit, `SceneError` if the
+    folder refuses or has such scenes already."""
     from tqdm import tqdm
     out = Path(out)
     if n < 1: raise ConfigError(f'n {n}', 'does not fit', 'ask for at least 1 scene')

@@ -92,7 +92,8 @@ def folder_cutouts(
     root: 'str | Path', # RGBA PNG files, at any depth
     max_side: int = 384, # px
 ) -> list: # of Cutout, sorted by name
-    "Read every usable cut-out below a folder; warnings name the others. Raises `ConfigError` if there is no folder, `SceneError` if it has no cut-out."
+    """Read every usable cut-out below a folder; warnings name the others. Raises `ConfigError` if there is no folder,
+    `SceneError` if it has no cut-out."""
     root = Path(root)
     if not root.is_dir(): raise ConfigError(root, 'is no folder', 'give a folder of RGBA PNG files')
     cutouts = read_usable(sorted(root.rglob('*.png')), lambda path: read_cutout(path, root, max_side))
@@ -178,7 +179,9 @@ def tuxpaint_cutouts(
 ) -> list: # of Cutout
     "Return the photographs among Tux Paint's stamps. Raises `ConfigError` if they cannot be fetched."
     root = fetch_tuxpaint()
-    def may_be_photo(path): return not _DRAWN.match(path.relative_to(root).as_posix()) and Image.open(path).mode == 'RGBA'
+    def may_be_photo(path):
+        is_drawing = _DRAWN.match(path.relative_to(root).as_posix())
+        return not is_drawing and Image.open(path).mode == 'RGBA'
     files = [path for path in sorted(root.rglob('*.png')) if may_be_photo(path)]
     stamps = read_usable(files, lambda path: read_cutout(path, root, max_side), on_error=lambda path, error: None)
     return [c for c in stamps if photo_score(c.rgba) > PHOTO_SCORE_BITS]

@@ -98,7 +98,8 @@ def corrupt_hidden(
 # %% ../../nbs/3_synthesis/05_degrade.ipynb #c112
 @dataclass(frozen=True)
 class Degradation:
-    "Limits of the errors of completions; each error is drawn anew for every completion, up to its limit. All 0: perfect."
+    """Limits of the errors of completions; each error is drawn anew for every completion, up to its limit. All 0:
+    perfect."""
     shift: float = 0 # px, in each direction, also fractions
     gain: float = 0 # colours are multiplied by 1 - gain … 1 + gain, each channel alone
     bias: float = 0 # and this much is added, -bias … bias, of the full range
@@ -111,7 +112,9 @@ class Degradation:
     stretch: float = 0 # share by which it may be larger or smaller, across and down alone
     spread: float = 0 # if not 0, each scene has limits of its own, from none to these times `spread`, see `sample_degradation`
 
-DEGRADATIONS = {'clean': Degradation(), 'noisy': Degradation(shift=2, gain=.12, bias=.04, field=.03, blur=1, jpeg=40, alpha=1)}
+DEGRADATIONS = {
+    'clean': Degradation(),
+    'noisy': Degradation(shift=2, gain=.12, bias=.04, field=.03, blur=1, jpeg=40, alpha=1)}
 DEGRADATIONS['varied'] = replace(DEGRADATIONS['noisy'], spread=1.3)
 
 # %% ../../nbs/3_synthesis/05_degrade.ipynb #c113
@@ -159,7 +162,8 @@ def sample_degradation(
     noise: Degradation, # as configured
     rng: np.random.Generator, # not used where the noise is the same for every scene
 ) -> Degradation: # for one scene
-    "Return the noise itself, or, if it has a `spread`: none with probability 1/4, else its limits times a number from 0 to `spread`."
+    """Return the noise itself, or, if it has a `spread`: none with probability 1/4, else its limits times a number
+    from 0 to `spread`."""
     if not noise.spread: return noise
     if rng.random() < .25: return Degradation()
     return scale_degradation(noise, rng.uniform(0, noise.spread))

@@ -92,10 +92,11 @@ def random_style(
         palette, differ = dull + saturation*(palette - palette[0]), saturation*differ
     all_cells = rng.choice([3, 6, 12, 24, 48, 96], 3, replace=False)
     octaves = [(int(cells), rng.exponential(.6)) for cells in all_cells]
-    return SurfaceStyle( # the arguments are drawn in this order
-        palette, differ, octaves, stripes=rng.choice([0, rng.uniform(.2, 1.5)]), pitch=rng.uniform(3, 25),
-        contrast=rng.uniform(.7, 5), spots=int(rng.integers(4, 30)), rare=rng.uniform(.6, 2.5),
-        grain=rng.choice([0, rng.uniform(0, 15)]))
+    stripes = rng.choice([0, rng.uniform(.2, 1.5)])                      # the order of the draws is part of the seed's meaning
+    pitch, contrast = rng.uniform(3, 25), rng.uniform(.7, 5)
+    spots, rare = int(rng.integers(4, 30)), rng.uniform(.6, 2.5)
+    grain = rng.choice([0, rng.uniform(0, 15)])
+    return SurfaceStyle(palette, differ, octaves, stripes, pitch, contrast, spots, rare, grain)
 
 # %% ../../nbs/3_synthesis/02_procedural.ipynb #c049
 def _render_texture(x, y, style, rng):

@@ -55,7 +55,8 @@ def hold_out_groups(
     return kept, [c for c in cutouts if c.group in held]
 
 # %% ../../nbs/3_synthesis/03_sources.ipynb #c062
-SKIMAGE_PICTURES = ('astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg', 'hubble_deep_field.jpg', 'motorcycle_left.png', 'ihc.png')
+SKIMAGE_PICTURES = ('astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg', 'hubble_deep_field.jpg', 'motorcycle_left.png',
+                    'ihc.png')
 MAX_BACKGROUND_SIDE_PX = 1024
 
 def _read_background(path):
@@ -73,13 +74,15 @@ def _skimage_pictures():
 def _folder_pictures(root):
     "Return a folder, and the picture files in it. Raises `ConfigError` if it is none."
     root = Path(root)
-    if not root.is_dir(): raise ConfigError(root, 'is no folder', "give a folder of pictures, 'skimage' or 'procedural'")
+    if not root.is_dir():
+        raise ConfigError(root, 'is no folder', "give a folder of pictures, 'skimage' or 'procedural'")
     return root, sorted(p for p in root.rglob('*') if p.suffix.lower() in ('.png', '.jpg', '.jpeg'))
 
 def load_backgrounds(
     source: 'str | Path' = 'procedural', # 'procedural', 'skimage', or a folder of RGB PNG or JPEG files
 ) -> list: # of uint8 [H,W,3], at most 1024 px; empty for 'procedural', which is drawn for each scene
-    "Load background pictures by name or folder. Raises `ConfigError` for an unknown name, `SceneError` if a folder has none."
+    """Load background pictures by name or folder. Raises `ConfigError` for an unknown name, `SceneError` if a folder
+    has none."""
     if str(source) == 'procedural': return []
     root, files = _skimage_pictures() if str(source) == 'skimage' else _folder_pictures(source)
     pictures = read_usable(files, _read_background)

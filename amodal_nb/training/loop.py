@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from ..core.errors import AmodalError, CheckpointError, ConfigError, SceneError, warn_once
 from ..core.files import atomic_write
 from ..core.pictures import write_picture
-from ..scenes.batches import make_loader, SceneDataset, to_device
+from ..scenes.batches import end_workers, make_loader, SceneDataset, to_device
 from ..scenes.folders import read_scene
 from ..scenes.shards import find_data
 from ..models.predictor import model_predictor
@@ -32,8 +32,8 @@ from ..evaluation.loss import FusionLoss
 from ..evaluation.measures import known_pairs, scene_scores
 from .checkpoint import lock_run_folder, TrainingRun
 from .config import check_config, learning_rate, TrainConfig
-from amodal_nb.training.distributed import (DistributedContext, gather_objects, join_process_group, leave_process_group, sum_over_ranks,
-    Watchdog)
+from .distributed import (DistributedContext, gather_objects, join_process_group,
+    leave_process_group, sum_over_ranks, Watchdog)
 
 # %% ../../nbs/7_training/04_loop.ipynb #c022
 def order_loss(
@@ -476,5 +476,6 @@ def train(
         with suppress(OSError): run.write_status('stopped' if stopped else 'failed', str(e) or type(e).__name__)
         if isinstance(e, TrainingStopped): leave_process_group(context)
         raise
+    finally: end_workers(loader)
     run.write_status('finished')
     return measures | {'best': run.best}
