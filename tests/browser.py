@@ -1,5 +1,5 @@
 "A Jupyter server of one's own, and Debian's Chromium driven by Playwright: both started for a test, on 127.0.0.1, and ended by it."
-import json, os, secrets, shutil, socket, subprocess, sys, time, urllib.request
+import json, os, secrets, shutil, subprocess, sys, time, urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from processes import free_port
@@ -12,9 +12,9 @@ WAIT = int(os.environ.get('BROWSER_WAIT', 300))  # s, for anything at all; a bus
 def chromium():
     "Where Chromium is; a test that needs it is skipped without."
     pytest.importorskip('playwright', reason="needs Playwright: pip install 'amodal_nb[dev]'")
-    found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if not found: pytest.skip('needs Chromium: apt-get install chromium (Debian), or any package that gives a command chromium or google-chrome')
-    return found
+    path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if not path: pytest.skip('needs Chromium: apt-get install chromium (Debian), or any package that gives a command chromium or google-chrome')
+    return path
 
 @contextmanager
 def browser():
@@ -118,12 +118,13 @@ class Inspector:
     def place(self, x, y):
         "Where on the screen the middle of a pixel is."
         self.canvas.scroll_into_view_if_needed()
-        at, box = self.js('(i, p) => i.onScreen(p)', [x + .5, y + .5]), self.canvas.bounding_box()
-        return box['x'] + at[0], box['y'] + at[1]
+        left, top = self.js('(i, p) => i.onScreen(p)', [x + .5, y + .5])
+        box = self.canvas.bounding_box()
+        return box['x'] + left, box['y'] + top
     def hover(self, x, y):
         self.page.mouse.move(*self.place(x, y))
         self.wait(f'i => i.place.textContent.startsWith("x {x}, y {y}") && !i.place.textContent.includes("about")')
-    def said(self): return [float(o.get_attribute('title')) for o in self.box.locator('.ai-row .ai-number').all()]
+    def shown_weights(self): return [float(o.get_attribute('title')) for o in self.box.locator('.ai-row .ai-number').all()]
     def weights(self, x, y): return self.js('(i, [x, y]) => i.rows.map((_, s) => i.fusion.weight(s, x, y))', [x, y])
     def result(self):
         import numpy as np
@@ -132,8 +133,8 @@ class Inspector:
     def pixel(self, x, y):
         "What the canvas shows there, [R,G,B], once it has drawn what is asked of it."
         self.wait('i => !i.due')
-        at = self.js('(i, p) => i.onScreen(p).map(v => Math.floor(v*i.ratio))', [x + .5, y + .5])
-        return self.js('(i, [x, y]) => Array.from(i.canvas.getContext("2d").getImageData(x, y, 1, 1).data.slice(0, 3))', at)
+        point = self.js('(i, p) => i.onScreen(p).map(v => Math.floor(v*i.ratio))', [x + .5, y + .5])
+        return self.js('(i, [x, y]) => Array.from(i.canvas.getContext("2d").getImageData(x, y, 1, 1).data.slice(0, 3))', point)
     def stack(self): return self.js('i => i.sequence.map(s => s + 1)')
     def corrections(self): return [tuple(p) for p in self.js('i => i.get("corrections")')]
     def drag(self, slot, place):

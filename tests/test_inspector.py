@@ -10,7 +10,7 @@ from amodal_nb.core.pictures import to_uint8
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.scenes.scene import Scene
 from amodal_nb.synthesis.composer import Composer
-from browser import WAIT, Inspector, Server, browser, end, page_of, wait_for, chromium
+from browser import WAIT, Inspector, Server, browser, end, page_of, chromium
 
 @pytest.fixture(scope='module')
 def chrome():
@@ -36,8 +36,8 @@ IMPORTS = 'from amodal_nb.app.inspector import WeightInspector, compare_models\n
 
 def both_cover(scene, i, j, share=.5):
     "A masked pixel (x, y) that both completions cover and no other."
-    there = (scene.alphas[:, 0] == 1) & (scene.mask > 0)
-    only = there[i-1] & there[j-1] & (there.sum(0) == 2)
+    covers = (scene.alphas[:, 0] == 1) & (scene.mask > 0)
+    only = covers[i-1] & covers[j-1] & (covers.sum(0) == 2)
     y, x = only.nonzero()[int(share*int(only.sum()))].tolist()
     return x, y
 
@@ -48,13 +48,13 @@ def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
     page.locator('.amodal-gallery .ag-card img').first.wait_for()  # the last cell
     i = Inspector(page)
     scene = read_scene(assets()/'scenes'/'sample2')
-    fused = apply_order_corrections(scene, fuse_scene(scene), said := [(5, 4), (5, 2), (5, 3), (4, 2), (2, 3)])
-    assert i.corrections() == said and i.stack() == fused.order
+    fused = apply_order_corrections(scene, fuse_scene(scene), made := [(5, 4), (5, 2), (5, 3), (4, 2), (2, 3)])
+    assert i.corrections() == made and i.stack() == fused.order
     assert np.abs(i.result().astype(int) - to_uint8(fused.result)).max() <= 1
 
     x, y = both_cover(scene, 2, 3)
     i.hover(x, y)
-    assert i.said() == fused.weights[:, y, x].half().tolist()
+    assert i.shown_weights() == fused.weights[:, y, x].half().tolist()
     assert re.sub(r'\s+', ' ', i.box.locator('.ai-why').inner_text()) == 'Decided by 2 in front of 3 · your correction'
     page.mouse.click(*i.place(x, y))
     page.mouse.move(5, 5)
@@ -87,15 +87,15 @@ def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
     assert json.loads(file.read_text()) == {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in i.corrections()]}
     i.box.get_by_role('button', name='Undo saving').click()
     i.notice('is as it was')
-    assert json.loads(file.read_text()) == {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in said]}
+    assert json.loads(file.read_text()) == {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in made]}
     i.box.get_by_role('button', name='Undo the last correction').click()
-    i.wait(f'i => JSON.stringify(i.get("corrections")) === "{json.dumps([list(p) for p in said], separators=(",", ":"))}"')
+    i.wait(f'i => JSON.stringify(i.get("corrections")) === "{json.dumps([list(p) for p in made], separators=(",", ":"))}"')
     page.screenshot(path=lab.folder/'tutorial.png')
     assert page.errors == []
 
 def test_linked_inspectors_move_together(lab, page):
     sample(lab)
-    lab.run(page, lab.write('compare.ipynb', IMPORTS + 'compare("sample2", ["order", "area"])'))
+    lab.run(page, lab.write('compare.ipynb', IMPORTS + 'compare_models("sample2", ["order", "area"])'))
     page.locator('.amodal-inspector').nth(1).wait_for()
     one, other = Inspector(page), Inspector(page, 1)
     one.box.get_by_role('button', name='Top object').click()
@@ -126,13 +126,13 @@ def test_the_inspector_shows_completions_before_and_after_harmonising(lab, page)
         i.wait(f'i => i.get("view") === "{view}"')
         assert i.pixel(x, y) == to_uint8(shown.completions[k-1])[y, x].tolist()
         assert re.search(rf'Completion {k}, harmonised by \d+ px that are seen: .*light × ', i.box.locator('.ai-legend').inner_text())
-    assert 'turned' not in i.js('(i, k) => i.done(k)', k-1)
+    assert 'turned' not in i.js('(i, k) => i.describeHarmonising(k)', k-1)
     i.js('(i, k) => { i.meta.done[k].affine = [[.998, -.05], [.05, .998]]; }', k-1) # of (y, x)
-    assert 'turned 2.9° counter-clockwise, stretched × 1.00 across and × 1.00 down' in i.js('(i, k) => i.done(k)', k-1)
+    assert 'turned 2.9° counter-clockwise, stretched × 1.00 across and × 1.00 down' in i.js('(i, k) => i.describeHarmonising(k)', k-1)
     i.box.get_by_label('Compare with').select_option('completion')
     page.screenshot(path=lab.folder/'before_and_after.png')
     a, b = max(fused.pairs, key=lambda o: o['overlap_px'])['a'], max(fused.pairs, key=lambda o: o['overlap_px'])['b']
-    for pair in (a, b), (b, a): i.js('(i, p) => i.say_front([p])', list(pair))
+    for pair in (a, b), (b, a): i.js('(i, p) => i.putInFront([p])', list(pair))
     now = apply_order_corrections(scene, fused, i.corrections(), i.js('i => i.get("stack")'))
     assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
     assert page.errors == []
@@ -194,7 +194,7 @@ def test_corrections_can_be_downloaded_without_kernel_or_disk(lab, page):
 
     for session in lab.api('GET', 'sessions'):
         if session['path'] == 'gone.ipynb': lab.api('DELETE', f"kernels/{session['kernel']['id']}")
-    i.js('i => i.say_front([[1, 2]])')
+    i.js('i => i.putInFront([[1, 2]])')
     i.notice('The kernel does not answer')
     assert i.corrections() == [(4, 2), (1, 2)]
     now = apply_order_corrections(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
@@ -219,7 +219,7 @@ def as_rgb_on_black(folder, scene):
 
 def test_the_inspector_shows_scenes_with_little_or_much_in_them(lab, page):
     "No target, no background, no alpha; one completion and 32; a picture 4000 px wide, shown smaller, with exact weights from the kernel."
-    for scene in (few := discs(1)), (many := discs(32)): as_rgb_on_black(write_scene(scene, lab.folder, overwrite=True), scene)
+    for scene in discs(1), discs(32): as_rgb_on_black(write_scene(scene, lab.folder, overwrite=True), scene)
     wide = discs(2, 4000)
     wide = Scene('large', *(t[..., 1800:2200, :] for t in (wide.mask, wide.partial, wide.completions, wide.alphas)))
     write_scene(wide, lab.folder, overwrite=True)
@@ -231,13 +231,13 @@ def test_the_inspector_shows_scenes_with_little_or_much_in_them(lab, page):
     page.keyboard.press('2')  # nothing to show
     assert one.js('i => i.get("view")') == 'result'
     one.hover(48, 5)
-    assert one.said() == [0] and 'Nothing covers' in one.box.locator('.ai-why').inner_text()
+    assert one.shown_weights() == [0] and 'Nothing covers' in one.box.locator('.ai-why').inner_text()
     assert one.box.locator('.ai-card').count() == 1 and 'No two completions overlap' in one.box.locator('.ai-pairs').text_content()
 
     assert crowd.box.locator('.ai-card').count() == 32 and crowd.box.locator('.ai-row').count() == 32
     read = read_scene(lab.folder/'discs32')
     fused = fuse_scene(read)
-    crowd.js('i => i.say_front([[32, 31], [31, 30], [30, 32]])')  # in a ring
+    crowd.js('i => i.putInFront([[32, 31], [31, 30], [30, 32]])')  # in a ring
     crowd.wait('i => i.cycles.length > 0')
     now = apply_order_corrections(read, fused, crowd.corrections(), crowd.js('i => i.get("stack")'))
     assert np.abs(crowd.result().astype(int) - to_uint8(now.result)).max() <= 1
@@ -245,9 +245,9 @@ def test_the_inspector_shows_scenes_with_little_or_much_in_them(lab, page):
 
     assert 'Shown at 1/2 of its size, 2000 × 200 px' in big.box.locator('.ai-notice').inner_text()
     scene = read_scene(lab.folder/'large')
-    at = (2000, 300)
-    big.hover(*at)
-    assert big.said() == fuse_scene(scene).weights[:, at[1], at[0]].tolist()
+    x, y = 2000, 300
+    big.hover(x, y)
+    assert big.shown_weights() == fuse_scene(scene).weights[:, y, x].tolist()
     assert page.errors == []
 
 def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page):
@@ -261,7 +261,7 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page):
         for name, p in files.items(): (root/f's{k:03}'/f's{k:03}{name}').hardlink_to(p)
     bad = root/'s007'/'s007_mask.png'
     bad.unlink(); bad.write_bytes(b'')
-    lab.run(page, lab.write('gallery.ipynb', f'from amodal_nb.app.gallery import Gallery\ng = Gallery("thousand", model="area")\ng'))
+    lab.run(page, lab.write('gallery.ipynb', 'from amodal_nb.app.gallery import Gallery\ng = Gallery("thousand", model="area")\ng'))
     gallery = page.locator('.amodal-gallery')
     cards = gallery.locator('.ag-card')
     gallery.locator('img').first.wait_for()
@@ -275,6 +275,10 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page):
     gallery.get_by_label('Filter').fill('s99')
     page.wait_for_function('e => e.gallery.list.length === 10 && e.gallery.nodes.size === 10', arg=gallery.element_handle())
     cards.first.focus()
+    cells = page.locator('.jp-Notebook .jp-Cell').count()
+    for key in 'a', 'x', 'z':  # in JupyterLab: a cell more, a cell less, undone
+        page.keyboard.press(key)
+        assert page.locator('.jp-Notebook .jp-Cell').count() == cells, key
     page.keyboard.press('End')
     assert page.evaluate('document.activeElement.title').startswith('s999')
     page.keyboard.press('Enter')
@@ -291,7 +295,7 @@ def test_the_inspector_works_in_notebook_7(lab, page):
     lab.run(page, lab.write('seven.ipynb', IMPORTS + 'w = WeightInspector("sample2", view="top")\nw'), how='notebooks')
     i = Inspector(page)
     i.hover(100, 100)
-    assert sum(i.said()) == 1 and page.errors == []
+    assert sum(i.shown_weights()) == 1 and page.errors == []
 
 class App:
     """`amodal inspect`, with temporary files of its own. A context manager: `url` with the token, `port`, `process`, `temp`, `errors()`.

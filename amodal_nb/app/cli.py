@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
-           'print_error', 'fuse', 'readable_scenes', 'eval', 'parse_range', 'scenes', 'run_with_config', 'train',
-           'launch', 'share', 'demo', 'convert', 'export', 'main']
+           'print_error', 'fuse', 'read_scene_with_target', 'readable_scenes', 'eval', 'parse_range', 'scenes',
+           'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
-import inspect, os, sys
+import inspect, logging, os, sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Callable, Optional
@@ -16,14 +16,13 @@ from typing import Annotated, Callable, Optional
 import typer
 from fastcore.docments import docments
 
-from ..core.errors import AmodalError
+from ..core.errors import AmodalError, ConfigError, SceneError
 
 # %% ../../nbs/9_app/04_cli.ipynb #c005
 def error_line(
     error: BaseException, # what was raised
 ) -> 'str | None': # the line, or None if it is a bug
-    "The message for a person, if the error is one that a person can mend."
-    from amodal_nb.core.errors import SceneError
+    "Return the message for a person, if a person can mend the error."
     if isinstance(error, OSError) and error.strerror: return f'{error.filename or "output"}: {error.strerror}'
     if isinstance(error, AmodalError): return str(error)
     return None
@@ -37,7 +36,7 @@ def documented(
     parameters: list, # `inspect.Parameter`s; keyword-only ones become options, the others arguments
     help: dict, # name -> text
 ) -> Callable: # `f` itself
-    "`f` with the signature that typer reads."
+    "Give a function the signature that typer reads."
     def with_help(p):
         kind = typer.Option if p.kind is p.KEYWORD_ONLY else typer.Argument
         return p.replace(annotation=Annotated[p.annotation, kind(help=help.get(p.name))])
@@ -57,21 +56,22 @@ def options(
 def command(
     f: Callable, # its parameters have annotations that typer knows, and comments
 ) -> Callable: # `f` itself
-    "Register `f` as the subcommand of its name."
-    app.command(f.__name__)(documented(f, list(inspect.signature(f).parameters.values()), docments(f)))
+    "Register a function as the subcommand of its name."
+    parameters = list(inspect.signature(f).parameters.values())
+    app.command(f.__name__)(documented(f, parameters, docments(f)))
     return f
 
 # %% ../../nbs/9_app/04_cli.ipynb #c010
 def exit_if_failed(
-    lines: list, # one for each thing that went wrong; said already
+    lines: list, # one for each error, printed already
 ):
-    "End with status 1 if anything went wrong."
+    "Exit with status 1 if there was an error."
     if lines: raise typer.Exit(1)
 
 def print_error(
     line: str, # for a person
 ):
-    "A line on stderr; the name of a file may hold anything."
+    "Print a line on stderr. Line breaks, which the name of a file may hold, become spaces."
     typer.echo(' '.join(line.splitlines()), err=True)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c011
@@ -82,9 +82,9 @@ def fuse(
     out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json
     model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
-    harmonise: bool = True, # first correct shift, colours and outlines of the completions, as their visible parts show
+    harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
 ):
-    "Fuse every scene of a folder. A scene that cannot be used is named, the others are done, and the exit status is 1."
+    "Fuse every scene of a folder. Scenes that cannot be used are named, and the exit status is then 1."
     from amodal_nb.fusion.folder import fuse_folder
     from amodal_nb.fusion.predict import load_predictor
     report = fuse_folder(root, out, load_predictor(model), on_extra, print_error, harmonise)
@@ -92,21 +92,34 @@ def fuse(
     exit_if_failed(report['failed'])
 
 # %% ../../nbs/9_app/04_cli.ipynb #c013
+def read_scene_with_target(
+    folder: Path, # of one scene
+    min_side: int, # px that the measures need
+): # a `Scene`
+    "Read a scene. Raises `SceneError` if its true picture is missing or it is too small."
+    from amodal_nb.scenes.folders import read_scene
+    scene = read_scene(folder)
+    if scene.image is None:
+        raise SceneError(folder, f'has no {scene.id}_image.png to compare with', 'add the true picture')
+    if min(scene.size) < min_side:
+        problem = f'a side is under {min_side} px, the least for SSIM (6) and LPIPS (31)'
+        raise SceneError(folder, problem, 'leave it out')
+    return scene
+
 def readable_scenes(
     root: Path, # scenes
-    bad: list, # gets a line for each that cannot be used
-    smallest: int = 1, # px a side that the measures need
+    errors: list, # gets a line for each scene that cannot be used
+    min_side: int = 1, # px that the measures need
 ): # `Scene`s, with a progress bar
-    "The scenes of a folder that can be evaluated; the others are named on stderr."
+    "Read the scenes of a folder that can be evaluated, and name the others on stderr."
     from tqdm.auto import tqdm
-    from amodal_nb.core.errors import SceneError
-    from amodal_nb.scenes.folders import find_scenes, read_scene
+    from amodal_nb.scenes.folders import find_scenes
     for folder in tqdm(find_scenes(root), desc='eval', unit='scene', leave=False, disable=None):
-        try:
-            scene = read_scene(folder)
-            if scene.image is None: raise SceneError(f'{folder}: has no {scene.id}_image.png to compare with: add the true picture')
-            if min(scene.size) < smallest: raise SceneError(f'{folder}: a side is under {smallest} px, the least for SSIM (6) and LPIPS (31): leave it out')
-        except AmodalError as e: bad.append(str(e)); print_error(str(e)); continue
+        try: scene = read_scene_with_target(folder, min_side)
+        except AmodalError as e:
+            errors.append(str(e))
+            print_error(str(e))
+            continue
         yield scene
 
 # %% ../../nbs/9_app/04_cli.ipynb #c014
@@ -118,31 +131,33 @@ def eval(
     json: Optional[Path] = None, # write the results here too
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
-    """Measure every baseline, the shipped model and the given ones beside the per-pixel oracle. Exit status 1 if a
-    scene could not be used."""
+    "Measure baselines, the shipped model and given models beside the oracle. Exit status 1 if a scene failed."
     from amodal_nb.fusion.refine import with_harmonisation
     from amodal_nb.models.baselines import BASELINES
     from amodal_nb.evaluation.evaluate import evaluate, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.core.files import write_json
-    bad = []
-    ours = {'order': load_predictor('order'), 'order, harmonised': with_harmonisation(load_predictor('order'))} # the second is what `amodal fuse` does
-    results = evaluate(BASELINES | ours | {m: load_predictor(m) for m in model}, readable_scenes(root, bad, 31 if lpips else 6), lpips)
-    if any(r['scenes'] for r in results.values()): typer.echo(f'{score_table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n\n{published_table(results)}')
+    errors, order = [], load_predictor('order')
+    ours = {'order': order, 'order, harmonised': with_harmonisation(load_predictor('order'))} # the second: `amodal fuse`
+    predictors = BASELINES | ours | {m: load_predictor(m) for m in model}
+    results = evaluate(predictors, readable_scenes(root, errors, 31 if lpips else 6), lpips)
+    if any(r['scenes'] for r in results.values()):
+        typer.echo(f'{score_table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n')
+        typer.echo(published_table(results))
     for name, r in results.items():
         for line in r['errors']: print_error(f'{name}: {line}')
-    if json: write_json(json, {'results': results, 'failed': bad})
-    exit_if_failed(bad)
+    if json: write_json(json, {'results': results, 'failed': errors})
+    exit_if_failed(errors)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c016
 def parse_range(
     name: str, # of the option, for the message
     text: str, # '3' or '2-5'
 ) -> tuple: # (least, most)
-    "Read a number or a range. Raises `SceneError`."
-    from amodal_nb.core.errors import SceneError
+    "Read a number or a range. Raises `ConfigError` if the text is neither."
     low, _, high = text.partition('-')
-    if not (low.isdecimal() and (high or low).isdecimal()): raise SceneError(f'{name} {text!r}: give a number, or the least and the most as 2-5')
+    if not (low.isdecimal() and (high or low).isdecimal()):
+        raise ConfigError(f'{name} {text!r}', 'give a number, or the least and the most as 2-5')
     return int(low), int(high or low)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c018
@@ -166,7 +181,8 @@ def scenes(
     "Compose scenes whose order is known from cut-outs and backgrounds."
     from amodal_nb.scenes.shards import scenes_folder_or_shards
     from amodal_nb.synthesis.composer import Composer, write_scenes
-    composer = Composer(cutouts, backgrounds, size, parse_range('objects', objects), noise, seed, hide, parse_range('holes', holes), similar=similar)
+    n_objects, n_holes = parse_range('objects', objects), parse_range('holes', holes)
+    composer = Composer(cutouts, backgrounds, size, n_objects, noise, seed, hide, n_holes, similar=similar)
     with scenes_folder_or_shards(out, shards) as folder: n = len(write_scenes(folder, n, composer, workers))
     typer.echo(f'{n} scenes in {out}')
 
@@ -183,11 +199,15 @@ def run_with_config(
     def run(**values):
         mine = {p.name: values.pop(p.name) for p in own}
         return f(TrainConfig(**values), **mine)
-    options = [P(o.name, P.POSITIONAL_OR_KEYWORD if o.name == 'data' else P.KEYWORD_ONLY, annotation=o.type,
-                 default=P.empty if o.default is MISSING else o.default) for o in fields(TrainConfig)]
+    options = []
+    for o in fields(TrainConfig):
+        kind = P.POSITIONAL_OR_KEYWORD if o.name == 'data' else P.KEYWORD_ONLY
+        default = P.empty if o.default is MISSING else o.default
+        options.append(P(o.name, kind, annotation=o.type, default=default))
     sub = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     sub.command(help=f.__doc__)(documented(run, options + own, docments(TrainConfig) | docments(f)))
-    if status := sub(args, prog_name=f'amodal {name}', standalone_mode=False): raise typer.Exit(status)
+    status = sub(args, prog_name=f'amodal {name}', standalone_mode=False)
+    if status: raise typer.Exit(status)
 
 PASS_THROUGH = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
 
@@ -206,12 +226,14 @@ def train(
             print_error(str(e))
             raise typer.Exit(e.status) from None
         except KeyboardInterrupt:
-            print_error(f'stopped; --resume auto goes on from {last}' if last.exists() else 'stopped before the first checkpoint')
+            resume = f'stopped; --resume auto goes on from {last}'
+            print_error(resume if last.exists() else 'stopped before the first checkpoint')
             raise typer.Exit(130) from None
         except Exception as e:
             record_error(e)
             raise
-        if int(os.environ.get('RANK', 0)) == 0: typer.echo(f"best L1 in the mask: {measures['best']:.4f}; weights in {last.with_name('best.safetensors')}")
+        if int(os.environ.get('RANK', 0)) != 0: return
+        typer.echo(f"best L1 in the mask: {measures['best']:.4f}; weights in {last.with_name('best.safetensors')}")
     run_with_config(run, 'train', ctx.args)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c050
@@ -231,12 +253,17 @@ def launch(
         slurm: Optional[Path] = None, # start nothing: write an sbatch file for so many machines with so many GPUs
     ):
         "Train on several GPUs or machines; Ctrl-C stops with a checkpoint."
-        if slurm: return typer.echo(write_slurm_script(config, slurm, parse_range('nnodes', nnodes)[1], nproc_per_node or 6))
+        if slurm:
+            machines = parse_range('nnodes', nnodes)[1]
+            return typer.echo(write_slurm_script(config, slurm, machines, nproc_per_node or 6))
         started = launch(config, nproc_per_node, nnodes, rdzv_endpoint, rdzv_id, max_restarts, detach)
-        if detach: return typer.echo(f"{started.folder}: process {started.record['pid']}; SIGTERM stops it with a checkpoint, status.json beside it says how far it is")
+        if detach:
+            hint = 'SIGTERM stops it with a checkpoint, status.json beside it says how far it is'
+            return typer.echo(f"{started.folder}: process {started.record['pid']}; {hint}")
         try: status = started.wait()
         except KeyboardInterrupt: status = started.status()
-        print_error(f"{status['state']} at step {status['step']}" + f"; {status['message']}"*bool(status['message']))
+        message = f"; {status['message']}" if status['message'] else ''
+        print_error(f"{status['state']} at step {status['step']}{message}")
         if status['state'] != 'finished': raise typer.Exit(75)
     run_with_config(run, 'launch', ctx.args)
 
@@ -249,8 +276,7 @@ def share(
     format: str = 'hub', # 'hub' (config.json, model.safetensors, README.md), 'torch' (model.pt2, a torch.export program) or 'onnx' (model.onnx)
     overwrite: bool = False, # replace these files if they are there already; never the model itself
 ):
-    """Write a trained model for Hugging Face's hub, torch.export or ONNX; a program is compared with its model before
-    it is kept."""
+    "Write a trained model for Hugging Face's hub, torch.export or ONNX; programs are compared with it first."
     from amodal_nb.formats.share import share
     typer.echo(share(model, out, format, overwrite))
 
@@ -261,8 +287,7 @@ def demo(
     out: Path = Path('amodal_demo'), # gets the pictures and the sheet
     steps: int = 100, # how long to train the reference model before the table
 ):
-    """Fuse the shipped sample scenes, train the reference model for a moment, print the table, write pictures and a
-    sheet to look at."""
+    "Fuse the sample scenes, train the reference model briefly, print a table, and write pictures."
     from amodal_nb.app.demo import demo
     demo(out, steps, typer.echo)
 
@@ -278,10 +303,12 @@ def convert(
     overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
 ):
-    "Convert other systems' files to scenes. What cannot be read is named, the rest is done, and the exit status is 1."
+    "Convert other systems' files to scenes. Files that cannot be read are named, and the exit status is then 1."
     from amodal_nb.formats.convert import convert
     r = convert(format, src, out, image, mask, overwrite, shards, print_error)
-    typer.echo(f"{len(r['done'])} converted, {len(r['failed'])} failed, {len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap; see {out/'report.json'}")
+    scenes = f"{len(r['done'])} converted, {len(r['failed'])} failed"
+    parts = f"{len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap"
+    typer.echo(f"{scenes}, {parts}; see {out/'report.json'}")
     exit_if_failed(r['failed'] or r['left_out'] or ([] if r['done'] else ['nothing']))
 
 # %% ../../nbs/9_app/04_cli.ipynb #c043
@@ -295,8 +322,7 @@ def export(
     model: str = 'order', # what fuses then, see `amodal fuse --help`
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ):
-    """Export fused scenes as layers, labels or scenes. A scene that cannot be used is named, the others are done, and
-    the exit status is 1."""
+    "Export fused scenes as layers, labels or scenes. Scenes that fail are named, and the exit status is then 1."
     from amodal_nb.formats.export import export
     r = export(format, root, out, fused, model, print_error, overwrite)
     typer.echo(f"{len(r['done'])} exported, {len(r['failed'])} failed; see {out/'report.json'}")
@@ -311,24 +337,30 @@ def inspect_folder(
     port: int = 0, # of 127.0.0.1; 0: a free one
     browser: bool = True, # open the page
 ):
-    """Show a folder of scenes in the browser: a gallery, and the weight-map inspector. On this machine only, with a
-    token."""
+    "Show a folder of scenes in the browser: gallery and weight-map inspector. On this machine only, with a token."
     from amodal_nb.app.gallery import serve
     serve(root, fused, model, port, browser, typer.echo)
 
-inspect_folder = app.command('inspect')(documented(inspect_folder, list(inspect.signature(inspect_folder).parameters.values()), docments(inspect_folder)))
+_parameters = list(inspect.signature(inspect_folder).parameters.values())
+inspect_folder = app.command('inspect')(documented(inspect_folder, _parameters, docments(inspect_folder)))
 
 # %% ../../nbs/9_app/04_cli.ipynb #c025
 def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
-    "`amodal`."
+    "Run the command line. Exits with status 1 after an error that a person can mend, and 130 after Ctrl-C."
+    logger, handler = logging.getLogger('amodal_nb'), logging.StreamHandler()
+    logger.addHandler(handler)
     try: app(args, prog_name='amodal')
-    except KeyboardInterrupt: print_error('stopped'); sys.exit(130)
+    except KeyboardInterrupt:
+        print_error('stopped')
+        sys.exit(130)
     except Exception as e:
-        if (line := error_line(e)) is None: raise
+        line = error_line(e)
+        if line is None: raise
         print_error(line)
         sys.exit(1)
+    finally: logger.removeHandler(handler)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c034
 if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook

@@ -16,7 +16,6 @@ from PIL import Image
 
 from .errors import AmodalError, SceneError
 from .files import atomic_write
-
 if TYPE_CHECKING: from importlib.abc import Traversable
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c005

@@ -18,8 +18,8 @@ from ..core.errors import AmodalError, FormatError
 from ..core.files import read_json, safe_join
 from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_picture, to_tensor, to_uint8
 from ..scenes.scene import Scene
-from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture, list_files, list_pictures,
-    raise_format_error, read_mask, read_rgb, scene_id, SceneSource)
+from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture,
+    list_files, list_pictures, raise_format_error, read_mask, read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/03_crops.ipynb #c047
 def paste_crop(

@@ -19,8 +19,8 @@ from ..core.files import expect_form, read_json, safe_join
 from ..core.pictures import read_picture, to_tensor
 from ..scenes.coverage import coverage
 from ..scenes.scene import make_scene, Scene
-from .common import (build_scenes, check_total_pixels, NothingToRestore, overlap_mask, raise_format_error, read_mask,
-    read_rgb, scene_id, SceneSource)
+from .common import (build_scenes, check_total_pixels, NothingToRestore, overlap_mask,
+    raise_format_error, read_mask, read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c077
 def _is_path(p): return isinstance(p, (str, Path))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPORTER_LOGGERS', 'N_NEWTON_STEPS', 'N_QUADRATURE_POINTS', 'MAX_NORMAL_DEVIATE', 'PROGRAM_TOLERANCE', 'OrderProgram',
            'ExportableModule', 'exportable_module', 'quiet_exporters', 'export_program', 'export_torch', 'torch_runner',
-           'onnx_inverse', 'onnx_ndtr', 'onnx_translations', 'export_onnx', 'onnx_runner', 'program_predictor',
-           'differs_by_ties', 'max_difference', 'comparison_scenes']
+           'onnx_translations', 'export_onnx', 'onnx_runner', 'program_predictor', 'differs_by_ties', 'max_difference',
+           'comparison_scenes']
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c003
 import io, logging
@@ -24,7 +24,8 @@ from ..core.files import atomic_write, import_extra
 from ..models.order import composite_interlocking, OrderFusion, pair_log_odds
 from ..models.predictor import model_predictor, Predictor
 from ..models.transitivity import transitive_log_odds
-from ..models.windows import (N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, WINDOW_PX, empty_windows, scene_windows)
+from amodal_nb.models.windows import (N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, WINDOW_PX, empty_windows,
+    scene_windows)
 from ..fusion.fuse import predict_scene
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c024
@@ -157,7 +158,7 @@ def _constant(op, value):
     array = np.asarray(value, np.float64)
     return op.Constant(value=import_extra('onnx').numpy_helper.from_array(array))
 
-def onnx_inverse(
+def _onnx_inverse(
     matrix, # double [1,N,N], symmetric, eigenvalues at least 1
 ): # double [1,N,N], its inverse
     "Translate `torch.linalg.inv` to ONNX, for matrices as `transitive_log_odds` has them."
@@ -172,7 +173,7 @@ def onnx_inverse(
         inverse = op.MatMul(inverse, residual)
     return inverse
 
-def onnx_ndtr(
+def _onnx_ndtr(
     x, # double, any shape
 ): # double, likewise
     "Translate `torch.special.ndtr` to ONNX."
@@ -190,7 +191,7 @@ def onnx_ndtr(
 def onnx_translations() -> dict: # operator of torch -> its translation
     "List the operators that this module translates to ONNX."
     aten = torch.ops.aten
-    return {aten.linalg_inv.default: onnx_inverse, aten.special_ndtr.default: onnx_ndtr}
+    return {aten.linalg_inv.default: _onnx_inverse, aten.special_ndtr.default: _onnx_ndtr}
 
 def export_onnx(
     model: nn.Module, # one of `MODELS`

@@ -19,8 +19,8 @@ from ..core.compositing import composite_stack
 from ..core.errors import AmodalError, FormatError
 from ..core.pictures import read_picture
 from ..scenes.scene import Scene
-from .common import (build_scene, build_scenes, check_total_pixels, find_mask, find_picture, list_files,
-    raise_format_error, read_rgb, scene_id, SceneSource)
+from .common import (build_scene, build_scenes, check_total_pixels, find_mask, find_picture,
+    list_files, raise_format_error, read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c025
 _LAYER = re.compile(r'(?:(.*)[_-])?(\d{1,6})_?\.png', re.IGNORECASE)

@@ -17,8 +17,8 @@ from ..core.geometry import erode, translate, warp_affine
 from ..models.registration import locate_minimum, shift_costs
 from .affine import estimate_affine
 from .config import HarmoniseConfig
-from .photometric import (dct_basis, estimate_photometric, extract_patches, fractional_shift_kernel,
-    sample_dct_products, sample_pixels)
+from .photometric import (dct_basis, estimate_photometric, extract_patches,
+    fractional_shift_kernel, sample_dct_products, sample_pixels)
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #c014
 @dataclass

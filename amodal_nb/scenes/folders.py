@@ -18,7 +18,6 @@ import torch
 from ..core.errors import SceneError, warn_once
 from ..core.pictures import MAX_SCENE_PIXELS, path_exists, read_picture, write_picture
 from .scene import check_pairs, make_scene, Scene
-
 if TYPE_CHECKING: from importlib.abc import Traversable
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c063

@@ -1,0 +1,224 @@
+// The canvas: camera, drawing, and what lies over the picture.
+
+import {clamp} from './elements.js';
+import {makeCanvas} from './painter.js';
+import {viewName} from './views.js';
+
+// Views that do not fill the picture.
+const TRANSPARENT = ['completion', 'original', 'top'];
+
+export const stage = {
+  resize() {
+    const [w, h] = this.meta.full;
+    const width = this.canvas.parentElement.clientWidth;
+    if (!width) return;
+    const height = Math.round(clamp((width * h) / w, 160, Math.max(320, 0.72 * globalThis.innerHeight)));
+    const ratio = globalThis.devicePixelRatio || 1;
+    const first = !this.camera;
+    const fitted = first || this.camera.scale === this.fitScale;
+    if (width === this.width && height === this.height && ratio === this.ratio) return;
+    Object.assign(this, {width, height, ratio, fitScale: Math.min(width / w, height / h)});
+    this.canvas.style.height = `${height}px`;
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round(height * ratio);
+    if (fitted) this.fit(false);
+    else this.draw();
+  },
+
+  fit(share = true) {
+    this.look({scale: this.fitScale, x: this.meta.full[0] / 2, y: this.meta.full[1] / 2}, share);
+  },
+
+  look(camera, share = true) {
+    const [w, h] = this.meta.full;
+    const scale = clamp(camera.scale, Math.min(this.fitScale, 1) / 2, 64);
+    this.camera = {scale, x: clamp(camera.x, 0, w), y: clamp(camera.y, 0, h)};
+    this.zoomText.textContent = `${Math.round(100 * scale)}%`;
+    this.draw();
+    if (share)
+      this.updateLinked(o =>
+        o.look({...this.camera, scale: (this.camera.scale / this.fitScale) * o.fitScale}, false),
+      );
+  },
+
+  // Zoom about a point of the canvas, which stays where it is.
+  zoom(factor, centre = [this.width / 2, this.height / 2]) {
+    const {scale, x, y} = this.camera;
+    const next = clamp(scale * factor, Math.min(this.fitScale, 1) / 2, 64);
+    const dx = centre[0] - this.width / 2;
+    const dy = centre[1] - this.height / 2;
+    this.look({scale: next, x: x + dx / scale - dx / next, y: y + dy / scale - dy / next});
+  },
+
+  draw() {
+    if (this.due || !this.camera) return;
+    this.due = requestAnimationFrame(() => {
+      this.due = 0;
+      this.paint();
+    });
+  },
+
+  paint() {
+    const c = this.canvas.getContext('2d');
+    const slot = this.get('slot') - 1;
+    const view = this.get('view');
+    const against = this.get('against');
+    this.useScreen(c);
+    c.clearRect(0, 0, this.width, this.height);
+    c.imageSmoothingEnabled = this.camera.scale * this.meta.step < 1.5;
+    c.imageSmoothingQuality = 'low';
+    if (TRANSPARENT.includes(view) || TRANSPARENT.includes(against)) this.drawCheckers(c);
+    this.drawPicture(c, this.painter.view(view, slot));
+    if (against) this.drawAgainst(c, against, slot);
+    if (this.get('overlay_on')) this.drawOverlay(c, slot);
+    this.useScreen(c);
+    if (this.showsNumbers()) this.writeNumbers(c);
+    if (this.isWipe()) this.drawWipe(c, this.get('wipe') * this.width);
+    if (this.pinned()) this.mark(c, this.pinned(), true);
+    if (this.pointer) this.mark(c, this.pointer, false);
+    this.painted = (this.painted ?? 0) + 1;
+  },
+
+  isWipe() {
+    return this.get('against') && this.get('mode') === 'wipe';
+  },
+
+  showsNumbers() {
+    if (this.get('view') === 'top') return true;
+    return this.get('overlay_on') && this.get('overlay') === 'top' && this.get('opacity') > 0.05;
+  },
+
+  // Draw in CSS pixels of the canvas.
+  useScreen(c) {
+    c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+  },
+
+  // Draw a canvas of the fusion's size where the camera sees it.
+  drawPicture(c, canvas) {
+    const {ratio, width, height} = this;
+    const {scale, x, y} = this.camera;
+    const k = scale * this.meta.step;
+    c.setTransform(ratio * k, 0, 0, ratio * k, ratio * (width / 2 - x * scale), ratio * (height / 2 - y * scale));
+    c.drawImage(canvas, 0, 0);
+  },
+
+  // Save the context and clip it to a path in CSS pixels.
+  clip(c, addPath) {
+    c.save();
+    this.useScreen(c);
+    c.beginPath();
+    addPath();
+    c.clip();
+  },
+
+  // Draw the view to compare with, right of the wipe or in every other square of a checkerboard.
+  drawAgainst(c, against, slot) {
+    const {width, height} = this;
+    const wipe = this.get('wipe') * width;
+    this.clip(c, () => {
+      if (this.get('mode') === 'wipe') return c.rect(wipe, 0, width, height);
+      for (let i = 0, n = 40; i * n < width; i++) {
+        for (let j = i % 2; j * n < height; j += 2) c.rect(i * n, j * n, n, n);
+      }
+    });
+    c.clearRect(0, 0, width, height);
+    if (TRANSPARENT.includes(against)) this.drawCheckers(c);
+    this.drawPicture(c, this.painter.view(against, slot));
+    c.restore();
+  },
+
+  drawOverlay(c, slot) {
+    const overlay = this.get('overlay');
+    if (this.isWipe()) this.clip(c, () => c.rect(0, 0, this.width, this.height));
+    else c.save();
+    c.globalAlpha = this.get('opacity');
+    if (this.has(overlay)) this.drawPicture(c, this.painter.overlay(overlay, slot));
+    c.restore();
+    c.globalAlpha = 0.85;
+    this.drawPicture(c, this.painter.outline());
+    c.globalAlpha = 1;
+  },
+
+  // Draw a checkerboard behind transparent pixels.
+  drawCheckers(c) {
+    this.tile ??= makeCanvas(16, 16, (data, words) => {
+      for (let q = 0; q < 256; q++) words[q] = ((q >> 3) & 1) ^ ((q >> 7) & 1) ? 0xffdedbd9 : 0xffc0bcb9;
+    });
+    const [x, y] = this.onScreen([0, 0]);
+    const [w, h] = this.meta.full;
+    this.useScreen(c);
+    c.fillStyle = c.createPattern(this.tile, 'repeat');
+    c.fillRect(x, y, w * this.camera.scale, h * this.camera.scale);
+  },
+
+  onScreen([x, y]) {
+    const s = this.camera.scale;
+    return [(x - this.camera.x) * s + this.width / 2, (y - this.camera.y) * s + this.height / 2];
+  },
+
+  writeNumbers(c) {
+    c.font = '600 12px system-ui, sans-serif';
+    c.textAlign = 'center';
+    c.textBaseline = 'middle';
+    this.painter.labels().forEach((label, s) => {
+      if (!label) return;
+      const [x, y] = this.onScreen(label.map(v => v * this.meta.step));
+      const chosen = s === this.get('slot') - 1;
+      c.beginPath();
+      c.arc(x, y, chosen ? 12 : 10, 0, 7);
+      c.fillStyle = this.meta.colours[s];
+      c.fill();
+      c.lineWidth = chosen ? 3 : 1.5;
+      c.strokeStyle = '#fff';
+      c.stroke();
+      c.fillStyle = this.meta.inks[s];
+      c.fillText(String(s + 1), x, y + 0.5);
+    });
+  },
+
+  drawWipe(c, x) {
+    c.fillStyle = 'rgba(0,0,0,.55)';
+    c.fillRect(x - 2.5, 0, 5, this.height);
+    c.fillStyle = '#fff';
+    c.fillRect(x - 1, 0, 2, this.height);
+    c.beginPath();
+    c.arc(x, this.height / 2, 13, 0, 7);
+    c.fillStyle = '#fff';
+    c.fill();
+    c.lineWidth = 1.5;
+    c.strokeStyle = 'rgba(0,0,0,.55)';
+    c.stroke();
+    c.fillStyle = '#222';
+    c.font = '12px system-ui, sans-serif';
+    c.textAlign = 'center';
+    c.textBaseline = 'middle';
+    c.fillText('◂ ▸', x, this.height / 2);
+    for (const [text, left, align] of [
+      [viewName(this.get('view')), x - 20, 'right'],
+      [viewName(this.get('against')), x + 20, 'left'],
+    ]) {
+      c.textAlign = align;
+      c.font = '600 12px system-ui, sans-serif';
+      const w = c.measureText(text).width;
+      c.fillStyle = 'rgba(0,0,0,.6)';
+      c.fillRect(align === 'left' ? left - 6 : left - w - 6, 8, w + 12, 20);
+      c.fillStyle = '#fff';
+      c.fillText(text, left, 18.5);
+    }
+  },
+
+  mark(c, [x, y], pinned) {
+    const s = this.camera.scale;
+    const [px, py] = this.onScreen([x, y]);
+    const side = Math.max(s, 7);
+    const o = (s - side) / 2;
+    for (const [colour, width] of [
+      ['#000', pinned ? 4 : 3],
+      [pinned ? '#fee838' : '#fff', pinned ? 2 : 1.2],
+    ]) {
+      c.strokeStyle = colour;
+      c.lineWidth = width;
+      c.strokeRect(px + o, py + o, side, side);
+    }
+  },
+};

@@ -1,0 +1,84 @@
+"The front-end of the inspector and the gallery: its syntax, its style, and its compositing, which must equal that of `amodal_nb.core.compositing`."
+import json, re, shutil, subprocess
+import pytest, torch
+from amodal_nb.app.inspector import corrected_order, join_modules
+from amodal_nb.core.compositing import composite_weights, front_to_back, transmittance
+from amodal_nb.core.files import assets
+
+FRONTEND = assets()/'inspector'
+MODULES = sorted(p.name for p in FRONTEND.glob('*.js'))
+
+@pytest.fixture(scope='module')
+def node():
+    "Where Node is; a test that needs it is skipped without."
+    path = shutil.which('node')
+    if not path: pytest.skip('needs Node.js: apt-get install nodejs')
+    return path
+
+def test_every_module_belongs_to_a_widget():
+    "By the comment in its first line."
+    joined = join_modules(FRONTEND/'inspector.js') + join_modules(FRONTEND/'gallery.js')
+    for name in MODULES: assert (FRONTEND/name).read_text(encoding='utf-8').split('\n')[0] in joined, name
+
+@pytest.mark.parametrize('name', [*MODULES, 'inspector', 'gallery'])
+def test_modules_have_no_syntax_error(node, tmp_path, name):
+    "Each file by itself, and what the widgets get: the joined files."
+    path = FRONTEND/name
+    text = path.read_text(encoding='utf-8') if path.suffix else join_modules(path.with_suffix('.js'))
+    (tmp_path/'module.mjs').write_text(text, encoding='utf-8')
+    done = subprocess.run([node, '--check', tmp_path/'module.mjs'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+def test_modules_pass_eslint(root):
+    eslint = shutil.which('eslint')
+    if not eslint: pytest.skip('needs ESLint: npm install --global eslint')
+    done = subprocess.run([eslint, '-c', root/'.ci'/'eslint.config.mjs', root/'data'/'inspector'], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+EVALUATE = """
+import {readFileSync} from 'node:fs';
+import {compositeWeights, correctedOrder, frontToBack} from './compositing.mjs';
+
+const scenes = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const answers = scenes.map(({n, pairs, stack, corrections, alphas}) => {
+  const order = correctedOrder(n, pairs, stack, corrections);
+  const sequence = frontToBack([...Array(n).keys()], order);
+  return {order: order.map(row => Array.from(row)), sequence, weights: compositeWeights(sequence.map(k => alphas[k]))};
+});
+console.log(JSON.stringify(answers));
+"""
+
+def random_scene(n, generator):
+    "Pairs, stack, corrections and the alphas of one pixel, as JSON."
+    def rand(*size): return torch.rand(*size, generator=generator)
+    pairs = [{'a': a, 'b': b, 'p_a_front': float(rand(1))} for a in range(1, n+1) for b in range(a+1, n+1) if rand(1) < .7]
+    if pairs: pairs[0]['p_a_front'] = .5  # no evidence
+    if len(pairs) > 1: pairs[1]['p_a_front'] = 1.
+    stack = (torch.randperm(n, generator=generator)+1).tolist()
+    corrections = [[stack[0], stack[-1]], [stack[1], stack[0]]] if n > 1 and rand(1) < .5 else []
+    alphas = torch.where(rand(n) < .3, rand(n).round(), rand(n)).tolist()
+    return {'n': n, 'pairs': pairs, 'stack': stack, 'corrections': corrections, 'alphas': alphas}
+
+def test_compositing_equals_that_of_python(node, tmp_path):
+    "Order, sequence, weights and transmittance of 200 random pixels, cycles among them."
+    generator = torch.Generator().manual_seed(0)
+    scenes = [random_scene(1 + k % 7, generator) for k in range(200)]
+    (tmp_path/'scenes.json').write_text(json.dumps(scenes))
+    for name in 'elements', 'compositing': # as .mjs, which Node takes for modules
+        text = (FRONTEND/f'{name}.js').read_text(encoding='utf-8')
+        (tmp_path/f'{name}.mjs').write_text(re.sub(r"'(\./\w+)\.js'", r"'\1.mjs'", text), encoding='utf-8')
+    (tmp_path/'evaluate.mjs').write_text(EVALUATE)
+    done = subprocess.run([node, tmp_path/'evaluate.mjs', tmp_path/'scenes.json'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for scene, answer in zip(scenes, json.loads(done.stdout), strict=True):
+        order = corrected_order(scene['pairs'], scene['stack'], scene['corrections'])
+        torch.testing.assert_close(torch.tensor(answer['order'], dtype=torch.float32), order, rtol=1e-3, atol=1e-5) # PyTorch rounds 1 - 1e-6 to float32
+        sequence = front_to_back(order[None], torch.ones(1, scene['n'], dtype=torch.bool))
+        assert answer['sequence'] == sequence[0].tolist()
+        alphas = torch.tensor(scene['alphas'])
+        weights = composite_weights(alphas[None, :, None, None, None], sequence)[0, :, 0, 0]
+        shown = torch.tensor(answer['weights'], dtype=torch.float32)  # front first, then the background
+        torch.testing.assert_close(shown[:-1], weights[sequence[0]], rtol=0, atol=1e-6)
+        torch.testing.assert_close(shown[-1], weights[-1], rtol=0, atol=1e-6)
+        through = transmittance(alphas, sequence[0].tolist())
+        torch.testing.assert_close(shown[:-1], (alphas*through)[sequence[0]], rtol=0, atol=1e-6)
