@@ -188,6 +188,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'amodal_nb/app/inspector.py'),
                                          'amodal_nb.app.inspector.png_strip': ( '9_app/inspector.html#png_strip',
                                                                                 'amodal_nb/app/inspector.py'),
+                                         'amodal_nb.app.inspector.read_styles': ( '9_app/inspector.html#read_styles',
+                                                                                  'amodal_nb/app/inspector.py'),
                                          'amodal_nb.app.inspector.recomposite_weights': ( '9_app/inspector.html#recomposite_weights',
                                                                                           'amodal_nb/app/inspector.py'),
                                          'amodal_nb.app.inspector.relative_luminance': ( '9_app/inspector.html#relative_luminance',

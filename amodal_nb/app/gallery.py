@@ -27,7 +27,7 @@ from ..models.baselines import BASELINES
 from ..fusion.folder import read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predictor
 from ..formats.export import read_fused
-from .inspector import downscale, join_modules, png_strip, WeightInspector
+from .inspector import downscale, join_modules, png_strip, read_styles, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007
 def pair_confidences(
@@ -110,7 +110,7 @@ def cached_card(
 class SceneGrid(anywidget.AnyWidget):
     "The grid of a gallery; by messages it asks for cards and opens scenes."
     _esm = join_modules(assets()/'inspector'/'gallery.js')
-    _css = (assets()/'inspector'/'inspector.css').read_text(encoding='utf-8')
+    _css = read_styles()
     title = traitlets.Unicode('').tag(sync=True)
     text = traitlets.Unicode('').tag(sync=True) # shows only names that contain its words
     sort = traitlets.Unicode('name').tag(sync=True) # a key of `orders`

@@ -10,8 +10,8 @@ __all__ = ['PALETTE', 'BACKGROUND_COLOUR', 'PALETTE_SHADES', 'STACK_LOG_ODDS', '
            'show_fusion', 'show_batch', 'corrected_order', 'Recomposited', 'changed_sets', 'composite_sets',
            'recomposite_weights', 'full_order', 'correct_pairs', 'apply_order_corrections', 'merge_corrections',
            'earlier_states', 'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid', 'shown_grid', 'InspectorState',
-           'state_meta', 'original_pictures', 'inspector_state', 'join_modules', 'png_strip', 'WeightInspector',
-           'compare_models']
+           'state_meta', 'original_pictures', 'inspector_state', 'join_modules', 'read_styles', 'png_strip',
+           'WeightInspector', 'compare_models']
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c003
 import base64, glob, io, re, uuid
@@ -572,6 +572,11 @@ def join_modules(
     add(path)
     return '\n'.join(module.body.strip('\n')+'\n' for module in joined.values())
 
+def read_styles() -> str: # CSS
+    "Return the styles of the inspector and the gallery, which share most of them."
+    names = 'inspector.css', 'gallery.css'
+    return '\n'.join((assets()/'inspector'/name).read_text(encoding='utf-8') for name in names)
+
 # %% ../../nbs/9_app/01_inspector.ipynb #c042
 def png_strip(
     named: dict, # title -> [3,h,w] or [h,w], in 0..1
@@ -597,7 +602,7 @@ OVERLAYS = 'top weight entropy error doubt'.split()
 class WeightInspector(anywidget.AnyWidget):
     "A widget that shows the weights and the order of a fusion, and corrects the order."
     _esm = join_modules(assets()/'inspector'/'inspector.js')
-    _css = (assets()/'inspector'/'inspector.css').read_text(encoding='utf-8')
+    _css = read_styles()
     view = traitlets.Enum(VIEWS, 'result').tag(sync=True)
     slot = traitlets.Int(1).tag(sync=True) # from 1; the background comes last
     overlay = traitlets.Enum(OVERLAYS, 'top').tag(sync=True)

@@ -38,8 +38,8 @@ tags: [amodal-completion, occlusion-order, image-fusion, model_hub_mixin, pytorc
 
 ## How to use it
 
-This folder is read by `amodal fuse SCENES --out OUT --model FOLDER`, by `amodal_nb.models.hub.load_pretrained(FOLDER)`, and
-by `amodal_nb.models.hub.hub_class({name!r}).from_pretrained(FOLDER)`, which also reads from the hub.
+This folder is read by `amodal fuse SCENES --out OUT --model FOLDER`, by `amodal_nb.models.hub.load_pretrained(FOLDER)`,
+and by `amodal_nb.models.hub.hub_class({name!r}).from_pretrained(FOLDER)`, which also reads from the hub.
 """
 
 def _describe_checkpoint(info):

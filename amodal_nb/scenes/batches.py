@@ -65,7 +65,8 @@ def scene_to_item(
         'number': torch.tensor(numbers)}
     front = F.pad(front, (0, n_empty)*2)            # [N,N]
     size = torch.tensor(scene.size)
-    return dict(id=scene.id, mask=scene.mask, partial=scene.partial, size=size, front=front, **known, **pictures, **slots)
+    own = dict(id=scene.id, mask=scene.mask, partial=scene.partial, size=size)
+    return own | known | pictures | slots | {'front': front}
 
 # %% ../../nbs/2_scenes/04_batches.ipynb #c012
 PICTURE_KEYS = {'image', 'partial', 'background', 'mask', 'completions', 'alphas'} # of an item, padded to one size

@@ -375,7 +375,8 @@ def scan_shard(
             for extent in _scene_extents(file, size, shard):
                 key, problem, length = extent.key, extent.problem, extent.end - extent.start
                 if key in scenes:
-                    problem = 'there is a scene of that name before: give each its own, and its files one after the other'
+                    problem = ('there is a scene of that name before: give each its own, '
+                               'and its files one after the other')
                 if length > MAX_SCENE_BYTES:
                     problem = f'its files take {length} bytes, over the limit of {MAX_SCENE_BYTES}: make them smaller'
                 if problem: _log_left_out(f'{shard}/{key}: {problem}')

@@ -55,8 +55,8 @@ def hold_out_groups(
     return kept, [c for c in cutouts if c.group in held]
 
 # %% ../../nbs/3_synthesis/03_sources.ipynb #c062
-SKIMAGE_PICTURES = ('astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg', 'hubble_deep_field.jpg', 'motorcycle_left.png',
-                    'ihc.png')
+SKIMAGE_PICTURES = ('astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg', 'hubble_deep_field.jpg',
+                    'motorcycle_left.png', 'ihc.png')
 MAX_BACKGROUND_SIDE_PX = 1024
 
 def _read_background(path):

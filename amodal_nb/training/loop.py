@@ -460,8 +460,8 @@ def prepare_run(
 def train(
     config: TrainConfig, # of the run
 ) -> dict: # measures of the last evaluation, and 'best' (lowest L1 in the mask)
-    """Train a model. Raises `ConfigError`, `SceneError` or `CheckpointError` for settings, data or checkpoints that cannot
-    be used, `TrainingError` if the loss is not finite, `TrainingStopped` after SIGTERM."""
+    """Train a model. Raises `ConfigError`, `SceneError` or `CheckpointError` for settings, data or checkpoints that
+    cannot be used, `TrainingError` if the loss is not finite, `TrainingStopped` after SIGTERM."""
     check_config(config)
     context = join_process_group(config.timeout)
     resumed = is_resumed(config)
