@@ -95,8 +95,8 @@ def _write_shard(shard, folders, names):
     "Write one shard and its index, and add the names of its scenes to `names`."
     scenes = []
     with open(shard, 'wb') as f:
-        names = dict(encoding='utf-8', errors='surrogateescape')
-        with tarfile.open(fileobj=f, mode='w', format=tarfile.GNU_FORMAT, **names) as tar:
+        encoding = dict(encoding='utf-8', errors='surrogateescape')
+        with tarfile.open(fileobj=f, mode='w', format=tarfile.GNU_FORMAT, **encoding) as tar:
             for folder in folders:
                 entry = append_scene(tar, folder)
                 name = entry[0]
