@@ -285,7 +285,7 @@ write_scene(scene(**NEW), sys.argv[2], overwrite=True)
 """
 
 @pytest.mark.parametrize('step, left', [(1, {'a': 'old'}), (2, {'a.replaced': 'old'}), (3, {'a': 'new', 'a.replaced': 'old'})])
-def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, capsys):
+def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, caplog):
     "In a process of its own, which ends before its first, second or third rename."
     out = tmp_path/f'killed{step}' # a name of its own, as a line is printed once in a process
     write_scene(scene(**OLD), out)
@@ -295,7 +295,7 @@ def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, capsys
     if step == 2: # nothing reads it, but it is named
         write_scene(scene('b'), out)
         assert [p.name for p in find_scenes(out)] == ['b']
-        line, = capsys.readouterr().err.splitlines()
+        line, = caplog.messages
         assert 'a.replaced: ' in line and 'rename it to a' in line
     if step < 3:
         with pytest.raises(AmodalError, match='is there already'): write_scene(scene(**NEW), out)
