@@ -570,7 +570,7 @@ def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tm
     for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
     code = f"""
 import math, resource, sys
-from amodal_nb.app import cli
+from amodal_nb.app import cli; from amodal_nb.fusion import memory, predict
 predict.load_predictor()
 if not {foreseen}: memory.free_memory = lambda: math.inf
 used = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()

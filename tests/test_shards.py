@@ -81,7 +81,7 @@ def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(both, tmp_path
 
 def test_killed_while_writing_leaves_no_set_that_looks_whole(both, tmp_path):
     code = '''
-import os, signal, sys
+import os, signal, sys; from amodal_nb.scenes.folders import find_scenes; from amodal_nb.scenes.shards import write_shards
 def folders():
     for k, p in enumerate(find_scenes(sys.argv[1])):
         if k == 6: os.kill(os.getpid(), signal.SIGKILL)
@@ -240,7 +240,7 @@ def test_memory_does_not_grow_with_the_shard(both, tmp_path):
         f.seek(big.size, 1)
         f.write(tar_of(tmp_path/'b.tar', files(scene, 'b').items(), tarfile.GNU_FORMAT).read_bytes())
     code = '''
-import resource, sys
+import resource, sys; from amodal_nb.scenes.folders import read_scene; from amodal_nb.scenes.shards import shard_scenes, write_index
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_index(sys.argv[1])
 assert [read_scene(s).id for s in shard_scenes(sys.argv[1])] == ['a', 'b']
