@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 from ..core.compositing import composite_weights, front_to_back
 from ..core.errors import AmodalError, ConfigError, SceneError
 from ..core.files import assets, atomic_write, write_json
+from ..core.geometry import box_of_mask
 from ..core.pictures import show_pictures, to_uint8
 from ..scenes.folders import completion_files, read_pairs, read_scene
 from ..scenes.scene import check_pairs, Scene
@@ -120,11 +121,9 @@ def completion_on_white(
 ) -> torch.Tensor: # [3,h,w] in 0..1
     "Return a completion on white, cropped to its box."
     alpha, colour = scene.alphas[k-1], scene.completions[k-1]
-    covered = (alpha[0] > 0).nonzero()
-    if not len(covered): return torch.ones(3, 8, 8)
-    top, left = covered.amin(0)
-    bottom, right = covered.amax(0)+1
-    return downscale((colour*alpha + 1-alpha)[:, top:bottom, left:right], side)
+    box = box_of_mask(alpha[0] > 0)
+    if box is None: return torch.ones(3, 8, 8)
+    return downscale((colour*alpha + 1-alpha)[(slice(None), *box.slices)], side)
 
 def fit_in_square(
     picture: torch.Tensor, # [3,h,w]
@@ -390,11 +389,8 @@ MAX_SHOWN_PIXELS = 2**24 # of all slots' boxes together
 MAX_SHOWN_COMPLETIONS = 52 # bits of a double, in which JavaScript holds a set of completions
 
 def _bounding_xywh(covered): # bool [H,W] -> [x, y, width, height]
-    rows, columns = covered.any(1).nonzero()[:, 0], covered.any(0).nonzero()[:, 0]
-    if not len(rows): return [0, 0, 0, 0]
-    left, top = int(columns[0]), int(rows[0])
-    right, bottom = int(columns[-1])+1, int(rows[-1])+1
-    return [left, top, right-left, bottom-top]
+    box = box_of_mask(covered)
+    return box.xywh if box else [0, 0, 0, 0]
 
 def _reduced_xywh(box, step): # the box that holds a box after reducing by `step`
     x, y, width, height = box

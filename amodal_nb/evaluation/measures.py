@@ -14,6 +14,7 @@ from functools import cache
 import torch
 
 from ..core.errors import SceneError
+from ..core.geometry import pairwise_overlap
 from ..scenes.batches import contested, coverage_masks
 from ..fusion.fuse import Fusion
 from .loss import MaskedLPIPS
@@ -35,8 +36,7 @@ def known_pairs(
     batch: dict, # a batch
 ) -> torch.Tensor: # bool [B,N,N], symmetric
     "Return the pairs that overlap in at least `MIN_OVERLAP_PX` pixels and whose order is known and one-way."
-    cover = coverage_masks(batch).flatten(2).float()                             # [B,N,P]
-    overlap_px = cover @ cover.transpose(1, 2)                                   # [B,N,N]
+    overlap_px = pairwise_overlap(coverage_masks(batch))                         # [B,N,N]
     front = batch['front']
     one_way = front ^ front.transpose(1, 2)
     return (overlap_px >= MIN_OVERLAP_PX) & one_way
@@ -50,7 +50,7 @@ def identifiable(
     slot = torch.arange(cover.shape[1], device=cover.device).view(1, -1, 1, 1)
     on_top = true_topmost(batch)[:, None] == slot                                # [B,N,H,W]
     visible = on_top & (batch['mask'] == 0)
-    evidence_px = visible.flatten(2).float() @ cover.flatten(2).float().transpose(1, 2)
+    evidence_px = pairwise_overlap(visible, cover)
     return known_pairs(batch) & (evidence_px + evidence_px.transpose(1, 2) >= MIN_OVERLAP_PX)
 
 # %% ../../nbs/6_evaluation/02_measures.ipynb #n001
@@ -177,9 +177,8 @@ def predicted_occlusions(
     batch: dict, # the batch
 ) -> torch.Tensor: # bool [B,N,N]: the row is predicted to occlude the column
     "Convert an order to occlusions; log-odds up to `MIN_LOG_ODDS` predict none."
-    cover = coverage_masks(batch).flatten(2).float()                             # [B,N,P]
-    overlap = cover @ cover.transpose(1, 2) > 0
-    return (order > MIN_LOG_ODDS) & overlap
+    overlap_px = pairwise_overlap(coverage_masks(batch))                         # [B,N,N]
+    return (order > MIN_LOG_ODDS) & (overlap_px > 0)
 
 # %% ../../nbs/6_evaluation/02_measures.ipynb #c033
 def pcnet_pair_accuracy(

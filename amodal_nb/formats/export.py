@@ -18,6 +18,7 @@ import numpy as np, torch
 
 from ..core.errors import ConfigError, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
+from ..core.geometry import box_of_mask
 from ..core.pictures import write_picture
 from ..scenes.folders import check_file_target, check_report, find_scenes, Sources, write_scene
 from ..scenes.scene import Scene
@@ -40,10 +41,8 @@ def coco_box(
     mask: torch.Tensor, # bool [H,W]
 ) -> list: # [x, y, width, height] in px; zeros for an empty mask
     "Compute the bounding box of a mask as COCO states it."
-    y, x = mask.nonzero().T
-    if not len(x): return [0, 0, 0, 0]
-    left, top, right, bottom = (int(v) for v in (x.min(), y.min(), x.max(), y.max()))
-    return [left, top, right-left+1, bottom-top+1]
+    box = box_of_mask(mask)
+    return box.xywh if box else [0, 0, 0, 0]
 
 def _coco_annotation(alpha, weight, id, image_id, name):
     "Describe one completion by its alpha [H,W] and its weight [H,W]."

@@ -17,6 +17,7 @@ import torch
 
 from ..core.compositing import composite_stack
 from ..core.errors import AmodalError, FormatError
+from ..core.geometry import pairwise_overlap
 from ..core.pictures import read_picture
 from ..scenes.scene import Scene
 from .common import (build_scene, build_scenes, check_total_pixels, find_mask, find_picture,
@@ -90,8 +91,7 @@ def stack_order_pairs(
     completions: list, # of [4,H,W], bottom to top
 ) -> list: # of (front, back), numbers from 1
     "List the pairs of layers that overlap, the upper in front."
-    cover = torch.stack([c[3] for c in completions]).gt(.5).flatten(1).float() # [N,P]
-    overlaps = cover @ cover.T > 0
+    overlaps = pairwise_overlap(torch.stack([c[3] for c in completions]) > .5) > 0 # [N,N]
     n = len(completions)
     return [(j+1, i+1) for i in range(n) for j in range(i+1, n) if overlaps[i, j]]
 

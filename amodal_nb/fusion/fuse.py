@@ -12,6 +12,7 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
+from ..core.geometry import pairwise_overlap
 from ..scenes.batches import make_batch, to_device
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor, wrap_predictor
@@ -78,11 +79,10 @@ def order_from_weights(
     batch: dict, # the batch
 ) -> torch.Tensor: # [B,N,N] log-odds that the row is in front of the column; 0 where two never overlap
     "Return the occlusion order that weights imply."
-    cover = (batch['alphas'] > .5)[:, :, 0].flatten(2).float()       # [B,N,P]
-    w = slots[:, :cover.shape[1]].flatten(2)
-    def shared_weight(region): return (w*cover*region) @ cover.transpose(1, 2) # [B,i,j]: weight of i where both are
-    mask = batch['mask'].flatten(2)
-    meet = (cover*mask) @ cover.transpose(1, 2) > 0
+    cover = (batch['alphas'] > .5)[:, :, 0].float()                  # [B,N,H,W]
+    weights, mask = slots[:, :cover.shape[1]], batch['mask']
+    def shared_weight(region): return pairwise_overlap(weights*cover*region, cover) # [B,i,j]: weight of i where both are
+    meet = pairwise_overlap(cover*mask, cover) > 0
     total = torch.where(meet, shared_weight(mask), shared_weight(torch.ones_like(mask)))
     return ((total+.5)/(total.transpose(1, 2)+.5)).log()
 
@@ -150,8 +150,7 @@ def pair_probabilities(
 ) -> list: # of {'a', 'b', 'p_a_front', 'overlap_px'}, a < b, completion numbers
     """Return every overlapping pair with the probability that `a` is in front of `b`, and how many pixels both cover
     (alpha above 0.5)."""
-    cover = (alphas > .5).flatten(1).float()                         # [N,P]
-    overlap_px, probability = (cover @ cover.T).long(), order.sigmoid()
+    overlap_px, probability = pairwise_overlap(alphas[:, 0] > .5).long(), order.sigmoid()
     pairs = []
     for i, j in (overlap_px > 0).triu(1).nonzero().tolist():
         p = round(float(probability[i, j]), 6)

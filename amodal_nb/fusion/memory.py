@@ -14,6 +14,7 @@ from pathlib import Path
 import torch, torch.nn.functional as F
 
 from ..core.errors import SceneError
+from ..core.geometry import pairwise_overlap
 from ..models.windows import WORKING_PIXELS
 
 # %% ../../nbs/5_fusion/09_memory.ipynb #c009
@@ -72,8 +73,8 @@ def count_touching_pairs(
 ) -> int: # an upper bound
     "Count the pairs of completions that may overlap or touch, on a grid of 32x32 cells."
     cells = F.max_pool2d(F.adaptive_max_pool2d(alphas, 32), 3, 1, 1)     # a cell more on each side
-    cover = (cells > 0).flatten(1).float()                               # [N,1024]
-    return int((cover @ cover.T > 0).triu(1).sum())
+    touching = pairwise_overlap(cells[:, 0] > 0) > 0                     # [N,N]
+    return int(touching.triu(1).sum())
 
 # %% ../../nbs/5_fusion/09_memory.ipynb #c014
 def largest_fitting_number(

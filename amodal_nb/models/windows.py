@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import bounding_box, normalized_convolution, resize
+from ..core.geometry import bounding_box, box_of_mask, normalized_convolution, resize
 from .registration import register_completion
 
 # %% ../../nbs/4_models/06_windows.ipynb #c006
@@ -123,8 +123,8 @@ def square_window(
     overlap: torch.Tensor, # bool [h,w], some True
 ) -> tuple: # two slices, of equal length and at least WINDOW_PX where the picture is that large
     "Return a square around the True pixels, with a margin of 8 px or more."
-    rows, cols = overlap.any(1).nonzero()[:, 0], overlap.any(0).nonzero()[:, 0]
-    spans = [(int(used[0]), int(used[-1])+1) for used in (rows, cols)]
+    box = box_of_mask(overlap)
+    spans = [(box.top, box.bottom), (box.left, box.right)]
     side = max(WINDOW_PX, *(high-low+16 for low, high in spans))
     window = []
     for (low, high), limit in zip(spans, overlap.shape):
