@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['EXPORTER_LOGGERS', 'N_NEWTON_STEPS', 'N_QUADRATURE_POINTS', 'MAX_NORMAL_DEVIATE', 'PROGRAM_TOLERANCE', 'OrderProgram',
            'ExportableModule', 'exportable_module', 'quiet_exporters', 'export_program', 'export_torch', 'torch_runner',
-           'onnx_translations', 'export_onnx', 'onnx_runner', 'program_predictor', 'differs_by_ties', 'max_difference',
-           'comparison_scenes']
+           'onnx_translations', 'export_onnx', 'onnx_runner', 'program_predictor', 'swapped_pairs', 'undecided_pixels',
+           'largest_difference', 'max_difference', 'comparison_scenes']
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c003
-import io, logging
+import io, logging, math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,31 +258,53 @@ def program_predictor(
 # %% ../../nbs/8_formats/09_programs.ipynb #c035
 PROGRAM_TOLERANCE = 1e-4 # largest difference of weights, and of log-odds
 
-def differs_by_ties(
+def swapped_pairs(
     order: torch.Tensor, # [N,N] log-odds that the row is in front of the column
     other: torch.Tensor, # [N,N] log-odds of the same scene
     valid: torch.Tensor, # bool [N]
-) -> bool: # False if both give the same front-to-back order
-    "Return whether two orders differ, and only in pairs whose log-odds are 0 but for rounding."
+) -> torch.Tensor: # bool [N,N], symmetric
+    "Return the pairs whose sequence differs between two orders."
     places = [front_to_back(o[None], valid[None])[0].argsort() for o in (order, other)] # [N] each
     in_front, other_in_front = (place[:, None] < place for place in places)
-    swapped = in_front != other_in_front
-    return bool(swapped.any() and (order[swapped].abs() <= PROGRAM_TOLERANCE).all())
+    return in_front != other_in_front
+
+def undecided_pixels(
+    order: torch.Tensor, # [N,N] log-odds that the row is in front of the column
+    other: torch.Tensor, # [N,N] log-odds of the same scene, by another program
+    batch: dict, # that scene alone
+) -> torch.Tensor: # bool [H,W]
+    "Return where two completions meet whose sequence differs, if only rounding decides all such pairs."
+    swapped = swapped_pairs(order, other, batch['valid'][0])
+    covered = batch['alphas'][0, :, 0] > 0                           # [N,H,W]
+    undecided = torch.zeros_like(covered[0])
+    if (order[swapped].abs() > PROGRAM_TOLERANCE).any(): return undecided
+    for i, j in swapped.nonzero().tolist(): undecided |= covered[i] & covered[j]
+    return undecided
+
+def largest_difference(
+    a: torch.Tensor, # any shape
+    b: torch.Tensor, # likewise
+) -> float: # infinite if one of them is not finite
+    "Return the largest absolute difference of two tensors, 0 if they are empty."
+    if a.numel() == 0: return 0.
+    difference = (a - b).abs().max().item()
+    return difference if math.isfinite(difference) else math.inf
 
 def max_difference(
     model: nn.Module, # one of `MODELS`
     run: Callable, # its program
     scenes: list, # of `Scene`, padded to the model's slots where it has a number of them
 ) -> float: # the largest absolute difference of any weight, and of any log-odds where the model gives an order
-    "Measure how far a program is from its model. Weights are not compared where only ties order a scene otherwise."
+    "Measure how far a program is from its model. Weights are not compared at pixels that only rounding decides."
     by_model, by_program, largest = model_predictor(model), program_predictor(model, run), 0.
     for scene in scenes:
         a, batch = predict_scene(by_model, scene)
         b, _ = predict_scene(by_program, scene)
+        compared = torch.ones_like(a.weights[0, 0], dtype=torch.bool) # [H,W]
         if by_model.n_slots is None:
-            largest = max(largest, (a.order - b.order).abs().max().item())
-            if differs_by_ties(a.order[0], b.order[0], batch['valid'][0]): continue
-        largest = max(largest, (a.weights - b.weights).abs().max().item())
+            largest = max(largest, largest_difference(a.order, b.order))
+            compared &= ~undecided_pixels(a.order[0], b.order[0], batch)
+        largest = max(largest, largest_difference(a.weights[..., compared], b.weights[..., compared]))
     return largest
 
 def comparison_scenes() -> list: # of `Scene`: 96 and 160 px, each with 2 and with 5 completions

@@ -141,7 +141,7 @@ def composite_interlocking(
     valid: torch.Tensor, # bool [B,N]
     size: torch.Tensor, # [B,2] height and width of each scene in px
 ):
-    "Composite anew, by the local order map, where two completions interlock."
+    "Replace the weights where two completions interlock by those of the order that the local order map gives."
     for pair, pair_evidence in zip(pairs, evidence):
         order_map = local_order_map(pair_evidence)
         if order_map is None: continue

@@ -233,7 +233,11 @@ def make_loader(
 
 # %% ../../nbs/2_scenes/04_batches.ipynb #c026e
 def end_workers(
-    loader: DataLoader, # from `make_loader`; it yields nothing afterwards
+    loader: DataLoader, # from `make_loader`; a later iteration starts new ones
 ):
-    "End the worker processes of a loader."
-    if loader._iterator is not None: loader._iterator._shutdown_workers()
+    "End the worker processes of a loader, also those that hang."
+    iterator, loader._iterator = loader._iterator, None
+    if iterator is None: return
+    iterator._shutdown_workers()
+    for worker in iterator._workers:
+        if worker.is_alive(): worker.kill() # they ignore SIGTERM

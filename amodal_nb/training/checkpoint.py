@@ -165,7 +165,8 @@ class TrainingRun:
     def save(self,
         best: bool, # whether these are the best weights so far
     ):
-        "Write `last`, and `best` if these weights are. Every rank calls it; rank 0 writes, all wait."
+        """Write `last`; also `best` if these weights are the best so far, or if there is no `best` yet. Every rank
+        calls it; rank 0 writes, all wait."""
         rng_states = gather_objects(self.generator().get_state(), self.context)
         if self.context.rank == 0: self._write(best, rng_states)
         if self.context.world_size > 1: dist.barrier()
