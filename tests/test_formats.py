@@ -292,14 +292,14 @@ def test_a_bad_scene_does_not_stop_the_others(tmp_path):
     assert {p.name for p in (tmp_path/'scenes').iterdir()} == {'a1', 'c1', 'report.json'}
 
 def test_a_scene_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    from amodal_nb.scenes import scene
+    from amodal_nb.scenes import folders
     src, _ = layers(tmp_path)
-    write, count = scene.write_picture, []
+    write, count = folders.write_picture, []
     def full(path, picture):
         count.append(path)
         if len(count) == 4: raise OSError(28, 'No space left on device', str(path))
         write(path, picture)
-    monkeypatch.setattr(scene, 'write_picture', full)
+    monkeypatch.setattr(folders, 'write_picture', full)
     assert amodal('convert', 'rgba-stack', src, tmp_path/'scenes') == 1
     assert len(count) == 4 and [p.name for p in (tmp_path/'scenes').iterdir()] == ['report.json']
     assert 'No space left' in json.loads((tmp_path/'scenes'/'report.json').read_text())['failed'][0]['reason']
