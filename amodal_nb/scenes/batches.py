@@ -50,7 +50,8 @@ def scene_to_item(
     def or_else(t, default): return default if t is None else t
     zeros = torch.zeros_like(scene.partial)
     front = front_matrix(scene.pairs, scene.n)[kept][:, kept]
-    numbers = [k+1 for k in kept] + [0]*n_empty
+    numbers = [0 if k+1 in scene.empty else k+1 for k in kept] + [0]*n_empty
+    numbers = torch.tensor(numbers)
     known = {
         'has_image': torch.tensor(scene.image is not None),
         'has_background': torch.tensor(scene.background is not None),
@@ -61,8 +62,8 @@ def scene_to_item(
     slots = {
         'completions': in_slots(scene.completions), # [N,3,H,W]
         'alphas': in_slots(scene.alphas),           # [N,1,H,W]
-        'valid': torch.arange(n_slots) < len(kept), # [N]
-        'number': torch.tensor(numbers)}
+        'valid': numbers > 0, # [N]
+        'number': numbers}
     front = F.pad(front, (0, n_empty)*2)            # [N,N]
     size = torch.tensor(scene.size)
     own = dict(id=scene.id, mask=scene.mask, partial=scene.partial, size=size)

@@ -23,8 +23,8 @@ if TYPE_CHECKING: from importlib.abc import Traversable
 # %% ../../nbs/2_scenes/03_folders.ipynb #c063
 def completion_files(
     folder: 'Path | Traversable', # of a scene
-) -> list: # of paths, in the order of their numbers
-    "Find the completion files of a scene folder. Raises `SceneError` for gaps and for names that only resemble one."
+) -> list: # of paths, comp1 first; None for a number that is missing below the last one
+    "Find the completion files of a scene folder. Raises `SceneError` for names that only resemble one."
     stem = re.escape(folder.name)
     resembles = re.compile(rf'{stem}_comp\d+\.(png|jpe?g|webp|tiff?|bmp)', re.IGNORECASE)
     exact = re.compile(rf'{stem}_comp([1-9][0-9]{{0,5}})\.png')
@@ -36,13 +36,9 @@ def completion_files(
         else:
             fix = f'save completions as PNG, named {folder.name}_comp1.png, {folder.name}_comp2.png, …'
             raise SceneError(path, 'would be passed over', fix)
-    def path_of(number): return folder/f'{folder.name}_comp{number}.png'
-    if not numbered: raise SceneError(path_of(1), 'missing', 'a scene needs at least one completion')
-    last = max(numbered)
-    for number in range(1, last):
-        if number in numbered: continue
-        raise SceneError(path_of(number), f'missing although comp{last} is there', 'number completions without gaps')
-    return [numbered[number] for number in sorted(numbered)]
+    if not numbered:
+        raise SceneError(folder/f'{folder.name}_comp1.png', 'missing', 'a scene needs at least one completion')
+    return [numbered.get(number) for number in range(1, max(numbered) + 1)]
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c064
 PAIRS_FORM = 'expected {"version": 1, "pairs": [{"front": 2, "back": 1}, …]}' # of `_scene.json`
@@ -55,7 +51,8 @@ def _read_pairs_json(path):
 
 def read_pairs(
     path: 'Path | Traversable', # of a `_scene.json`
-    n: int, # number of completions of the scene
+    n: int, # number of slots of the scene
+    empty: 'list | tuple' = (), # numbers of the empty slots
 ) -> 'list | None': # of (front, back), numbers from 1; None where there is no such file
     "Read the order pairs of a scene. Raises `SceneError` if the file does not hold pairs of its completions."
     if not path_exists(path): return None
@@ -63,7 +60,7 @@ def read_pairs(
     try:
         version = content['version']
         if version != 1: raise SceneError(path, f'version {version!r:.20} is not known here', PAIRS_FORM)
-        return check_pairs([(p['front'], p['back']) for p in content['pairs']], n, path)
+        return check_pairs([(p['front'], p['back']) for p in content['pairs']], n, path, empty)
     except (KeyError, TypeError, RecursionError):
         raise SceneError(path, 'does not have the form of a scene', PAIRS_FORM) from None
 
@@ -75,6 +72,11 @@ def _check_scene_size(folder, n, size):
     problem = f'{n} completions of {w}x{h} px are over the limit of {MAX_SCENE_PIXELS} pixels'
     raise SceneError(folder, problem, 'scale them down')
 
+def _warn_of_gaps(folder, paths):
+    "Log a warning for a scene with a number missing among its completions."
+    missing = [f'{folder.name}_comp{i}.png' for i, p in enumerate(paths, 1) if p is None]
+    if missing: warn_once(f'{folder/missing[0]}: missing, its slot stays empty; so do {len(missing)} in all')
+
 def _read_scene(folder, raw):
     "Read the files of a scene folder and build the scene."
     if not folder.is_dir(): raise SceneError(folder, 'is no folder', 'give the folder of one scene')
@@ -85,10 +87,14 @@ def _read_scene(folder, raw):
     _check_scene_size(folder, len(completion_paths), size)
     def optional(kind): return read_picture(files[kind], size=size, raw=raw) if path_exists(files[kind]) else None
     image, partial, background = optional('image'), optional('partial'), optional('background')
-    completions = [read_picture(p, ('RGB', 'RGBA'), size, raw) for p in completion_paths]
-    pairs = read_pairs(folder/f'{folder.name}_scene.json', len(completions))
-    names = files | dict(enumerate(completion_paths, 1))
-    return make_scene(image, mask, completions, background, pairs, partial, folder.name, names=names, raw=raw)
+    def completion(path): return path and read_picture(path, ('RGB', 'RGBA'), size, raw)
+    completions = [completion(p) for p in completion_paths]
+    empty = [i for i, c in enumerate(completions, 1) if c is None]
+    pairs = read_pairs(folder/f'{folder.name}_scene.json', len(completions), empty)
+    names = files | {i: p for i, p in enumerate(completion_paths, 1) if p}
+    scene = make_scene(image, mask, completions, background, pairs, partial, folder.name, names=names, raw=raw)
+    _warn_of_gaps(folder, completion_paths)
+    return scene
 
 def read_scene(
     folder: 'str | Path | Traversable', # <root>/<id>; an object with a method `fetch` is asked by it for the folder
@@ -263,7 +269,7 @@ def _write_files(scene, folder):
     "Write a scene's files into a folder."
     pictures = {'image': scene.image, 'partial': scene.partial, 'mask': scene.mask, 'background': scene.background}
     for i, (colours, alpha) in enumerate(zip(scene.completions, scene.alphas), 1):
-        pictures[f'comp{i}'] = torch.cat([colours, alpha])
+        if i not in scene.empty: pictures[f'comp{i}'] = torch.cat([colours, alpha])
     for kind, picture in pictures.items():
         if picture is not None: write_picture(folder/f'{scene.id}_{kind}.png', picture)
     if scene.pairs is None: return

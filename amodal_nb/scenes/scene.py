@@ -35,11 +35,13 @@ def check_pairs(
     pairs: list, # of (front, back), completion numbers from 1
     n: int, # number of completions
     where: object, # of the pairs, for the error
+    empty: 'list | tuple' = (), # numbers of the empty slots
 ) -> list: # of tuples
-    "Check order pairs. Raises `SceneError` for one that does not name two different completions."
+    "Check order pairs. Raises `SceneError` for one that does not name two different completions that exist."
     for pair in pairs:
-        if _is_pair(pair, n): continue
+        if _is_pair(pair, n) and not set(pair) & set(empty): continue
         problem = f'the pair {tuple(pair)!r:.60} does not name two different completions from 1 to {n}'
+        if empty: problem += f' other than {", ".join(map(str, empty))}, which are missing'
         raise SceneError(where, problem, 'correct it')
     return [tuple(pair) for pair in pairs]
 
@@ -55,9 +57,10 @@ class Scene:
     image: 'torch.Tensor | None' = None # [3,H,W] the true picture, where it is known
     background: 'torch.Tensor | None' = None # [3,H,W] the scene behind all objects
     pairs: 'list[tuple[int, int]] | None' = None # (front, back), numbers from 1; None where the order is unknown
+    empty: tuple = () # numbers of the slots without a completion, which are black with alpha 0
 
     @property
-    def n(self) -> int: # number of completions
+    def n(self) -> int: # number of slots, empty ones too
         return len(self.completions)
     @property
     def size(self) -> tuple: # (height, width) in pixels
@@ -66,7 +69,8 @@ class Scene:
         h, w = self.size
         known = [k for k in ('image', 'background', 'pairs') if getattr(self, k) is not None]
         knows = ', '.join(known) or 'nothing more'
-        return f"Scene({self.id!r}, {w}x{h} px, {self.n} completions, {self.mask.mean():.1%} masked, knows: {knows})"
+        n = self.n - len(self.empty)
+        return f"Scene({self.id!r}, {w}x{h} px, {n} completions, {self.mask.mean():.1%} masked, knows: {knows})"
 
 # %% ../../nbs/2_scenes/02_scene.ipynb #c051
 def _check_picture(picture, where, raw=False):
@@ -106,7 +110,9 @@ def _check_completion(picture, where, raw=False):
     return t
 
 def _split_alpha(completion, partial, mask):
-    "Return colours, black where empty, and alpha of a completion; without an alpha channel it is estimated."
+    """Return colours, black where empty, and alpha of a completion; without an alpha channel it is estimated. None
+    becomes a black slot."""
+    if completion is None: return torch.zeros_like(partial), torch.zeros_like(mask)
     if len(completion) == 4: rgb, alpha = completion.split([3, 1])
     else:
         rgb = completion
@@ -118,7 +124,7 @@ def _split_alpha(completion, partial, mask):
 def make_scene(
     picture: 'Image.Image | np.ndarray | torch.Tensor | None', # RGB: the true picture or the partial; None if only `partial` is given
     mask: 'Image.Image | np.ndarray | torch.Tensor', # the region to restore: bool, 0/255 or 0/1, one channel
-    completions: list, # each RGB on black, or RGBA with straight alpha
+    completions: list, # each RGB on black, or RGBA with straight alpha; None leaves its slot empty
     background = None, # the scene behind all objects, RGB
     pairs: 'list[tuple[int, int]] | None' = None, # known order, (front, back), numbers from 1
     partial = None, # RGB; where it is given, `picture` is the truth; else `picture` serves as both
@@ -135,20 +141,22 @@ def make_scene(
         raise SceneError(name('partial'), 'missing, and so is the image', 'give one of them')
     if isinstance(completions, Image.Image):
         raise SceneError(id, 'completions are one picture', 'give a list of pictures')
-    if not len(completions): raise SceneError(name(1), 'missing', 'a scene needs at least one completion')
+    empty = tuple(i for i, c in enumerate(completions, 1) if c is None)
+    if len(empty) == len(completions):
+        raise SceneError(name(1), 'missing', 'a scene needs at least one completion')
     mask = _check_mask(mask, name('mask'), raw)
     image = _check_rgb(picture, name('image'), raw)
     partial = image if partial is None else _check_rgb(partial, name('partial'), raw)
     background = _check_rgb(background, name('background'), raw)
-    completions = [_check_completion(c, name(i), raw) for i, c in enumerate(completions, 1)]
+    completions = [None if c is None else _check_completion(c, name(i), raw) for i, c in enumerate(completions, 1)]
     size = mask.shape[-2:]
     parts = {'image': image, 'partial': partial, 'background': background, **dict(enumerate(completions, 1))}
     for part, t in parts.items():
         if t is not None and t.shape[-2:] != size: raise size_mismatch(name(part), t.shape[-2:], size)
-    if pairs is not None: pairs = check_pairs(pairs, len(completions), name('pairs'))
+    if pairs is not None: pairs = check_pairs(pairs, len(completions), name('pairs'), empty)
     colours, alphas = zip(*(_split_alpha(c, partial, mask) for c in completions))
     return Scene(id, mask, partial*~mask.bool(), torch.stack(colours), torch.stack(alphas),
-                 image if truth else None, background, pairs)
+                 image if truth else None, background, pairs, empty)
 
 # %% ../../nbs/2_scenes/02_scene.ipynb #c056
 def show_scene(

@@ -30,6 +30,10 @@ class TrainConfig:
     clip: float = 1. # largest norm of the gradient
     lpips_weight: float = .1 # loss = L1 + this times LPIPS; 0 leaves LPIPS out
     order_weight: float = 1. # weight of the cross-entropy of known pairs, for a model that predicts the order; 0: train on pictures alone
+    visible_weight: float = 0. # weight of L1 outside the mask, where a completion covers the picture
+    topmost_weight: float = 0. # weight of the cross-entropy of the topmost completion, where several cover and the order is known
+    augment: bool = False # shuffle the slots of each scene and mirror its pictures, anew in each step
+    progressive: bool = False # begin with pictures of a quarter of the side, see `progressive_factor`
     as_written: bool = False # multiply both pictures by the mask before they are compared, as the reference model's document does
     n_max_completions: int = 5 # slots
     on_extra: str = 'error' # scenes with more completions than slots: 'error' leaves them out with a warning, 'largest' keeps the largest completions
@@ -48,7 +52,7 @@ class TrainConfig:
 # %% ../../nbs/7_training/01_config.ipynb #n002
 MIN_ONE = 'steps', 'batch_size', 'accumulate', 'n_max_completions', 'eval_every', 'log_every', 'val_scenes' # from 1
 POSITIVE = 'lr', 'clip', 'timeout' # above 0
-NON_NEGATIVE = 'warmup', 'workers', 'weight_decay', 'lpips_weight', 'order_weight' # from 0
+NON_NEGATIVE = 'warmup', 'workers', 'weight_decay', 'lpips_weight', 'order_weight', 'visible_weight', 'topmost_weight' # from 0
 CHOICES = {'resume': ('auto', 'never'), 'on_extra': ('error', 'largest'), 'batch_norm': ('own', 'sync', 'frozen')}
 
 # %% ../../nbs/7_training/01_config.ipynb #c051
