@@ -12,7 +12,7 @@ ENV = {'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES
 
 def arguments(data, out, steps=13, eval_every=2, **options):
     "Three steps an epoch of ten scenes, shuffled, dropout on; L1 only."
-    options = dict(model_args=TINY, batch_size=4, log_every=1, lpips_weight=0, val=0, val_scenes=2, warmup=2, workers=0) | options
+    options = dict(model='reference', model_args=TINY, batch_size=4, log_every=1, lpips_weight=0, val=0, val_scenes=2, warmup=2, workers=0) | options
     return [str(data), '--out', str(out), '--steps', str(steps), '--eval-every', str(eval_every),
             *(str(o) for k, v in options.items() for o in (f'--{k.replace("_", "-")}', v))]
 

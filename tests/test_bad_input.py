@@ -10,6 +10,7 @@ from amodal_nb.fusion import folder as folder_module, memory, predict
 from amodal_nb.app.cli import main
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.scenes.folders import read_scene
+from amodal_nb.models import checkpoint as checkpoints
 from amodal_nb.models.checkpoint import build_model, save_checkpoint
 
 SIDE = 24  # px
@@ -405,7 +406,7 @@ def test_fuse_without_any_usable_scene_is_one_line(tmp_path, capfd):
         ('--resume yes', 'resume'), ('--eval-every 0', 'eval_every'), ('--log-every 0', 'log_every'), ('--steps 0', 'steps'), ('--batch-size 0', 'batch_size'),
         ('--n-max-completions 0', 'n_max_completions'), ('--lr nan', 'nan'), ('--workers -1', 'workers'), ('--on-extra some', 'largest'),
         ('--model-args width=7', 'width'), ('--model-args width', 'width'), ('--model-args depth=-1,width=8', 'depth'), ('--model-args wide=8', 'wide')]),
-    *((f'train in --out new --val 0 --lpips-weight 0 --workers 0 --steps 1 --model-args {o}', w) for o, w in [
+    *((f'train in --out new --val 0 --model reference --lpips-weight 0 --workers 0 --steps 1 --model-args {o}', w) for o, w in [
         ('d_model=6', 'd_model'), ('d_model=0', 'd_model'), ('d_model=16,nhead=0', 'nhead'), ('d_model=16,nhead=3', 'nhead'), ('context=some', 'inject')]),
 ])
 @pytest.mark.filterwarnings('ignore:Initializing zero-element tensors')  # of sizes that are refused then
@@ -417,7 +418,7 @@ def test_nonsense_options_are_one_line(args, words, tmp_path, monkeypatch, capfd
     assert not any(p.is_file() and p.suffix != '.jsonl' and 'tensorboard' not in p.parts for p in tmp_path.glob('new/**/*'))
 
 @pytest.mark.parametrize('args', ['', 'nonsense', 'fuse', 'fuse in', 'fuse in --out', 'fuse in --out out --nonsense', 'scenes new', 'scenes new --n x', 'scenes new --n 1 --similar',
-                                  'train', 'train in', 'train in --out new --steps x', 'train in --out new --nonsense 1', 'eval', 'demo --steps x'])
+                                  'train', 'train in', 'train in --out new --steps x', 'train in --out new --nonsense 1', 'eval', 'demo --steps 1'])
 def test_wrong_usage_is_explained(args, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     status, lines = here(capfd, *args.split())
@@ -489,8 +490,8 @@ def test_fuse_refuses_shipped_weights_that_are_damaged(tmp_path, monkeypatch, ca
     good_scene(tmp_path/'in'/'a')
     (tmp_path/'models').mkdir()
     (tmp_path/'models'/'order.safetensors').write_text('hello')
-    monkeypatch.setattr(predict, 'assets', lambda: tmp_path)
-    monkeypatch.setattr(predict, 'shipped_model', predict.shipped_model.__wrapped__)  # it may have been read already
+    monkeypatch.setattr(checkpoints, 'assets', lambda: tmp_path)
+    monkeypatch.setattr(predict, 'shipped_predictor', predict.shipped_predictor.__wrapped__)  # it may have been read already
     assert str(tmp_path/'models'/'order.safetensors') in refused(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', 'order')
     assert not (tmp_path/'out').exists()
 

@@ -19,7 +19,7 @@ LONG = 10**6 # steps: such a run ends only because somebody ends it
 def config(data, tmp_path, monkeypatch):
     "As `processes.arguments`: three steps an epoch, shuffled, dropout on."
     for k, v in ENV.items(): monkeypatch.setenv(k, v)
-    return TrainConfig(str(data), str(tmp_path/'run'), model_args=TINY, steps=13, batch_size=2, eval_every=2, log_every=1, lpips_weight=0., val=0., val_scenes=2, warmup=2, workers=0)
+    return TrainConfig(str(data), str(tmp_path/'run'), 'reference', model_args=TINY, steps=13, batch_size=2, eval_every=2, log_every=1, lpips_weight=0., val=0., val_scenes=2, warmup=2, workers=0)
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path):

@@ -418,5 +418,5 @@ def test_the_demo_replaces_nothing_but_a_demo(name, tmp_path):
     else: (tmp_path/name).write_text('mine')
     (tmp_path/'notes.txt').write_text('mine')
     before = contents(tmp_path)
-    with pytest.raises(AmodalError, match='no folder of an earlier demo'): demo(tmp_path, 100, quiet)
+    with pytest.raises(AmodalError, match='no folder of an earlier demo'): demo(tmp_path, quiet)
     assert contents(tmp_path) == before

@@ -110,9 +110,9 @@ def test_wheel_and_sdist_hold_the_data_and_work_elsewhere(project, tmp_path):
 
 def run_demo_of_the_wheel(cwd, installed):
     "The wheel runs `amodal demo` from any folder."
-    said = python('from amodal_nb.app.cli import main; main(["demo", "--out", "out", "--steps", "4"])', cwd=cwd, PYTHONPATH=str(installed))
+    said = python('from amodal_nb.app.cli import main; main(["demo", "--out", "out"])', cwd=cwd, PYTHONPATH=str(installed))
     table = (cwd/'out'/'table.md').read_text(encoding='utf-8')
-    assert '| vote ' in table and '| order ' in table and '| oracle ' in table and table.strip() in said
+    assert '| vote ' in table and '| order ' in table and '| reference ' in table and '| oracle ' in table and table.strip() in said
     assert (cwd/'out'/'sheet.png').stat().st_size > 10_000
     assert len(list((cwd/'out'/'fused').glob('*/*_fused.png'))) == len(list((installed/'amodal_nb'/'_data'/'scenes').iterdir()))
 

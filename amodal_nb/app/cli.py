@@ -80,7 +80,7 @@ def fuse(
     root: Path, # scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …
     *,
     out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json
-    model: str = 'order', # 'order' (shipped, trained), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
+    model: str = 'order', # 'order' or 'reference' (shipped), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
     harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
 ):
@@ -127,19 +127,20 @@ def readable_scenes(
 def eval(
     root: Path, # scenes with their true image
     *,
-    model: list[str] = (), # a checkpoint or a run's folder, beside the baselines and the shipped model, which are always there; may be repeated
+    model: list[str] = (), # a checkpoint or a run's folder, beside the baselines and the shipped models, which are always there; may be repeated
     json: Optional[Path] = None, # write the results here too
     lpips: bool = True, # measure LPIPS, which takes most of the time
 ):
-    "Measure baselines, the shipped model and given models beside the oracle. Exit status 1 if a scene failed."
+    "Measure baselines, the shipped models and given models beside the oracle. Exit status 1 if a scene failed."
     from amodal_nb.fusion.refine import with_harmonisation
     from amodal_nb.models.baselines import BASELINES
+    from amodal_nb.models.checkpoint import SHIPPED_MODELS
     from amodal_nb.evaluation.evaluate import evaluate, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.core.files import write_json
-    errors, order = [], load_predictor('order')
-    ours = {'order': order, 'order, harmonised': with_harmonisation(load_predictor('order'))} # the second: `amodal fuse`
-    predictors = BASELINES | ours | {m: load_predictor(m) for m in model}
+    errors, shipped = [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
+    fused = {'order, harmonised': with_harmonisation(shipped['order'])} # as `amodal fuse` does
+    predictors = BASELINES | shipped | fused | {m: load_predictor(m) for m in model}
     results = evaluate(predictors, readable_scenes(root, errors, 31 if lpips else 6), lpips)
     if any(r['scenes'] for r in results.values()):
         typer.echo(f'{score_table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n')
@@ -270,7 +271,7 @@ def launch(
 # %% ../../nbs/9_app/04_cli.ipynb #c022
 @command
 def share(
-    model: str = 'order', # 'order' (shipped), a checkpoint (.safetensors), a run's folder, or a shared model's folder
+    model: str = 'order', # 'order' or 'reference' (shipped), a checkpoint (.safetensors), a run's folder, or a shared model's folder
     *,
     out: Path, # the folder that gets it
     format: str = 'hub', # 'hub' (config.json, model.safetensors, README.md), 'torch' (model.pt2, a torch.export program) or 'onnx' (model.onnx)
@@ -285,11 +286,10 @@ def share(
 def demo(
     *,
     out: Path = Path('amodal_demo'), # gets the pictures and the sheet
-    steps: int = 100, # how long to train the reference model before the table
 ):
-    "Fuse the sample scenes, train the reference model briefly, print a table, and write pictures."
+    "Fuse the sample scenes, print a table of all methods, and write pictures."
     from amodal_nb.app.demo import demo
-    demo(out, steps, typer.echo)
+    demo(out, typer.echo)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c041
 @command

@@ -12,27 +12,21 @@ from pathlib import Path
 from torch import nn
 
 from ..core.errors import CheckpointError, ConfigError
-from ..core.files import assets
 from ..scenes.folders import check_file_target
-from ..models.checkpoint import load_weights
+from ..models.checkpoint import checkpoint_path, load_weights
 from ..models.hub import is_pretrained_folder, load_pretrained, read_config, save_pretrained
 from .programs import (PROGRAM_TOLERANCE, comparison_scenes, export_onnx, export_torch,
     max_difference, onnx_runner, torch_runner)
 
 # %% ../../nbs/8_formats/10_share.ipynb #n002
-def _checkpoint_path(model):
-    "Find the checkpoint that `load_trained` reads."
-    if model == 'order': return assets()/'models'/'order.safetensors'
-    return Path(model)/'best.safetensors' if Path(model).is_dir() else Path(model)
-
 def load_trained(
-    model: str, # 'order' (shipped), a checkpoint (.safetensors), a run's folder (its `best.safetensors`), or a shared model's folder
+    model: str, # 'order' or 'reference' (shipped), a checkpoint (.safetensors), a run's folder (its `best.safetensors`), or a shared model's folder
 ) -> tuple: # (model in evaluation mode, info, a Markdown file that may describe it, or None)
     "Load a model and what is known about it. Raises `AmodalError` if it cannot be read."
     if is_pretrained_folder(model):
         name, args = read_config(model)
         return load_pretrained(model), {'model': name, 'args': args}, None
-    path = _checkpoint_path(model)
+    path = checkpoint_path(model)
     net, info = load_weights(path)
     return net, info, path.with_suffix('.md')
 

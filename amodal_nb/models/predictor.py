@@ -6,11 +6,13 @@
 __all__ = ['Predictor', 'wrap_predictor', 'model_predictor']
 
 # %% ../../nbs/4_models/08_predictor.ipynb #c003
+import math
 from dataclasses import dataclass
 from typing import Callable
 
-import torch
+import torch, torch.nn.functional as F
 
+from ..scenes.augment import shrink_batch
 from ..scenes.batches import to_device
 
 # %% ../../nbs/4_models/08_predictor.ipynb #c004
@@ -38,14 +40,18 @@ def wrap_predictor(
 def model_predictor(
     model: torch.nn.Module, # has `prepare(batch) -> tuple`, the arguments of its forward, which returns weights or (weights, order)
 ) -> Predictor: # on the model's device, without gradient, in evaluation mode
-    "Make a predictor of a network."
+    "Make a predictor of a network. A model that names a `max_side` reads larger pictures averaged down to it."
+    max_side = getattr(model, 'max_side', None)
     @torch.no_grad()
     def predict(batch):
         was_training, device = model.training, next(model.parameters()).device
-        inputs = model.prepare(to_device(batch, device))
+        size = batch['mask'].shape[-2:]
+        factor = math.ceil(max(size)/max_side) if max_side else 1
+        inputs = model.prepare(shrink_batch(to_device(batch, device), factor))
         outputs = model.eval()(*inputs)
         model.train(was_training)
         weights, order = outputs if isinstance(outputs, tuple) else (outputs, None)
+        if factor > 1: weights = F.interpolate(weights, size, mode='bilinear')
         if order is not None: order = order.to(batch['mask'])
         return weights.to(batch['mask']), order
     return Predictor(predict, getattr(model, 'n_completions', None), reads_picture=True)

@@ -208,11 +208,12 @@ class AmodalFusionTransformer(nn.Module):
         dropout: float = .1, # probability, on residual paths and in the feed-forward; not on the attention matrix
         context: str = 'drop', # use of the decoder's output: 'drop' (the reference model) or 'inject'
         inputs: str = 'pictures', # 'pictures' (the reference model), or 'residual' or 'agreement' for N more channels
+        max_side: 'int | None' = None, # px, larger pictures are averaged down to it by `model_predictor`; None: read at any size
     ):
         super().__init__()
         _check_choice('context', context, CONTEXTS)
         _check_choice('inputs', inputs, INPUTS)
-        self.n_completions, self.context, self.inputs = n_completions, context, inputs
+        self.n_completions, self.context, self.inputs, self.max_side = n_completions, context, inputs, max_side
         layer = d_model, nhead, dim_feedforward, dropout
         channels = 3 + 1 + 3*n_completions + (n_completions if INPUTS[inputs] else 0)
         self.conv_encoder = build_conv_encoder(channels, d_model)

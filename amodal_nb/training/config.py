@@ -19,7 +19,7 @@ class TrainConfig:
     "All settings that determine a training run."
     data: str # folder of scenes or of shards, or of `train/` and `val/` with them; or shards, as 'shards/{000000..000012}.tar' or 's3://bucket/*.tar'
     out: str # the run's folder: checkpoints, log.jsonl, tensorboard/
-    model: str = 'reference' # 'reference', 'unet' or 'order'
+    model: str = 'order' # 'order', 'reference' or 'unet'
     model_args: str = '' # sizes of the model, e.g. 'd_model=128,nhead=4'
     steps: int = 10_000 # optimizer steps in all
     batch_size: int = 8 # scenes in a batch, per process
