@@ -16,10 +16,10 @@ from PIL import Image
 
 from ..core.errors import AmodalError, FormatError
 from ..core.files import read_json, safe_join
-from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_picture, to_tensor, to_uint8
+from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, to_tensor, to_uint8
 from ..scenes.scene import Scene
 from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture,
-    list_files, list_pictures, raise_format_error, read_mask, read_rgb, scene_id, SceneSource)
+    list_files, list_pictures, raise_format_error, read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/03_crops.ipynb #c047
 def paste_crop(
@@ -71,7 +71,7 @@ def read_crop(
         if path.is_file(): return read_picture(path, ('RGBA',))
     fix = 'write it again, or take it out of offsets.json'
     rgb = read_rgb(find_picture(folder/'amodal_completions', f'{key}.jpg', fix))
-    alpha = read_mask(find_picture(folder/'amodal_segmentations', f'{key}.png', fix))
+    alpha = read_mask(find_picture(folder/'amodal_segmentations', f'{key}.png', fix), soft=True)
     if alpha.shape[-2:] != rgb.shape[-2:]:
         raise FormatError(folder, f'{key}: completion and segmentation differ in size', 'write both again')
     return torch.cat([rgb*alpha, alpha])

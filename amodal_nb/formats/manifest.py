@@ -16,18 +16,18 @@ from PIL import Image
 
 from ..core.errors import AmodalError, ConfigError, FormatError, SceneError
 from ..core.files import expect_form, read_json, safe_join
-from ..core.pictures import read_picture, to_tensor
+from ..core.pictures import read_mask, read_picture, to_tensor
 from ..scenes.coverage import coverage
 from ..scenes.scene import make_scene, Scene
 from .common import (build_scenes, check_total_pixels, NothingToRestore, overlap_mask,
-    raise_format_error, read_mask, read_rgb, scene_id, SceneSource)
+    raise_format_error, read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c077
 def _is_path(p): return isinstance(p, (str, Path))
 
 def _alpha_overlap(id, completions):
     "Compute the region to restore [1,H,W] of completions of any kind. Raises `SceneError`."
-    tensors = [to_tensor(c) for c in completions]
+    tensors = [to_tensor(c) for c in completions if c is not None]
     alphas = [t[3:] if len(t) == 4 else coverage(t) for t in tensors]
     if len({a.shape for a in alphas}) > 1:
         raise SceneError(id, 'the completions differ in size', 'bring them to one size')
@@ -38,7 +38,7 @@ def _alpha_overlap(id, completions):
 def from_pictures(
     picture: 'Image.Image | np.ndarray | torch.Tensor | str | Path', # RGB
     mask: 'Image.Image | np.ndarray | torch.Tensor | str | Path | None', # where to restore; None: every pixel that two or more completions cover
-    completions: list, # of the same kinds; each RGB on black, or RGBA
+    completions: list, # of the same kinds; each RGB on black, or RGBA; None leaves its slot empty
     background = None, # of the same kinds, RGB
     pairs: 'list | None' = None, # (front, back), numbers from 1, where it is known
     id: str = 'scene', # of the scene
@@ -48,24 +48,36 @@ def from_pictures(
     completions = [read_picture(p, ('RGB', 'RGBA')) if _is_path(p) else p for p in completions]
     if mask is None: mask = _alpha_overlap(id, completions)
     if _is_path(picture): picture = read_rgb(picture)
-    if _is_path(mask): mask = read_mask(mask)
+    if _is_path(mask): mask = read_mask(mask, soft=True)
     if _is_path(background): background = read_rgb(background)
     return make_scene(picture, mask, completions, background, pairs, id=scene_id(id), truth=truth)
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c080
 def _csv_record(row):
-    "Bring a row of a CSV into the form of a JSON record."
-    record = {k: v.strip() for k, v in row.items() if k and isinstance(v, str) and v.strip()}
-    matches = [re.fullmatch(r'comp(\d{1,6})', k) for k in record]
-    columns = sorted((int(m[1]), m[0]) for m in matches if m)
-    record['completions'] = [record.pop(k) for _, k in columns]
-    if 'pairs' in record: record['pairs'] = [p.split('>') for p in record['pairs'].split()]
+    """Bring a row of a CSV into the form of a JSON record. Completions keep the numbers of their columns; if these
+    begin with comp0, all numbers are raised by one."""
+    record = {k.strip().lower(): v.strip() for k, v in row.items() if k and isinstance(v, str) and v.strip()}
+    columns = {int(k[4:]): k for k in map(str.lower, map(str.strip, filter(None, row))) if re.fullmatch(r'comp\d{1,3}', k)}
+    first = min(columns, default=1)
+    if first > 1: first = 1
+    record['completions'] = [record.pop(columns.get(k, ''), None) for k in range(first, max(columns, default=0) + 1)]
+    while record['completions'] and record['completions'][-1] is None: record['completions'].pop()
+    if 'pairs' in record: record['pairs'] = _pairs_from_one(record['pairs'], first)
     return record
+
+def _pairs_from_one(text, first):
+    "Parse '2>1 3>1', numbers from `first`; what is no number stays as it is."
+    def number(n): return int(n) + 1 - first if n.isdecimal() else n
+    return [[number(n) for n in pair.split('>')] for pair in text.split()]
 
 def _read_csv(src):
     "Read the rows of a CSV as dicts. Raises `FormatError`."
     try:
-        with open(src, newline='', encoding='utf-8-sig') as f: return list(csv.DictReader(f, strict=True))
+        with open(src, newline='', encoding='utf-8-sig') as f:
+            header = f.readline()
+            f.seek(0)
+            delimiter = max(',;\t', key=header.count)
+            return list(csv.DictReader(f, strict=True, delimiter=delimiter))
     except OSError as e:
         raise FormatError(src, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
     except (csv.Error, UnicodeDecodeError) as e:
@@ -103,13 +115,15 @@ def manifest_files(
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c080x
 def _read_completions(id, paths, where, on_error):
-    "Read the completions that can be read: number -> [C,H,W], numbers from 1. Raises `FormatError` if none can."
-    completions = {}
-    for k, path in enumerate(paths, 1):
+    "Read completions [C,H,W]; None for those that cannot be read. Raises `FormatError` if none can."
+    completions = [None]*len(paths)
+    for k, path in enumerate(paths):
+        if path is None: continue
         try: completions[k] = read_picture(path, ('RGB', 'RGBA'))
         except AmodalError as e: on_error(id, e)
-    if not completions: raise FormatError(where, 'no completion of it can be read', 'see above')
-    return completions
+    if any(c is not None for c in completions): return completions
+    if any(paths): raise FormatError(where, 'no completion of it can be read', 'see above')
+    raise FormatError(where, 'names no completion', 'name them in columns comp1, comp2, …, or in a list `completions`')
 
 def manifest_scene(
     id: str, # of the scene
@@ -121,18 +135,18 @@ def manifest_scene(
     "Read one record as a scene. Raises `AmodalError`."
     with expect_form(where, 'of a record: see the table of a manifest'):
         files = {k: safe_join(root, record[k]) for k in PICTURE_KEYS if record.get(k) is not None}
-        paths = [safe_join(root, p) for p in record['completions']]
+        paths = [p and safe_join(root, p) for p in record['completions']]
         pairs = record.get('pairs')
         if pairs is not None: pairs = [(int(f), int(b)) for f, b in pairs]
-    check_total_pixels(where, [*files.values(), *paths])
+    check_total_pixels(where, [*files.values(), *filter(None, paths)])
     completions = _read_completions(id, paths, where, on_error)
-    if pairs is not None and len(completions) < len(paths):
-        number = {k: i for i, k in enumerate(completions, 1)}
-        pairs = [(number[f], number[b]) for f, b in pairs if f in number and b in number]
+    if pairs is not None: # without those of completions that could not be read, which was reported
+        failed = {k for k, (p, c) in enumerate(zip(paths, completions), 1) if p and c is None}
+        pairs = [pair for pair in pairs if not failed & set(pair)]
     picture = files.get('image', files.get('partial'))
     if picture is None: raise FormatError(where, 'has neither image nor partial', 'add one')
     mask, background = files.get('mask'), files.get('background')
-    return from_pictures(picture, mask, list(completions.values()), background, pairs, id, truth='image' in files)
+    return from_pictures(picture, mask, completions, background, pairs, id, truth='image' in files)
 
 def _record_id(record, i, src): # of the scene; `i` counts records from 1
     id = record.get('id') if isinstance(record, dict) else None

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['MAX_FLATTENED_DIFFERENCE', 'MAX_ENTRY_BYTES', 'MAX_UNPACKED_BYTES', 'MAX_ENTRIES', 'UNPACK_ERRORS', 'NO_LAYERS',
-           'numbered_layers', 'read_layers', 'is_opaque', 'bottom_is_flattened', 'stack_order_pairs', 'stack_scene',
-           'check_entry', 'unpack', 'stack_scenes', 'from_rgba_stack', 'from_mulan']
+           'numbered_layers', 'read_layers', 'is_opaque', 'fills_canvas', 'bottom_is_flattened', 'check_opaque_layers',
+           'stack_order_pairs', 'stack_scene', 'check_entry', 'unpack', 'stack_scenes', 'from_rgba_stack', 'from_mulan']
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c003
 import itertools, re, stat, tempfile, zipfile, zlib
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Callable, Iterator
 
 import torch
@@ -21,10 +21,10 @@ from ..core.geometry import pairwise_overlap
 from ..core.pictures import read_picture
 from ..scenes.scene import Scene
 from .common import (build_scene, build_scenes, check_total_pixels, find_mask, find_picture,
-    list_files, raise_format_error, read_rgb, scene_id, SceneSource)
+    list_files, PICTURE_SUFFIXES, raise_format_error, read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c025
-_LAYER = re.compile(r'(?:(.*)[_-])?(\d{1,6})_?\.png', re.IGNORECASE)
+_LAYER = re.compile(r'(?!\.)(?:(.*)[_-])?(\d{1,6})_?(?:' + '|'.join(map(re.escape, PICTURE_SUFFIXES)) + ')', re.IGNORECASE)
 
 def numbered_layers(
     folder: 'str | Path', # of layers and other files
@@ -78,13 +78,29 @@ def is_opaque(
     "Tell if a layer fills the canvas."
     return bool((layer[3] > .98).float().mean() > .99)
 
+def fills_canvas(
+    layer: torch.Tensor, # [4,H,W]
+) -> bool: # True if alpha exceeds 0.5 on more than 99 % of the pixels
+    "Tell if a layer covers the canvas, opaque or nearly so."
+    return bool((layer[3] > .5).float().mean() > .99)
+
 def bottom_is_flattened(
     layers: list, # of [4,H,W], bottom to top
 ) -> bool: # True if the lowest is the composite of the others
     "Tell if slot 0 is the flattened picture instead of a layer."
-    if len(layers) < 3 or not all(map(is_opaque, layers[:2])): return False
-    difference = (layers[0][:3] - composite_stack(layers[1:])).abs().mean()
-    return bool(difference < MAX_FLATTENED_DIFFERENCE)
+    if len(layers) < 3 or not is_opaque(layers[0]) or not fills_canvas(layers[1]): return False
+    difference = layers[0][:3] - composite_stack([layers[0], *layers[1:]]) # what little shows through is the picture itself
+    return bool(difference.abs().mean() < MAX_FLATTENED_DIFFERENCE)
+
+def check_opaque_layers(
+    id: str, # of the scene
+    layers: list, # of [4,H,W], bottom to top, without a flattened picture
+):
+    "Raise `FormatError` for a layer above the bottom that fills the canvas: it hides all below, or begins another stack."
+    for k, layer in enumerate(layers[1:], 2):
+        if not is_opaque(layer): continue
+        problem = f'layer {k} of {len(layers)} is opaque and hides all below'
+        raise FormatError(id, problem, 'if two runs are in one folder, put each into a folder of its own')
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c031
 def stack_order_pairs(
@@ -94,6 +110,14 @@ def stack_order_pairs(
     overlaps = pairwise_overlap(torch.stack([c[3] for c in completions]) > .5) > 0 # [N,N]
     n = len(completions)
     return [(j+1, i+1) for i in range(n) for j in range(i+1, n) if overlaps[i, j]]
+
+def _read_source_picture(path, layers):
+    "Read the picture that layers were made from [3,H,W]. Raises `FormatError` if it has another size."
+    picture = read_rgb(path)
+    (h, w), (layer_h, layer_w) = picture.shape[-2:], layers[0].shape[-2:]
+    if (h, w) == (layer_h, layer_w): return picture
+    problem = f'is {w}x{h} but the layers are {layer_w}x{layer_h}, as of a model that works at sizes of its own'
+    raise FormatError(path, problem, 'scale the layers, or the picture, so that both have one size')
 
 def stack_scene(
     id: str, # of the scene
@@ -106,9 +130,10 @@ def stack_scene(
     layers = read_layers(id, paths, on_error)
     picture = background = None
     if bottom_is_flattened(layers): picture, layers = layers[0][:3], layers[1:]
-    if image is not None: picture = read_rgb(find_picture(image, id))
+    check_opaque_layers(id, layers)
+    if image is not None: picture = _read_source_picture(find_picture(image, id), layers)
     if picture is None: picture = composite_stack(layers)
-    if is_opaque(layers[0]) and len(layers) > 1: background, layers = layers[0][:3], layers[1:]
+    if fills_canvas(layers[0]) and len(layers) > 1: background, layers = layers[0][:3], layers[1:]
     layers = [c for c in layers if c[3].max() > .5]
     region = find_mask(mask, id)
     return build_scene(id, picture, layers, region, background, stack_order_pairs(layers) if layers else None)
@@ -146,15 +171,20 @@ def _unpack_entry(archive, entry, src, out):
         where = f'{src}: the entry {entry.filename!r:.80}'
         raise FormatError(f'{where} cannot be unpacked ({type(e).__name__})', 'pack it again') from None
 
+def _is_picture_entry(name):
+    "Return whether an entry is a picture, and none of the copies that macOS adds."
+    path = PurePosixPath(name.replace('\\', '/'))
+    return path.suffix.lower() in PICTURE_SUFFIXES and '__MACOSX' not in path.parts and not path.name.startswith('._')
+
 def unpack(
     src: Path, # a zip
     out: Path, # an empty folder
     on_error: Callable, # called with (id, error) for each entry that is left out
 ):
-    "Unpack the PNG files of a zip. Raises `FormatError` if it is no zip or too large."
+    "Unpack the pictures of a zip. Raises `FormatError` if it is no zip or too large."
     try:
         with zipfile.ZipFile(src) as archive:
-            entries = [e for e in archive.infolist() if e.filename.lower().endswith('.png')]
+            entries = [e for e in archive.infolist() if _is_picture_entry(e.filename)]
             if len(entries) > MAX_ENTRIES or sum(e.file_size for e in entries) > MAX_UNPACKED_BYTES:
                 problem = f'holds more than {MAX_ENTRIES} pictures, or {MAX_UNPACKED_BYTES} bytes of them'
                 raise FormatError(src, problem, 'divide it')
@@ -169,7 +199,7 @@ NO_LAYERS = 'holds no layers: expected layer_0.png, layer_1.png, … or 0000.png
 def _find_stacks(folder, recursive):
     "Find the stacks of a folder, and of the folders in it if `recursive`: folder -> (number -> path)."
     folders = [folder]
-    if recursive: folders += sorted(p for p in folder.rglob('*') if p.is_dir())
+    if recursive: folders += sorted(p for p in folder.rglob('*') if p.is_dir() and p.name != '__MACOSX')
     stacks = {f: numbered_layers(f) for f in folders}
     stacks = {f: paths for f, paths in stacks.items() if paths}
     if not stacks: raise FormatError(folder, NO_LAYERS)

@@ -61,7 +61,7 @@ def read_scene_guarded(
     folder = Path(folder).absolute()
     n, size = 0, (0, 0)
     mask_path = folder/f'{folder.name}_mask.png'
-    with suppress(AmodalError, OSError), open_picture(mask_path, ('L',), None) as mask: # `read_scene` reports what is wrong
+    with suppress(AmodalError, OSError), open_picture(mask_path) as mask: # `read_scene` reports what is wrong
         n, size = len(completion_files(folder)), (mask.height, mask.width)
     with memory_guard(folder, n, size, is_read=False): return read_scene(folder)
 

@@ -12,7 +12,7 @@ import numpy as np, torch
 from PIL import Image
 
 from ..core.errors import AmodalError, SceneError
-from ..core.pictures import show_pictures, size_mismatch, to_tensor
+from ..core.pictures import binary_mask, show_pictures, size_mismatch, to_tensor
 from .coverage import coverage
 
 # %% ../../nbs/2_scenes/02_scene.ipynb #c046
@@ -85,23 +85,19 @@ def _check_rgb(picture, where, raw=False):
     if t.shape[0] != 3: raise SceneError(where, f'has {t.shape[0]} channels, not 3', 'convert it to RGB')
     return t
 
-def _is_zero_one(picture, t):
-    "Return whether a mask is an integer array of 0 and 1, of which `to_tensor` made 0 and 1/255."
-    is_8_bit = getattr(picture, 'dtype', None) in (np.uint8, torch.uint8)
-    return is_8_bit and t.max()*255 <= 1
+def _is_binary(t, white):
+    "Return whether a one-channel picture holds 0 and `white` only, quicker than comparisons of 8 bits are."
+    return len(t) == 1 and not (t.bool().to(t)*white - t).any()
 
 def _check_mask(picture, where, raw=False):
-    "Convert a mask to [1,H,W] of 0 and 1 (0 and 255 if raw)."
-    t = _check_picture(picture, where, raw)
-    white = 255 if raw else 1
-    if not raw and _is_zero_one(picture, t): t = t*255
-    if t.shape[0] != 1: raise SceneError(where, f'has {t.shape[0]} channels, not 1', 'convert it to 8-bit grey')
-    if (t.bool().to(t)*white - t).any(): # quicker than comparisons, which torch does not vectorise for 8 bits
-        odd = t[(t != 0) & (t != white)]
-        first = odd[0]*(255/white)
-        raise SceneError(where, f'{len(odd)} pixels are neither 0 nor 255 (the first: {first:.0f})', 'threshold it')
+    "Convert a mask of any two values to [1,H,W] of 0 and 1 (0 and 255 if raw)."
+    t = _check_picture(picture, where, True) # uint8, or float in 0..1
+    if not _is_binary(t, 255 if t.dtype == torch.uint8 else 1):
+        if t.dtype != torch.uint8: t = (t*255).round().to(torch.uint8)
+        t = binary_mask(t, where)
     if not t.any(): raise SceneError(where, 'all black, so there is nothing to restore', 'paint the region 255')
-    return t
+    mask = t.bool()
+    return mask.to(torch.uint8)*255 if raw else mask.float()
 
 def _check_completion(picture, where, raw=False):
     "Convert a completion to [3,H,W] or [4,H,W]."
