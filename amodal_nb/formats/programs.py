@@ -19,7 +19,7 @@ import numpy as np, torch
 from torch import nn
 
 from ..core.compositing import front_to_back
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, error_reason
 from ..core.files import atomic_write, import_extra
 from ..models.order import composite_interlocking, OrderFusion, pair_log_odds
 from ..models.predictor import model_predictor, Predictor
@@ -217,7 +217,7 @@ def onnx_runner(
     if not Path(path).is_file(): raise CheckpointError(path, 'missing', 'write it with `amodal share`')
     try: session = runtime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     except Exception as e: # onnxruntime raises many kinds of exceptions for damaged files
-        problem = f'onnxruntime does not take it ({str(e).splitlines()[0][:200]})'
+        problem = f'onnxruntime does not take it ({error_reason(e)[:200]})'
         raise CheckpointError(path, problem, 'write it again') from None
     names = [i.name for i in session.get_inputs()]
     def run(*inputs):
