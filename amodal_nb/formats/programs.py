@@ -24,8 +24,8 @@ from ..core.files import atomic_write, import_extra
 from ..models.order import composite_interlocking, OrderFusion, pair_log_odds
 from ..models.predictor import model_predictor, Predictor
 from ..models.transitivity import transitive_log_odds
-from amodal_nb.models.windows import (N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, WINDOW_PX, empty_windows,
-    scene_windows)
+from amodal_nb.models.windows import (empty_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, scene_windows, WINDOW_PX,
+    WindowInputs)
 from ..fusion.fuse import predict_scene
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c024
@@ -240,18 +240,19 @@ def program_predictor(
 ) -> Predictor: # like the model's own
     "Make a predictor of a program."
     if not isinstance(model, OrderFusion): return _slot_predictor(model, run)
-    def predict_one(partial, mask, completions, alphas, valid, background, has_background, size):
-        backdrop = background if has_background else None
-        pairs, windows = scene_windows(partial, mask, completions, alphas, valid, backdrop)
-        if not pairs: pairs, windows = empty_windows(partial)
+    def predict_one(scene): # `WindowInputs` without B
+        alphas, valid = scene.alphas, scene.valid
+        background = scene.background if scene.has_background else None
+        pairs, windows = scene_windows(scene.partial, scene.mask, scene.completions, alphas, valid, background)
+        if not pairs: pairs, windows = empty_windows(scene.partial)
         indices = torch.tensor([(pair.first, pair.second) for pair in pairs])
         order, weights, evidence = run(torch.stack(windows), indices, alphas)
         order = order*(valid[:, None] & valid)
-        composite_interlocking(weights[None], order[None], pairs, evidence, alphas[None], valid[None], size[None]) # changes the weights
+        composite_interlocking(weights[None], order[None], pairs, evidence, alphas[None], valid[None], scene.size[None]) # changes the weights
         return weights, order
     @torch.no_grad()
     def predict(batch):
-        outputs = [predict_one(*scene) for scene in zip(*model.prepare(batch))]
+        outputs = [predict_one(WindowInputs(*scene)) for scene in zip(*model.prepare(batch))]
         return tuple(map(torch.stack, zip(*outputs)))
     return Predictor(predict, reads_picture=True)
 
