@@ -40,7 +40,7 @@ class OrderProgram(nn.Module):
     def sequence(self,
         order: torch.Tensor, # [N,N] log-odds that the row is in front of the column
     ) -> torch.Tensor: # [N] slot indices, the front one first
-        "Compute `front_to_back` of one scene as a loop of the graph."
+        "Compute `front_to_back` of one scene as a loop of the graph, which cannot hold its loop in Python."
         from torch._higher_order_ops.while_loop import while_loop
         n, against = order.shape[0], order.T.clamp(min=0)
         def more(k, waiting, sequence): return k < n
@@ -55,7 +55,7 @@ class OrderProgram(nn.Module):
         alphas: torch.Tensor, # [N,1,H,W]
         sequence: torch.Tensor, # [N] slot indices, front first
     ) -> torch.Tensor: # [N+1,H,W], the background last
-        "Compute `composite_weights` of one scene as a loop of the graph."
+        "Compute `composite_weights` of one scene as a loop of the graph, which cannot hold its loop in Python."
         from torch._higher_order_ops.scan import scan
         def lay(transmittance, alpha): return transmittance*(1 - alpha), transmittance*alpha
         transmittance, weights = scan(lay, torch.ones_like(alphas[0, 0]), alphas[:, 0][sequence])

@@ -70,7 +70,7 @@ def composite_layers(
     background: np.ndarray, # uint8 [H,W,3]
 ) -> np.ndarray: # uint8 [H,W,3]
     "Composite layers over a background in the given order (the over operator of Porter and Duff, 1984)."
-    picture = background.astype(np.float32)
+    picture = background.astype(np.float32) # not by `composite_stack`, which rounds otherwise and would change bytes
     for i in order:
         box = box_of_mask(layers[i][..., 3] > 0)
         if box is None: continue
