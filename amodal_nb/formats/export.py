@@ -147,7 +147,7 @@ class OrderRecord:
     order: list # completion numbers, front to back
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap
     uncovered_fraction: float # share of the mask, 0..1, that nothing covers
-    corrections: 'list | None' # one a slot, see `correction_report`; None if nothing was harmonised
+    corrections: 'list | None' # one a slot, see `CorrectionReport`; None if nothing was harmonised
 
 def _order_pair(p): # a record of two completions, with its known keys
     return {'a': p['a'], 'b': p['b'], 'p_a_front': float(p['p_a_front']), 'overlap_px': int(p['overlap_px'])}

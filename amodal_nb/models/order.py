@@ -66,7 +66,7 @@ class PairNet(nn.Module):
 
     def forward(self,
         windows: torch.Tensor, # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX], from `pair_windows`
-    ) -> torch.Tensor: # [P,WINDOW_PX/2,WINDOW_PX/2]; its sum is the log-odds of the pair
+    ) -> torch.Tensor: # [P,WINDOW_PX/2,WINDOW_PX/2]; its sum, see `pair_log_odds`, is the log-odds of the pair
         "Compute the evidence map of each pair."
         context, first, second = windows.split([N_CONTEXT_CHANNELS, N_COMPLETION_CHANNELS, N_COMPLETION_CHANNELS], 1)
         visible = windows[:, 3:4]
@@ -113,8 +113,9 @@ def upsample_order_map(
     window: tuple, # two slices at the working size
     size: tuple, # (height, width) of the picture in px
     working: tuple, # (height, width) in px, the working size
-) -> tuple: # (region: two slices of the picture, the window and its own size again on each side; bool [H',W'] of that region: the first is in front)
-    "Upsample a local order map to full resolution and extrapolate it beyond its window."
+) -> tuple: # (region: two slices of the picture; bool [H',W'] of that region, True where the first completion is in front)
+    """Upsample a local order map to full resolution and extrapolate it: the region is the window with a margin of its
+    own size on each side, clipped at the picture's edge."""
     spans = []
     for span, full, small in zip(window, size, working):
         start, stop = span.start*full//small, -(-span.stop*full//small) # rounded outwards
@@ -197,8 +198,8 @@ class OrderFusion(nn.Module):
     def forward(self,
         *inputs: torch.Tensor, # the fields of `WindowInputs`, in their order
     ) -> tuple: # (weights [B,N+1,H,W], the background last, sum to 1, exactly 0 on padded slots; order [B,N,N] log-odds that the row is in front of the column, antisymmetric)
-        """Estimate the order of each scene and composite: expected weights in training, those of the most likely
-        sequence in evaluation."""
+        """Estimate the order of each scene and composite: expected weights in training, those of one sequence in
+        evaluation."""
         scenes = WindowInputs(*inputs)
         alphas, valid = scenes.alphas, scenes.valid
         pairs, windows = batch_windows(scenes)
