@@ -1,5 +1,33 @@
-// Rules for the front-end of the inspector and the gallery: `npx eslint -c .ci/eslint.config.mjs data/inspector`.
+// Rules for the front-end of the inspector and the gallery: `eslint -c .ci/eslint.config.mjs data/inspector`, after
+// `npm install --global eslint @eslint/css`. Without the plugin the style sheets are not linted.
+import {realpathSync} from 'node:fs';
+import {createRequire} from 'node:module';
+
+// The plugin is installed beside ESLint, not beside this file.
+const besideEslint = createRequire(realpathSync(process.argv[1]));
+const loadPlugin = name => {
+  try {
+    return besideEslint(name).default;
+  } catch (error) {
+    if (error.code === 'MODULE_NOT_FOUND') return null;
+    throw error;
+  }
+};
+const css = loadPlugin('@eslint/css');
+
 const browser = ['document', 'globalThis', 'requestAnimationFrame', 'setTimeout', 'clearTimeout', 'ResizeObserver', 'URL', 'Blob'];
+
+const styles = plugin => ({
+  files: ['**/*.css'],
+  language: 'css/css',
+  plugins: {css: plugin},
+  rules: {
+    ...plugin.configs.recommended.rules,
+    'css/no-important': 'off', // [hidden] must win over every display
+    'css/no-invalid-properties': ['error', {allowUnknownVariables: true}], // the gallery uses the inspector's colours
+    'css/use-baseline': ['error', {allowProperties: ['accent-color', 'scrollbar-width', 'user-select']}], // only looks
+  },
+});
 
 export default [
   {
@@ -24,4 +52,5 @@ export default [
       'prefer-const': 'error',
     },
   },
+  ...(css ? [styles(css)] : []),
 ];

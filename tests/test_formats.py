@@ -487,10 +487,12 @@ def test_two_scenes_of_one_name_are_not_mixed(tmp_path):
     report = convert('manifest', src, tmp_path/'scenes', report_line=lambda line: None)
     assert report['done'] == ['shot'] and 'two scenes have this name' in report['left_out'][0]['reason']
 
-def test_a_missing_extra_is_one_line(forks, tmp_path):
-    src, _ = cocoa(tmp_path)
+@pytest.mark.parametrize('format, make', [('cocoa', cocoa), ('kins', kins), ('instaorder', instaorder)])
+def test_a_missing_extra_is_one_line(format, make, forks, tmp_path):
+    "And not one for each object."
+    src, _ = make(tmp_path)
     code = 'import sys; sys.modules["pycocotools"] = None; from amodal_nb.app.cli import main; main(sys.argv[1:])'
-    done = forks(code, 'convert', 'cocoa', src, tmp_path/'scenes')
+    done = forks(code, 'convert', format, src, tmp_path/'scenes')
     assert done.returncode == 1 and "pip install 'amodal_nb[formats]'" in done.stderr and len(done.stderr.splitlines()) == 1
 
 # Layered files out, read by programs that are not ours

@@ -1,11 +1,13 @@
-"The front-end of the inspector and the gallery: its syntax, its style, and its compositing, which must equal that of `amodal_nb.core.compositing`."
+"The front-end of the inspector and the gallery: its syntax, its style and its style sheets, and its compositing, which must equal that of `amodal_nb.core.compositing`."
 import json, re, shutil, subprocess
 import pytest, torch
 from amodal_nb.app.inspector import corrected_order, join_modules
 from amodal_nb.core.compositing import composite_weights, front_to_back, transmittance
 from amodal_nb.core.files import assets
+from pixels import random_pixels
 
 FRONTEND = assets()/'inspector'
+STYLE_SHEET = 'data/inspector/inspector.css' # ESLint lints nothing outside of the tree
 MODULES = sorted(p.name for p in FRONTEND.glob('*.js'))
 
 @pytest.fixture(scope='module')
@@ -29,11 +31,22 @@ def test_modules_have_no_syntax_error(node, tmp_path, name):
     done = subprocess.run([node, '--check', tmp_path/'module.mjs'], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
-def test_modules_pass_eslint(root):
-    eslint = shutil.which('eslint')
-    if not eslint: pytest.skip('needs ESLint: npm install --global eslint')
-    done = subprocess.run([eslint, '-c', root/'.ci'/'eslint.config.mjs', root/'data'/'inspector'], cwd=root, capture_output=True, text=True)
+@pytest.fixture
+def eslint(root):
+    "Return a function that runs ESLint with the project's rules; a test that needs it is skipped without."
+    path = shutil.which('eslint')
+    if not path: pytest.skip('needs ESLint: npm install --global eslint @eslint/css')
+    config = root/'.ci'/'eslint.config.mjs'
+    return lambda *args, **options: subprocess.run([path, '-c', config, *args], cwd=root, capture_output=True, text=True, **options)
+
+def test_modules_and_style_sheets_pass_eslint(eslint):
+    done = eslint('data/inspector')
     assert done.returncode == 0, done.stdout + done.stderr
+
+def test_eslint_reads_the_style_sheets(eslint):
+    if 'css/css' not in eslint('--print-config', STYLE_SHEET).stdout: pytest.skip('needs @eslint/css beside ESLint')
+    done = eslint('--stdin', '--stdin-filename', STYLE_SHEET, input='.a { colour: red; }')
+    assert done.returncode == 1 and 'css/no-invalid-properties' in done.stdout, done.stdout + done.stderr
 
 EVALUATE = """
 import {readFileSync} from 'node:fs';
@@ -48,21 +61,9 @@ const answers = scenes.map(({n, pairs, stack, corrections, alphas}) => {
 console.log(JSON.stringify(answers));
 """
 
-def random_scene(n, generator):
-    "Pairs, stack, corrections and the alphas of one pixel, as JSON."
-    def rand(*size): return torch.rand(*size, generator=generator)
-    pairs = [{'a': a, 'b': b, 'p_a_front': float(rand(1))} for a in range(1, n+1) for b in range(a+1, n+1) if rand(1) < .7]
-    if pairs: pairs[0]['p_a_front'] = .5  # no evidence
-    if len(pairs) > 1: pairs[1]['p_a_front'] = 1.
-    stack = (torch.randperm(n, generator=generator)+1).tolist()
-    corrections = [[stack[0], stack[-1]], [stack[1], stack[0]]] if n > 1 and rand(1) < .5 else []
-    alphas = torch.where(rand(n) < .3, rand(n).round(), rand(n)).tolist()
-    return {'n': n, 'pairs': pairs, 'stack': stack, 'corrections': corrections, 'alphas': alphas}
-
 def test_compositing_equals_that_of_python(node, tmp_path):
     "Order, sequence, weights and transmittance of 200 random pixels, cycles among them."
-    generator = torch.Generator().manual_seed(0)
-    scenes = [random_scene(1 + k % 7, generator) for k in range(200)]
+    scenes = random_pixels()
     (tmp_path/'scenes.json').write_text(json.dumps(scenes))
     for name in 'elements', 'compositing': # as .mjs, which Node takes for modules
         text = (FRONTEND/f'{name}.js').read_text(encoding='utf-8')

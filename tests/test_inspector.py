@@ -98,7 +98,7 @@ def test_linked_inspectors_move_together(lab, page):
     lab.run(page, lab.write('compare.ipynb', IMPORTS + 'compare_models("sample2", ["order", "area"])'))
     page.locator('.amodal-inspector').nth(1).wait_for()
     one, other = Inspector(page), Inspector(page, 1)
-    one.box.get_by_role('button', name='Top object').click()
+    one.box.get_by_role('button', name='Topmost').click()
     other.wait('i => i.get("view") === "top"')
     other.hover(100, 150)
     one.wait('i => i.place.textContent.startsWith("x 100, y 150")')

@@ -167,7 +167,7 @@ def fusion_pictures(
     partial, result, mask = (downscale(t, side) for t in (scene.partial, fused.result, scene.mask))
     topmost = slot_colour_map(downscale(fused.weights, side), colours)
     share, rest = torch.where(mask > 0, .75, .3), torch.where(mask > 0, .25, .7)
-    named = {'partial': partial, 'result': result, 'who won where': share*topmost + rest*result.mean(0)}
+    named = {'partial': partial, 'result': result, 'topmost': share*topmost + rest*result.mean(0)}
     if scene.image is None: return named
     image = downscale(scene.image, side)
     error = (result - image).abs().mean(0)
@@ -204,7 +204,7 @@ def show_batch(
         target = scene.partial if scene.image is None else scene.image
         row = scene.partial, fused.result, .75*topmost + .25*fused.result.mean(0), target
         pictures += [downscale(t, 256) for t in row]
-        titles += ['partial', scene.id, 'who won where', 'target' if scene.image is not None else 'no target']
+        titles += ['partial', scene.id, 'topmost', 'target' if scene.image is not None else 'no target']
     return show_pictures(pictures, titles, cols=4, width=width)
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c023
@@ -467,7 +467,7 @@ def state_meta(
     fused: FusedScene, # its fusion
     grid: ShownGrid, # how it is shown
 ) -> dict: # JSON
-    "Return what the front-end has to know beside the pictures."
+    "Describe a fusion for the front-end: names, sizes, pairs, order, colours; all but the pictures."
     h, w = scene.size
     height, width = -(-h//grid.step), -(-w//grid.step)
     reduced = (f'Shown at 1/{grid.step} of its size, {width} × {height} px; '

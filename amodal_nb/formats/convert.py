@@ -11,7 +11,7 @@ import itertools, shutil, tempfile
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-from ..core.errors import AmodalError, ConfigError, SceneError
+from ..core.errors import AmodalError, ConfigError, error_reason, log_warning, SceneError
 from ..core.files import write_json
 from ..scenes.folders import check_report, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
@@ -107,7 +107,7 @@ class ConvertReport:
         error: AmodalError, # why it, or a part of it, could not be read or written
     ):
         "Record an error, and report its line unless there was nothing to restore."
-        reason = ' '.join(str(error).splitlines())
+        reason = error_reason(error)
         if isinstance(error, NothingToRestore): self.idle.append((id, reason))
         else:
             self.report_line(reason if id in reason else f'{id}: {reason}')
@@ -133,7 +133,7 @@ def convert(
     mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: every pixel that two or more completions cover
     overwrite: bool = False, # replace scenes that are in `out` already; never what is read, and no folder that holds anything else, see `check_target`
     shards: bool = False, # write shards, see `write_shards`, instead of folders; `out` must be new or empty then
-    report_line: Callable = print, # called with one line for each thing that could not be read
+    report_line: Callable = log_warning, # called with one line for each thing that could not be read
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'left_out': likewise, 'nothing_to_restore': [id, …]}
     """Convert another system's files to scenes. Raises `ConfigError` for an unknown format, another `AmodalError` if
     nothing of the source can be used."""

@@ -16,13 +16,13 @@ from typing import Callable, Iterator
 
 import numpy as np, torch
 
-from ..core.errors import ConfigError, SceneError
+from ..core.errors import ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import write_picture
 from ..scenes.folders import check_file_target, check_report, find_scenes, Sources, write_scene
 from ..scenes.scene import Scene
-from ..fusion.folder import read_scene_guarded
+from ..fusion.folder import failure_reason, read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene, harmonised_scene
 from .common import read_rgb
 from .convert import check_new_folder, pack_shards
@@ -147,7 +147,7 @@ class OrderRecord:
     order: list # completion numbers, front to back
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap
     uncovered_fraction: float # share of the mask, 0..1, that nothing covers
-    corrections: 'list | None' # one a slot, see `correction_report`; None if nothing was harmonised
+    corrections: 'list | None' # one a slot, see `CorrectionReport`; None if nothing was harmonised
 
 def _order_pair(p): # a record of two completions, with its known keys
     return {'a': p['a'], 'b': p['b'], 'p_a_front': float(p['p_a_front']), 'overlap_px': int(p['overlap_px'])}
@@ -209,14 +209,6 @@ def read_fused(
 # %% ../../nbs/8_formats/08_export.ipynb #c032
 EXPORT_FORMATS = 'ora', 'psd', 'coco', 'scenes', 'shards'
 
-def _error_line(error, out):
-    "Put any exception into one line."
-    if isinstance(error, OSError):
-        problem = f'cannot be written ({error.strerror or error})'
-        text = f'{error.filename or out}: {problem}: free space there, or choose another folder'
-    else: text = str(error)
-    return ' '.join(text.splitlines()) or type(error).__name__
-
 def export_scenes(
     folders: list, # of scenes (Path), see `find_scenes`
     fused: 'str | Path | None', # the folder that `amodal fuse` has written; None: fuse now
@@ -240,7 +232,7 @@ def export_scenes(
             written = write(scene, read_fused(scene, fused) if fused else fuse_scene(scene, predictor))
             report['done'].append(name)
         except Exception as e: # any error of one scene must not stop the others
-            reason = _error_line(e, out)
+            reason = failure_reason(e, out)
             report_line(reason if name in reason else f'{folder}: {reason}')
             report['failed'].append({'id': name, 'reason': reason})
         else: yield written
@@ -285,7 +277,7 @@ def export(
     out: 'str | Path', # gets <id>.ora, <id>.psd, <id>/, images/ and annotations.json, or 000000.tar; and report.json
     fused: 'str | Path | None' = None, # the folder that `amodal fuse` has written; None: fuse now
     model: 'str | Callable' = DEFAULT_MODEL, # what fuses then, see `load_predictor`
-    report_line: Callable = print, # called with one line for each scene that could not be exported
+    report_line: Callable = log_warning, # called with one line for each scene that could not be exported
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
     """Export every scene of a folder. Raises `AmodalError` if there is none, or if `out` holds files that must not be

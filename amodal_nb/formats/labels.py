@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_POLYGON_PERIMETER_PX', 'COCOA_FORM', 'KINS_FORM', 'INSTAORDER_FORM', 'INSTAORDER_SEAM_PX', 'run_lengths',
            'rle_mask', 'polygon_mask', 'label_mask', 'label_scene', 'ranked_pairs', 'folders_near', 'labelled_picture',
-           'read_labels', 'index_by_id', 'LabelReader', 'cocoa_pairs', 'from_cocoa', 'from_kins', 'instaorder_pairs',
-           'from_instaorder']
+           'read_labels', 'index_by_id', 'LabelReader', 'open_labels', 'cocoa_pairs', 'from_cocoa', 'from_kins',
+           'instaorder_pairs', 'from_instaorder']
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c003
 from dataclasses import dataclass
@@ -246,6 +246,18 @@ class LabelReader:
         "Make a scene with the region to restore. Raises `AmodalError`."
         return label_scene(id, picture, segmentations, pairs, find_mask(self.mask, id), where, self.on_error, seam_px)
 
+def open_labels(
+    src: Path, # a label file
+    listing: Path, # the file that lists its pictures: itself, or another one
+    image: 'str | Path | None', # see `LabelReader`
+    mask: 'str | Path | None', # see `LabelReader`
+    on_error: Callable, # see `LabelReader`
+) -> tuple: # (a `LabelReader`, the annotations of `listing`)
+    "Read the file that lists a label file's pictures. Raises `AmodalError` if it is none, or `pycocotools` is missing."
+    import_extra('pycocotools.mask') # here, so that its absence is one error, and not one for each object
+    d = read_labels(listing, 'images', 'annotations')
+    return LabelReader(src, index_by_id(d['images'], listing), image, mask, on_error), d['annotations']
+
 # %% ../../nbs/8_formats/04_labels.ipynb #c068
 COCOA_FORM = '{"image_id": …, "regions": [{"segmentation": …, "order": 1}, …], "depth_constraint": "1-2,…"}'
 
@@ -275,10 +287,9 @@ def from_cocoa(
 ) -> Iterator: # of `Scene`, named after the picture
     "Read scenes from COCOA's labels. Raises `AmodalError` if `src` is no such file."
     src = Path(src).absolute()
-    d = read_labels(src, 'images', 'annotations')
-    reader = LabelReader(src, index_by_id(d['images'], src), image, mask, on_error)
+    reader, annotations = open_labels(src, src, image, mask, on_error)
     sources, n_scenes = [], {} # number of scenes by name
-    for i, annotation in enumerate(d['annotations']):
+    for i, annotation in enumerate(annotations):
         name = reader.name_scene(annotation, i)
         n_scenes[name] = n_scenes.get(name, 0) + 1
         id = name if n_scenes[name] == 1 else f'{name}_{n_scenes[name]}'
@@ -317,9 +328,8 @@ def from_kins(
 ) -> Iterator: # of `Scene`, named after the picture
     "Read scenes from KINS's labels of 2020. Raises `AmodalError` if `src` is no such file."
     src = Path(src).absolute()
-    d = read_labels(src, 'images', 'annotations')
-    reader = LabelReader(src, index_by_id(d['images'], src), image, mask, on_error)
-    groups = _group_by_image(d['annotations'], reader.images, src, on_error)
+    reader, annotations = open_labels(src, src, image, mask, on_error)
+    groups = _group_by_image(annotations, reader.images, src, on_error)
     sources = []
     for key, info in reader.images.items():
         if not groups[key]: continue
@@ -358,9 +368,8 @@ def from_instaorder(
     if coco_file == src or not coco_file.is_file():
         problem = "its masks are in COCO's instances_train2017.json or instances_val2017.json"
         raise FormatError(src, problem, 'put that beside InstaOrder_….json')
-    coco_labels = read_labels(coco_file, 'images', 'annotations')
-    reader = LabelReader(src, index_by_id(coco_labels['images'], coco_file), image, mask, on_error)
-    instances = index_by_id(coco_labels['annotations'], coco_file)
+    reader, instances = open_labels(src, coco_file, image, mask, on_error)
+    instances = index_by_id(instances, coco_file)
     build = partial(_instaorder_scene, reader, instances, INSTAORDER_FORM + coco_file.name)
     sources = []
     for i, annotation in enumerate(annotations):

@@ -19,13 +19,13 @@ import numpy as np, torch
 from torch import nn
 
 from ..core.compositing import front_to_back
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, error_reason
 from ..core.files import atomic_write, import_extra
 from ..models.order import composite_interlocking, OrderFusion, pair_log_odds
 from ..models.predictor import model_predictor, Predictor
 from ..models.transitivity import transitive_log_odds
-from amodal_nb.models.windows import (N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, WINDOW_PX, empty_windows,
-    scene_windows)
+from amodal_nb.models.windows import (empty_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, scene_windows, WINDOW_PX,
+    WindowInputs)
 from ..fusion.fuse import predict_scene
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c024
@@ -40,7 +40,7 @@ class OrderProgram(nn.Module):
     def sequence(self,
         order: torch.Tensor, # [N,N] log-odds that the row is in front of the column
     ) -> torch.Tensor: # [N] slot indices, the front one first
-        "Compute `front_to_back` of one scene as a loop of the graph."
+        "Compute `front_to_back` of one scene as a loop of the graph, which cannot hold its loop in Python."
         from torch._higher_order_ops.while_loop import while_loop
         n, against = order.shape[0], order.T.clamp(min=0)
         def more(k, waiting, sequence): return k < n
@@ -55,7 +55,7 @@ class OrderProgram(nn.Module):
         alphas: torch.Tensor, # [N,1,H,W]
         sequence: torch.Tensor, # [N] slot indices, front first
     ) -> torch.Tensor: # [N+1,H,W], the background last
-        "Compute `composite_weights` of one scene as a loop of the graph."
+        "Compute `composite_weights` of one scene as a loop of the graph, which cannot hold its loop in Python."
         from torch._higher_order_ops.scan import scan
         def lay(transmittance, alpha): return transmittance*(1 - alpha), transmittance*alpha
         transmittance, weights = scan(lay, torch.ones_like(alphas[0, 0]), alphas[:, 0][sequence])
@@ -217,7 +217,7 @@ def onnx_runner(
     if not Path(path).is_file(): raise CheckpointError(path, 'missing', 'write it with `amodal share`')
     try: session = runtime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     except Exception as e: # onnxruntime raises many kinds of exceptions for damaged files
-        problem = f'onnxruntime does not take it ({str(e).splitlines()[0][:200]})'
+        problem = f'onnxruntime does not take it ({error_reason(e)[:200]})'
         raise CheckpointError(path, problem, 'write it again') from None
     names = [i.name for i in session.get_inputs()]
     def run(*inputs):
@@ -240,18 +240,19 @@ def program_predictor(
 ) -> Predictor: # like the model's own
     "Make a predictor of a program."
     if not isinstance(model, OrderFusion): return _slot_predictor(model, run)
-    def predict_one(partial, mask, completions, alphas, valid, background, has_background, size):
-        backdrop = background if has_background else None
-        pairs, windows = scene_windows(partial, mask, completions, alphas, valid, backdrop)
-        if not pairs: pairs, windows = empty_windows(partial)
+    def predict_one(scene): # `WindowInputs` without B
+        alphas, valid = scene.alphas, scene.valid
+        background = scene.background if scene.has_background else None
+        pairs, windows = scene_windows(scene.partial, scene.mask, scene.completions, alphas, valid, background)
+        if not pairs: pairs, windows = empty_windows(scene.partial)
         indices = torch.tensor([(pair.first, pair.second) for pair in pairs])
         order, weights, evidence = run(torch.stack(windows), indices, alphas)
         order = order*(valid[:, None] & valid)
-        composite_interlocking(weights[None], order[None], pairs, evidence, alphas[None], valid[None], size[None]) # changes the weights
+        composite_interlocking(weights[None], order[None], pairs, evidence, alphas[None], valid[None], scene.size[None]) # changes the weights
         return weights, order
     @torch.no_grad()
     def predict(batch):
-        outputs = [predict_one(*scene) for scene in zip(*model.prepare(batch))]
+        outputs = [predict_one(WindowInputs(*scene)) for scene in zip(*model.prepare(batch))]
         return tuple(map(torch.stack, zip(*outputs)))
     return Predictor(predict, reads_picture=True)
 

@@ -144,7 +144,7 @@ def estimate_correction(
     colour: torch.Tensor, # [3,h,w] the completion, extrapolated
     alpha: torch.Tensor, # [1,h,w] in 0..1
     config: HarmoniseConfig, # settings
-) -> 'Correction | None': # None if too little is visible, or the completion fits as it is
+) -> 'Correction | None': # None if too little is visible, the completion fits as it is, or no correction is accepted
     "Estimate what makes a completion match the picture where it is visible."
     y, x = sample_pixels((alpha > .9)*visible, config.max_sampled_pixels)
     if len(y) < config.min_visible_px: return None

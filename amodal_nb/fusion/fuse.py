@@ -123,7 +123,7 @@ def make_predictor_batch(
     predictor: Predictor, # whose number of slots counts
     on_extra: str = 'error', # more completions than the predictor has slots: 'error', or 'largest' to keep the largest
     device: 'str | torch.device' = 'cpu', # where the tensors shall be
-) -> dict: # a batch of this one scene, with at least 5 slots
+) -> dict: # a batch of this one scene; without a number of slots of the predictor, it has at least 5
     "Make the batch that a predictor takes. Raises `SceneError` if the scene has too many completions."
     n_slots = predictor.n_slots or max(5, scene.n)
     return to_device(make_batch(scene, n_slots, on_extra), device)

@@ -5,13 +5,14 @@ choice among the completions as they were given."""
 
 # %% auto #0
 __all__ = ['Visibility', 'estimate_visibility', 'correct_colours', 'propagation_cell', 'propagate_residual',
-           'estimate_background', 'correct_background', 'warp_all_alphas', 'correct_alphas', 'propagate_residuals',
-           'correction_report', 'harmonise_and_report', 'harmonise', 'Harmoniser', 'find_harmoniser']
+           'estimate_background', 'correct_background', 'warp_all_alphas', 'correct_alphas', 'propagate_all_residuals',
+           'CorrectionReport', 'correction_report', 'harmonise_and_report', 'harmonise', 'Harmoniser',
+           'find_harmoniser']
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #c2a70b35
 import math
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import Callable, TypedDict
 
 import torch
 
@@ -29,10 +30,10 @@ from .photometric import extrapolate_colours
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #f0e88685
 @dataclass
 class Visibility:
-    "Which completion the picture shows where, by an estimated order."
-    sequence: list # indices of completions, front first
+    "Where the picture shows each completion, by an estimated order."
+    sequence: list # indices of all completions, front first
     boxes: list # of two slices each, or None for an empty completion
-    visible: torch.Tensor # [N,1,H,W] in 0..1: transmittance where the picture is known, 0 in the mask
+    visible: torch.Tensor # [N,1,H,W] in 0..1: the transmittance in front of each, 0 in the mask
 
 def estimate_visibility(
     scene: Scene, # any scene
@@ -47,18 +48,18 @@ def estimate_visibility(
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #c037
 def correct_colours(
     scene: Scene, # any scene
-    view: Visibility, # of its completions
+    visibility: Visibility, # of its completions
     config: HarmoniseConfig, # settings
 ) -> tuple: # (colours [N,3,H,W] in 0..1, extrapolated; a `Correction` or None for each)
     "Correct the colours of every completion that is visible enough."
     colours, corrections = scene.completions.clone(), []
-    for k, box in enumerate(view.boxes):
+    for k, box in enumerate(visibility.boxes):
         correction = None
         if box is not None:
             window = (slice(None), *box)
             colour, alpha = colours[k][window], scene.alphas[k][window] # `colour` is a view
             colour[:] = extrapolate_colours(colour, alpha)
-            correction = estimate_correction(scene.partial[window], view.visible[k][window], colour, alpha, config)
+            correction = estimate_correction(scene.partial[window], visibility.visible[k][window], colour, alpha, config)
             if correction: colour[:] = apply_correction(colour, correction)
         corrections.append(correction)
     return colours.clamp_(0, 1), corrections
@@ -77,7 +78,7 @@ def propagate_residual(
     visible: torch.Tensor, # [1,h,w] in 0..1: no completion is in front; values inside the mask do not count
     cell: int, # px, from `propagation_cell`
 ) -> torch.Tensor: # [3,h,w] in 0..1, changed inside the mask alone
-    "Continue the residual beside the mask into it, by two normalized convolutions (twicing)."
+    "Continue one completion's residual beside the mask into it, by two normalized convolutions (twicing)."
     residual = (picture-colour)[None]                                # [1,3,h,w]
     support = (visible*(1-mask)*geman_mcclure_weight(residual[0], .12))[None]
     smooth = 0
@@ -89,7 +90,7 @@ def propagate_residual(
 def estimate_background(
     scene: Scene, # any scene
 ) -> torch.Tensor: # [3,H,W]
-    "Return what shows where no completion covers: the background, or the picture around the completions, extrapolated."
+    "Return the background, or without one the picture around the completions, extrapolated."
     if scene.background is not None: return scene.background
     free = (1-scene.mask)*(dilate(scene.alphas.amax(0), 3) < .02)
     return normalized_convolution(scene.partial[None], free[None], cell=8)[0]
@@ -126,19 +127,19 @@ def warp_all_alphas(
 
 def correct_alphas(
     scene: Scene, # any scene
-    view: Visibility, # of its completions
+    visibility: Visibility, # of its completions
     colours: torch.Tensor, # [N,3,H,W] corrected
     corrections: list, # a `Correction` or None for each
     behind: torch.Tensor, # [3,H,W] what is behind all of them
     config: HarmoniseConfig, # settings
 ) -> tuple: # (alphas [N,1,H,W] in 0..1; how much too wide each was [N] in px)
     "Warp every alpha as its colours were, and correct its outline."
-    alphas = warp_all_alphas(scene, view.boxes, corrections, config)
-    visible = transmittance(alphas, view.sequence)*(1-scene.mask)
+    alphas = warp_all_alphas(scene, visibility.boxes, corrections, config)
+    visible = transmittance(alphas, visibility.sequence)*(1-scene.mask)
     behind, offsets_px = behind.clone(), [0.]*scene.n
-    for k in reversed(view.sequence):
-        if view.boxes[k] is None: continue
-        window = (slice(None), *view.boxes[k])
+    for k in reversed(visibility.sequence):
+        if visibility.boxes[k] is None: continue
+        window = (slice(None), *visibility.boxes[k])
         if config.use_alpha_offset:
             levels = warp_alphas(alpha_offset_levels(scene.alphas[k][window]), corrections[k], config)
             picture, colour, back = scene.partial[window], colours[k][window], behind[window]
@@ -148,30 +149,41 @@ def correct_alphas(
     return alphas, offsets_px
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #6bd13147
-def propagate_residuals(
+def propagate_all_residuals(
     scene: Scene, # any scene
-    view: Visibility, # of its completions
+    visibility: Visibility, # of its completions
     colours: torch.Tensor, # [N,3,H,W] corrected, changed in place
     alphas: torch.Tensor, # [N,1,H,W] corrected
     corrections: list, # a `Correction` or None for each
 ):
     "Continue the residual of every corrected completion from the mask's rim into the mask."
-    topmost = transmittance(alphas, view.sequence)*(alphas > .9)
+    topmost = transmittance(alphas, visibility.sequence)*(alphas > .9)
     cell = propagation_cell(scene)
     for k, correction in enumerate(corrections):
         if correction is None: continue
-        window = (slice(None), *view.boxes[k])
+        window = (slice(None), *visibility.boxes[k])
         picture, mask, colour = scene.partial[window], scene.mask[window], colours[k][window] # `colour` is a view
         colour[:] = propagate_residual(picture, mask, colour, topmost[k][window], cell)
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #c044
+class CorrectionReport(TypedDict):
+    "What was done to a completion, in numbers: a dict of JSON."
+    comp: 'int | str' # its number, or 'background'
+    evidence_px: int # px where it is visible
+    changed: bool # whether it was corrected
+    shift_px: list # [dy,dx] by which the centre of its box was moved
+    affine: list # [[yy,yx],[xy,xx]] by which positions about the centre were multiplied
+    gain: list # [r,g,b] by which colours were multiplied
+    bias: list # [r,g,b] that was added to colours
+    rim_px: float # how much too wide its outline was
+
 def correction_report(
     comp: 'int | str', # its number, or 'background'
     evidence_px: int, # px where it is visible
     correction: 'Correction | None', # of its colours
     alpha_offset_px: float = 0., # how much too wide its alpha was
-) -> dict: # comp, evidence_px, changed; shift_px [dy,dx] that (the centre of its box) was moved by, affine [[yy,yx],[xy,xx]] that places about it were multiplied by, gain [r,g,b] that colours were multiplied by, bias [r,g,b] that was added, rim_px that its outline was too wide
-    "Return what was done to a completion, in numbers."
+) -> CorrectionReport: # JSON-able
+    "Describe the correction of a completion in numbers."
     def rounded(values, digits=4): return [round(float(v), digits) + 0. for v in values]
     shift, gain, bias = (0, 0), (1, 1, 1), (0, 0, 0)
     matrix = torch.eye(2)
@@ -181,7 +193,7 @@ def correction_report(
             matrix = correction.affine[:, :2].inverse()
             shift = torch.tensor(shift) - (matrix @ correction.affine[:, 2]).flip(0)
     affine = [rounded(row) for row in matrix.flip(0, 1)]
-    return dict(
+    return CorrectionReport(
         comp=comp, evidence_px=evidence_px, changed=bool(correction or alpha_offset_px), shift_px=rounded(shift, 3),
         affine=affine, gain=rounded(gain), bias=rounded(bias), rim_px=round(alpha_offset_px, 3))
 
@@ -190,15 +202,15 @@ def harmonise_and_report(
     scene: Scene, # any number of completions, any size
     predictor: Callable = order_by_residual, # batch -> (weights, order or None), for any number of completions; its order determines what is visible where
     config: HarmoniseConfig = HarmoniseConfig(), # settings
-) -> tuple: # (the same scene with other completions, alphas and background; a list of dicts from `correction_report`: one for each completion, then one for the background if there is one)
+) -> tuple: # (the same scene with other completions, alphas and background; a list of `CorrectionReport`: one for each completion, then one for the background if there is one)
     """Correct translation, affine map, colours, sharpness and outline of every completion, as its visible part shows
     them."""
-    view = estimate_visibility(scene, predictor)
-    colours, corrections = correct_colours(scene, view, config)
+    visibility = estimate_visibility(scene, predictor)
+    colours, corrections = correct_colours(scene, visibility, config)
     behind, background_correction, background_px = correct_background(scene, config)
-    alphas, offsets_px = correct_alphas(scene, view, colours, corrections, behind, config)
-    if config.use_propagation: propagate_residuals(scene, view, colours, alphas, corrections)
-    evidence_px = ((scene.alphas > .9)*view.visible).sum((1, 2, 3)).int().tolist()
+    alphas, offsets_px = correct_alphas(scene, visibility, colours, corrections, behind, config)
+    if config.use_propagation: propagate_all_residuals(scene, visibility, colours, alphas, corrections)
+    evidence_px = ((scene.alphas > .9)*visibility.visible).sum((1, 2, 3)).int().tolist()
     report = [correction_report(k+1, *row) for k, row in enumerate(zip(evidence_px, corrections, offsets_px))]
     for k, row in enumerate(report):
         colours[k] = colours[k]*(alphas[k] > 0) if row['changed'] else scene.completions[k]

@@ -76,7 +76,7 @@ def as_predictor(
 class PreparedScene:
     "A scene that is ready to be fused."
     scene: Scene # harmonised, and preprocessed for the predictor
-    report: 'list | None' # what was done to each completion, see `correction_report`; None if nothing was to be done
+    report: 'list | None' # what was done to each completion, see `CorrectionReport`; None if nothing was to be done
 
 def prepare_scene(
     scene: Scene, # any scene
@@ -100,7 +100,7 @@ class FusedScene:
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap
     order: list # completion numbers, front to back
     uncovered: float # share of the mask, 0..1, that nothing covers: there the partial stays
-    harmonise: 'list | None' = None # what was done to each completion first, see `correction_report`; None if nothing was to be done
+    harmonise: 'list | None' = None # what was done to each completion first, see `CorrectionReport`; None if nothing was to be done
     scene: 'Scene | None' = None # what the weights are for: the scene with its completions harmonised; None in a fusion from files
 
     @property

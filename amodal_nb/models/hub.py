@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ..core.errors import AmodalError, CheckpointError
+from ..core.errors import AmodalError, CheckpointError, error_reason
 from ..core.files import import_extra
 from .checkpoint import MODELS, build_model
 
@@ -113,7 +113,7 @@ def read_config(
         return _parse_config(json.loads(path.read_text(encoding='utf-8')))
     except OSError as e: raise CheckpointError(path, e.strerror, fix) from None
     except KeyError: reason = "has no 'model'"
-    except ValueError as e: reason = str(e).splitlines()[0]
+    except ValueError as e: reason = error_reason(e)
     except (TypeError, RecursionError): reason = 'not what it should be'
     raise CheckpointError(path, f'not the configuration of a model of amodal_nb ({reason})', fix)
 

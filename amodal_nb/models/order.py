@@ -12,7 +12,8 @@ from torch import nn
 
 from ..core.compositing import composite_weights, expected_composite_weights, front_to_back
 from .transitivity import transitive_log_odds
-from .windows import N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, batch_windows, working_size
+from amodal_nb.models.windows import (batch_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, window_inputs, WindowInputs,
+    working_size)
 
 # %% ../../nbs/4_models/07_order.ipynb #c019
 class PreActivationBlock(nn.Module):
@@ -65,7 +66,7 @@ class PairNet(nn.Module):
 
     def forward(self,
         windows: torch.Tensor, # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX], from `pair_windows`
-    ) -> torch.Tensor: # [P,WINDOW_PX/2,WINDOW_PX/2]; its sum is the log-odds of the pair
+    ) -> torch.Tensor: # [P,WINDOW_PX/2,WINDOW_PX/2]; its sum, see `pair_log_odds`, is the log-odds of the pair
         "Compute the evidence map of each pair."
         context, first, second = windows.split([N_CONTEXT_CHANNELS, N_COMPLETION_CHANNELS, N_COMPLETION_CHANNELS], 1)
         visible = windows[:, 3:4]
@@ -112,8 +113,9 @@ def upsample_order_map(
     window: tuple, # two slices at the working size
     size: tuple, # (height, width) of the picture in px
     working: tuple, # (height, width) in px, the working size
-) -> tuple: # (region: two slices of the picture, the window and its own size again on each side; bool [H',W'] of that region: the first is in front)
-    "Upsample a local order map to full resolution and extrapolate it beyond its window."
+) -> tuple: # (region: two slices of the picture; bool [H',W'] of that region, True where the first completion is in front)
+    """Upsample a local order map to full resolution and extrapolate it: the region is the window with a margin of its
+    own size on each side, clipped at the picture's edge."""
     spans = []
     for span, full, small in zip(window, size, working):
         start, stop = span.start*full//small, -(-span.stop*full//small) # rounded outwards
@@ -170,10 +172,9 @@ class OrderFusion(nn.Module):
 
     def prepare(self,
         batch: dict, # a batch
-    ) -> tuple: # arguments of `forward`
-        "Return what the model reads of a batch."
-        names = 'partial', 'mask', 'completions', 'alphas', 'valid', 'background', 'has_background', 'size'
-        return tuple(batch[name] for name in names)
+    ) -> WindowInputs: # arguments of `forward`
+        "Take the tensors that the model reads from a batch."
+        return window_inputs(batch)
 
     def compare(self,
         windows: torch.Tensor, # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX]
@@ -195,23 +196,18 @@ class OrderFusion(nn.Module):
         return (direct + transitive_log_odds(direct))*both_valid
 
     def forward(self,
-        partial: torch.Tensor, # [B,3,H,W] in 0..1
-        mask: torch.Tensor, # [B,1,H,W], 0 or 1
-        completions: torch.Tensor, # [B,N,3,H,W] in 0..1, black where empty
-        alphas: torch.Tensor, # [B,N,1,H,W] in 0..1
-        valid: torch.Tensor, # bool [B,N]
-        background: torch.Tensor, # [B,3,H,W] in 0..1
-        has_background: torch.Tensor, # bool [B]
-        size: torch.Tensor, # [B,2] height and width of each scene in px; the rest is padding
+        *inputs: torch.Tensor, # the fields of `WindowInputs`, in their order
     ) -> tuple: # (weights [B,N+1,H,W], the background last, sum to 1, exactly 0 on padded slots; order [B,N,N] log-odds that the row is in front of the column, antisymmetric)
-        """Estimate the order of each scene and composite: expected weights in training, those of the most likely
-        sequence in evaluation."""
-        pairs, windows = batch_windows(partial, mask, completions, alphas, valid, background, has_background, size)
+        """Estimate the order of each scene and composite: expected weights in training, those of one sequence in
+        evaluation."""
+        scenes = WindowInputs(*inputs)
+        alphas, valid = scenes.alphas, scenes.valid
+        pairs, windows = batch_windows(scenes)
         evidence = self.compare(windows)                             # [P,32,32]
-        order = self.estimate_order(pairs, pair_log_odds(evidence.to(partial)), valid)
+        order = self.estimate_order(pairs, pair_log_odds(evidence.to(alphas)), valid)
         if self.training: return expected_composite_weights(alphas, order), order
         weights = composite_weights(alphas, front_to_back(order, valid))
-        composite_interlocking(weights, order, pairs, evidence, alphas, valid, size)
+        composite_interlocking(weights, order, pairs, evidence, alphas, valid, scenes.size)
         return weights, order
 
     def compile(self,

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['WORKING_PIXELS', 'N_COMPLETION_CHANNELS', 'WINDOW_PX', 'N_CONTEXT_CHANNELS', 'working_size', 'align_box',
            'resize_premultiplied', 'saturate_residual', 'residual_features', 'scene_features', 'square_window',
-           'PairWindow', 'pair_windows', 'scene_windows', 'empty_windows', 'batch_windows']
+           'PairWindow', 'pair_windows', 'scene_windows', 'empty_windows', 'WindowInputs', 'window_inputs',
+           'batch_windows']
 
 # %% ../../nbs/4_models/06_windows.ipynb #c003
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch, torch.nn.functional as F
 
@@ -200,23 +202,33 @@ def empty_windows(
     zeros = like.new_zeros(N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS, WINDOW_PX, WINDOW_PX)
     return [PairWindow(0, 0, 0, None)], [zeros]
 
+class WindowInputs(NamedTuple):
+    "The tensors of a batch that windows are cut from; of one scene without B."
+    partial: torch.Tensor # [B,3,H,W] in 0..1
+    mask: torch.Tensor # [B,1,H,W], 0 or 1
+    completions: torch.Tensor # [B,N,3,H,W] in 0..1, black where empty
+    alphas: torch.Tensor # [B,N,1,H,W] in 0..1
+    valid: torch.Tensor # bool [B,N]
+    background: torch.Tensor # [B,3,H,W] in 0..1
+    has_background: torch.Tensor # bool [B]
+    size: torch.Tensor # [B,2] height and width of each scene in px; the rest is padding
+
+def window_inputs(
+    batch: dict, # a batch
+) -> WindowInputs: # its tensors, not copied
+    "Take what `batch_windows` reads from a batch."
+    return WindowInputs(*(batch[name] for name in WindowInputs._fields))
+
 def batch_windows(
-    partial: torch.Tensor, # [B,3,H,W] in 0..1
-    mask: torch.Tensor, # [B,1,H,W], 0 or 1
-    completions: torch.Tensor, # [B,N,3,H,W] in 0..1, black where empty
-    alphas: torch.Tensor, # [B,N,1,H,W] in 0..1
-    valid: torch.Tensor, # bool [B,N]
-    background: torch.Tensor, # [B,3,H,W] in 0..1
-    has_background: torch.Tensor, # bool [B]
-    size: torch.Tensor, # [B,2] height and width of each scene in px; the rest is padding
+    inputs: WindowInputs, # of B scenes
 ) -> tuple: # (list of `PairWindow`, windows [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX]), P at least 1
     "Cut the windows of a batch; a batch without pairs gets one window of zeros."
     pairs, windows = [], []
-    for b, (h, w) in enumerate(size.tolist()):
-        inputs = [t[b, ..., :h, :w] for t in (partial, mask, completions, alphas)]
-        scene_background = background[b, ..., :h, :w] if has_background[b] else None
-        more_pairs, more_windows = scene_windows(*inputs, valid[b], scene_background, b)
+    for b, (h, w) in enumerate(inputs.size.tolist()):
+        pictures = [t[b, ..., :h, :w] for t in inputs[:4]] # partial, mask, completions, alphas
+        background = inputs.background[b, ..., :h, :w] if inputs.has_background[b] else None
+        more_pairs, more_windows = scene_windows(*pictures, inputs.valid[b], background, b)
         pairs += more_pairs
         windows += more_windows
-    if not pairs: pairs, windows = empty_windows(partial)
+    if not pairs: pairs, windows = empty_windows(inputs.partial)
     return pairs, torch.stack(windows)

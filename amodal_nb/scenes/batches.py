@@ -140,6 +140,7 @@ class SceneDataset(Dataset):
         on_bad: str = 'error', # an unusable scene: 'error', or 'next' to take the next good one and log a warning
         need_image: bool = False, # whether a scene without the true picture counts as unusable
     ):
+        if on_bad not in ('error', 'next'): raise ConfigError(f'on_bad is {on_bad!r}', "choose 'error' or 'next'")
         is_list = isinstance(folders, (list, tuple))
         self.folders = [Path(p) if isinstance(p, str) else p for p in folders] if is_list else find_scenes(folders)
         self.n_max_completions, self.on_extra = n_max_completions, on_extra
@@ -158,7 +159,7 @@ class SceneDataset(Dataset):
         if self.on_bad == 'error': return self.read(i)
         for k in range(len(self)):
             try: return self.read((i+k) % len(self))
-            except UnreachableError: raise
+            except (UnreachableError, ConfigError): raise # it is not the scene's fault
             except AmodalError as e: warn_once(f'left out: {e}')
         raise SceneError(self.folders[0].parent, f'not one of its {len(self)} scenes can be used', 'see above')
 

@@ -43,7 +43,7 @@ BACKEND = 'loopback' # name of the rendezvous in torchrun's registry
 ENDPOINT = f'{ADDRESS}:0' # what torchrun calls its endpoint; port 0: the system chooses
 
 class LoopbackRendezvous(RendezvousHandler):
-    "Rendezvous of the agent of one machine with itself; agent and ranks share one store on 127.0.0.1."
+    "A rendezvous of one agent, whose store on 127.0.0.1 the ranks share."
     def __init__(self,
         run_id: str, # names the run in torchrun's log
     ):
@@ -55,26 +55,26 @@ class LoopbackRendezvous(RendezvousHandler):
         return BACKEND
     @property
     def use_agent_store(self) -> bool: # True
-        "Return that ranks are clients of the agent's store and open none."
+        "Return True: ranks are clients of the agent's store and open none."
         return True
     def next_rendezvous(self) -> RendezvousInfo: # of rank 0 of 1 agent
-        "Return the place of this agent, and where the ranks find the store; each round has a prefix of its own."
+        "Start a round: return the agent's place, 0 of 1, its store with the prefix of this round, and the ranks' address."
         self.round += 1
         store = PrefixStore(f'{BACKEND}/{self.round}', self.store)
         return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(ADDRESS, self.store.port))
     def is_closed(self) -> bool: # False
-        "Return that it is open: there is no other agent to close it for."
+        "Return False: the rendezvous stays open, as there is no other agent to close it for."
         return False
     def set_closed(self):
         "Do nothing: no other agent waits."
     def num_nodes_waiting(self) -> int: # 0
-        "Return the number of other agents that wait."
+        "Return 0, the number of other agents that wait."
         return 0
     def get_run_id(self) -> str: # as given
         "Return the name of the run."
         return self.run_id
     def shutdown(self) -> bool: # True
-        "Return success: the store ends with this process."
+        "Return True for success: the store ends with this process, so there is nothing to end here."
         return True
 
 def create_rendezvous(

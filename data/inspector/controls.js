@@ -20,6 +20,12 @@ const toolButton = (text, title, onClick, extra = {}) =>
     text,
   );
 
+// Show that a button is pressed, or is not.
+const press = (button, is) => {
+  button.setAttribute('aria-pressed', is);
+  button.classList.toggle('ai-is', is);
+};
+
 const field = (...children) => el('span', {className: 'ai-field'}, ...children);
 
 export const controls = {
@@ -104,11 +110,11 @@ export const controls = {
     );
   },
 
-  // Return a label and a menu of [value, name] that sets a trait.
-  menu(label, key, options) {
+  // Return a label and a menu of [value, name] that sets a trait; `parse` makes its value of the option's text.
+  menu(label, key, options, parse = String) {
     const select = el(
       'select',
-      {id: `${this.id}${key}`, 'data-key': key, on: {change: () => this.set({[key]: select.value})}},
+      {id: `${this.id}${key}`, 'data-key': key, on: {change: () => this.set({[key]: parse(select.value)})}},
       ...options.map(([v, name]) => el('option', {value: v, disabled: v !== '' && !this.has(v)}, name)),
     );
     return [el('label', {htmlFor: select.id}, label), select];
@@ -120,29 +126,22 @@ export const controls = {
       ['wipe', 'wipe'],
       ['checker', 'checkerboard'],
     ];
+    const slots = this.meta.slots.map((_, s) => [s + 1, this.slotName(s)]);
+    const [slotLabel, slotPick] = this.menu('Slot', 'slot', slots, Number);
     const [overLabel, over] = this.menu('Overlay', 'overlay', overlays);
     const [againstLabel, against] = this.menu('Compare with', 'against', [['', 'nothing'], ...VIEWS]);
     const [modeLabel, mode] = this.menu('by', 'mode', modes);
-    Object.assign(this, {over, against, mode});
-    this.buildSlotMenu();
+    Object.assign(this, {slotPick, over, against, mode});
     this.buildOverlayControls();
     this.buildWipe();
     this.againstExtra = field(modeLabel, mode, this.wiped);
     return el(
       'div',
       {className: 'ai-fields'},
-      field(el('label', {htmlFor: this.slotPick.id}, 'Slot'), this.slotPick),
+      field(slotLabel, slotPick),
       field(this.shown, overLabel, over, this.opacity, this.opacityText),
       field(againstLabel, against),
       this.againstExtra,
-    );
-  },
-
-  buildSlotMenu() {
-    this.slotPick = el(
-      'select',
-      {id: `${this.id}slot`, 'data-key': 'slot', on: {change: () => this.set({slot: +this.slotPick.value})}},
-      ...this.meta.slots.map((_, s) => el('option', {value: s + 1}, this.slotName(s))),
     );
   },
 
@@ -225,11 +224,7 @@ export const controls = {
     const view = this.get('view');
     const slot = this.get('slot');
     const on = this.get('overlay_on');
-    for (const b of this.views) {
-      const is = b.dataset.view === view;
-      b.setAttribute('aria-pressed', is);
-      b.classList.toggle('ai-is', is);
-    }
+    for (const b of this.views) press(b, b.dataset.view === view);
     for (const k of ['over', 'against', 'mode']) {
       const e = this[k];
       e.value = this.get(e.dataset.key);
@@ -242,10 +237,7 @@ export const controls = {
     this.opacityText.textContent = `${Math.round(100 * this.get('opacity'))}%`;
     this.againstExtra.hidden = !this.get('against');
     this.wiped.hidden = this.get('mode') !== 'wipe';
-    this.rows.forEach(({row}, s) => {
-      row.classList.toggle('ai-is', s === slot - 1);
-      row.setAttribute('aria-pressed', s === slot - 1);
-    });
+    this.rows.forEach(({row}, s) => press(row, s === slot - 1));
     for (const card of this.stack.querySelectorAll('.ai-card')) {
       const is = +card.dataset.slot === slot;
       card.classList.toggle('ai-is', is);
