@@ -102,7 +102,8 @@ def test_the_orientation_of_the_camera_is_applied(tmp_path, orientation, format)
     seen = np.ascontiguousarray(ORIENTATIONS[orientation](stored))
     assert torch.equal(read_picture(path, raw=True), to_tensor(seen, raw=True))
     assert torch.equal(read_picture(path, size=seen.shape[:2], raw=True), to_tensor(seen, raw=True))
-    assert torch.equal(read_picture(path, raw=True, upright=False), to_tensor(stored, raw=True))
+    if format != 'tiff': # which Pillow turns itself
+        assert torch.equal(read_picture(path, raw=True, upright=False), to_tensor(stored, raw=True))
     with Image.open(path) as im: assert torch.equal(to_tensor(im, raw=True), to_tensor(seen, raw=True)) # in memory as well
 
 def test_a_turned_photograph_in_a_manifest_is_upright(tmp_path):
@@ -202,7 +203,6 @@ def test_pairs_of_a_manifest_follow_the_numbers_of_the_columns(pictures, text, e
     (pictures/'m.csv').write_text(text)
     (scene,) = from_manifest(pictures/'m.csv')
     assert scene.empty == empty and scene.pairs == pairs
-    first = 1 if 'comp0' not in text else 0
     assert torch.equal(scene.completions[0], to_tensor(RED)[:3]) and scene.n == text.lower().split('\n')[0].count('comp')
 
 def test_a_completion_that_cannot_be_read_leaves_its_slot_empty(pictures):

@@ -5,12 +5,11 @@ from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 import pytest
 import amodal_nb
-from amodal_nb.models.checkpoint import read_checkpoint
+from amodal_nb.models.checkpoint import load_weights, SHIPPED_MODELS
 try: import tomllib
 except ImportError: import tomli as tomllib  # Python 3.10
 
-MODEL = 'models/order.safetensors'
-SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt', MODEL, 'models/order.md'
+SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt', *(f'models/{name}.{suffix}' for name in SHIPPED_MODELS for suffix in ('safetensors', 'md'))
 HEAVY = 'torchvision', 'lpips', 'torchmetrics', 'skimage', 'scipy', 'matplotlib', 'tensorboard'
 NOTEBOOKY = 'IPython', 'ipykernel', 'jupyter_core', 'jupyterlab', 'ipywidgets', 'nbdev'
 NEED_NOTEBOOKS = 'amodal_nb.app.inspector', 'amodal_nb.app.gallery'  # modules whose purpose is a widget
@@ -86,14 +85,15 @@ def check_shipped(folder, data):
     files = {p.relative_to(data).as_posix() for p in data.rglob('*') if p.is_file() and not p.name.endswith(('.py', '.pyc'))}
     assert files == {p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and not p.name.endswith(('.py', '.pyc'))}
 
-def test_the_shipped_model_is_small_and_has_a_card(root):
-    path = root/'data'/MODEL
-    assert path.stat().st_size <= 5e6
-    tensors, info = read_checkpoint(path)
-    assert info['model'] == 'order' and tensors
+@pytest.mark.parametrize('name', SHIPPED_MODELS)
+def test_a_shipped_model_is_small_and_has_a_card(root, name):
+    path = root/'data'/'models'/f'{name}.safetensors'
+    assert path.stat().st_size <= 1e7
+    model, info = load_weights(path)
+    assert info['model'] == name
     card = path.with_suffix('.md').read_text(encoding='utf-8')
-    for word in 'Data', 'Budget', 'seed', 'amodal scenes', 'amodal_nb.train', 'identifiable', 'noisy', 'Limits', 'Licence': assert word in card, word
-    assert f'{sum(t.numel() for t in tensors.values()):,} parameters' in card
+    for word in 'Data', 'Budget', 'seed', 'amodal scenes', 'amodal_nb.train', 'noisy', 'Limits', 'Licence': assert word in card, word
+    assert f'{sum(p.numel() for p in model.parameters()):,} parameters' in card
 
 def test_wheel_and_sdist_hold_the_data_and_work_elsewhere(project, tmp_path):
     subprocess.run([sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path/'dist', project], check=True, capture_output=True, text=True)

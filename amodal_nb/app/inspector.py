@@ -355,8 +355,9 @@ def save_pairs(
     "Write corrections into a scene's folder, and keep the earlier file beside it. Raises `SceneError` if that fails."
     path = pairs_path(folder)
     try:
-        n = len(completion_files(path.parent))
-        pairs = merge_corrections(read_pairs(path, n), check_pairs(corrections, n, path))
+        files = completion_files(path.parent)
+        n, empty = len(files), [k for k, p in enumerate(files, 1) if p is None]
+        pairs = merge_corrections(read_pairs(path, n, empty), check_pairs(corrections, n, path, empty))
         earlier = earlier_states(path)
         number = int(earlier[-1].suffix[1:])+1 if earlier else 1
         with atomic_write(path.with_name(f'{path.name}.{number}')) as tmp:

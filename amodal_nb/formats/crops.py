@@ -44,10 +44,10 @@ def _check_canvas(where, n_objects, picture):
     if n_objects*h*w <= MAX_SCENE_PIXELS: return
     raise FormatError(where, f'{n_objects} objects on {w}x{h} px are over the limit of {MAX_SCENE_PIXELS} pixels')
 
-def _read_input_picture(folder, image):
+def _read_input_picture(folder, image, upright=True):
     "Read the picture of a folder [3,H,W]. Raises `AmodalError`."
     if image is None: raise FormatError(folder, 'the picture is not among these files', 'give it with --image')
-    return read_rgb(find_picture(image, folder.name))
+    return read_rgb(find_picture(image, folder.name), upright)
 
 def _read_objects(folder, readers, on_error):
     "Call the readers of a folder's objects, one an object. Raises `FormatError` if none can be read."
@@ -92,7 +92,7 @@ def offsets_scene(
 ) -> Scene: # of unknown order
     "Read the objects of one picture as a scene. Raises `AmodalError`."
     path = folder/'offsets.json'
-    picture = _read_input_picture(folder, image)
+    picture = _read_input_picture(folder, image, upright=False) # as stored: offsets count the stored pixels
     offsets = read_json(path)
     if not isinstance(offsets, dict) or not offsets:
         raise FormatError(path, 'does not have the form {"class_id": [row, column], …}')

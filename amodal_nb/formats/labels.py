@@ -233,7 +233,8 @@ class LabelReader:
         image_id: 'int | str', # of a picture; KeyError if there is none
     ) -> torch.Tensor: # [3,H,W] in 0..1
         "Find and read a picture. Raises `AmodalError` if it cannot be read."
-        return read_rgb(labelled_picture(self.src, self.images[image_id]['file_name'], self.image))
+        path = labelled_picture(self.src, self.images[image_id]['file_name'], self.image)
+        return read_rgb(path, upright=False) # as stored: labels have the coordinates of the stored pixels
 
     def build(self,
         id: str, # of the scene
