@@ -13,8 +13,8 @@ def front_to_back(
     order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
     valid: torch.Tensor, # [B,N] bool; slots that are not valid come last
 ) -> torch.Tensor: # [B,N] slot indices, the front one first
-    """Compute a front-to-back sequence that agrees with `order` if it has no cycle, and else contradicts little of it: a
-    greedy heuristic for the feedback arc set problem (cf. Eades, Lin and Smyth 1993)."""
+    """Compute a front-to-back sequence that agrees with `order` if it has no cycle, and else contradicts little of it:
+    a greedy heuristic for the feedback arc set problem (cf. Eades, Lin and Smyth 1993)."""
     real = valid[:, None] & valid[:, :, None]
     against = order.transpose(1, 2).clamp(min=0)*real     # [B,i,j]: evidence that j is in front of i
     waiting, sequence = torch.ones_like(valid), []

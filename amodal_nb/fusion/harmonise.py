@@ -59,7 +59,8 @@ def correct_colours(
             window = (slice(None), *box)
             colour, alpha = colours[k][window], scene.alphas[k][window] # `colour` is a view
             colour[:] = extrapolate_colours(colour, alpha)
-            correction = estimate_correction(scene.partial[window], visibility.visible[k][window], colour, alpha, config)
+            picture, visible = scene.partial[window], visibility.visible[k][window]
+            correction = estimate_correction(picture, visible, colour, alpha, config)
             if correction: colour[:] = apply_correction(colour, correction)
         corrections.append(correction)
     return colours.clamp_(0, 1), corrections

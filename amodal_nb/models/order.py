@@ -12,8 +12,8 @@ from torch import nn
 
 from ..core.compositing import composite_weights, expected_composite_weights, front_to_back
 from .transitivity import transitive_log_odds
-from amodal_nb.models.windows import (batch_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, window_inputs, WindowInputs,
-    working_size)
+from .windows import (batch_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, window_inputs,
+    WindowInputs, working_size)
 
 # %% ../../nbs/4_models/07_order.ipynb #c019
 class PreActivationBlock(nn.Module):

@@ -58,7 +58,7 @@ class LoopbackRendezvous(RendezvousHandler):
         "Return True: ranks are clients of the agent's store and open none."
         return True
     def next_rendezvous(self) -> RendezvousInfo: # of rank 0 of 1 agent
-        "Start a round: return the agent's place, 0 of 1, its store with the prefix of this round, and the ranks' address."
+        "Start a round: return the agent's place, 0 of 1, its store with a prefix for this round, and its address."
         self.round += 1
         store = PrefixStore(f'{BACKEND}/{self.round}', self.store)
         return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(ADDRESS, self.store.port))
