@@ -29,6 +29,7 @@ _TURNS = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.
 
 def _orientation(picture):
     "Return the EXIF orientation, 1 to 8; 1 if there is none, or it cannot be read."
+    if picture.format == 'TIFF': return 1 # Pillow turns it when it decodes it
     is_png = picture.format == 'PNG' # whose EXIF may stand behind the pixels: PIL would decode them to find it
     if is_png and not {'exif', 'Raw profile type exif'} & set(picture.info): return 1
     try: return picture.getexif().get(0x0112, 1)

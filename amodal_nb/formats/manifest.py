@@ -56,12 +56,14 @@ def from_pictures(
 def _csv_record(row):
     """Bring a row of a CSV into the form of a JSON record. Completions keep the numbers of their columns; if these
     begin with comp0, all numbers are raised by one."""
-    record = {k.strip().lower(): v.strip() for k, v in row.items() if k and isinstance(v, str) and v.strip()}
-    columns = {int(k[4:]): k for k in map(str.lower, map(str.strip, filter(None, row))) if re.fullmatch(r'comp\d{1,3}', k)}
-    first = min(columns, default=1)
-    if first > 1: first = 1
-    record['completions'] = [record.pop(columns.get(k, ''), None) for k in range(first, max(columns, default=0) + 1)]
-    while record['completions'] and record['completions'][-1] is None: record['completions'].pop()
+    texts = {k: v.strip() for k, v in row.items() if k and isinstance(v, str)}
+    record = {k.strip().lower(): v for k, v in texts.items() if v}
+    names = [k.strip().lower() for k in row if k]
+    columns = {int(k[4:]): k for k in names if re.fullmatch(r'comp\d{1,3}', k)}
+    first, last = min([1, *columns]), max(columns, default=0)
+    completions = [record.pop(columns.get(k), None) for k in range(first, last + 1)]
+    while completions and completions[-1] is None: completions.pop()
+    record['completions'] = completions
     if 'pairs' in record: record['pairs'] = _pairs_from_one(record['pairs'], first)
     return record
 

@@ -24,7 +24,8 @@ from .common import (build_scene, build_scenes, check_total_pixels, find_mask, f
     list_files, PICTURE_SUFFIXES, raise_format_error, read_rgb, scene_id, SceneSource)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c025
-_LAYER = re.compile(r'(?!\.)(?:(.*)[_-])?(\d{1,6})_?(?:' + '|'.join(map(re.escape, PICTURE_SUFFIXES)) + ')', re.IGNORECASE)
+_SUFFIX = '|'.join(map(re.escape, PICTURE_SUFFIXES))
+_LAYER = re.compile(rf'(?!\.)(?:(.*)[_-])?(\d{{1,6}})_?(?:{_SUFFIX})', re.IGNORECASE)
 
 def numbered_layers(
     folder: 'str | Path', # of layers and other files
@@ -96,7 +97,7 @@ def check_opaque_layers(
     id: str, # of the scene
     layers: list, # of [4,H,W], bottom to top, without a flattened picture
 ):
-    "Raise `FormatError` for a layer above the bottom that fills the canvas: it hides all below, or begins another stack."
+    "Raise `FormatError` for an opaque layer above the bottom: it hides all below, or begins another stack."
     for k, layer in enumerate(layers[1:], 2):
         if not is_opaque(layer): continue
         problem = f'layer {k} of {len(layers)} is opaque and hides all below'

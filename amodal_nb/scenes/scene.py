@@ -87,7 +87,8 @@ def _check_rgb(picture, where, raw=False):
 
 def _is_binary(t, white):
     "Return whether a one-channel picture holds 0 and `white` only, quicker than comparisons of 8 bits are."
-    return len(t) == 1 and not (t.bool().to(t)*white - t).any()
+    difference = t.bool().to(t)*white - t
+    return len(t) == 1 and not difference.any()
 
 def _check_mask(picture, where, raw=False):
     "Convert a mask of any two values to [1,H,W] of 0 and 1 (0 and 255 if raw)."
