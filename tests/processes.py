@@ -35,7 +35,7 @@ def assert_same(run, other):
     assert losses_of(run) == losses_of(other)
 
 SERVER = """
-import json, os, signal, sys
+import atexit, gc, json, os, signal, sys, threading
 import matplotlib.pyplot, nbdev.test, torch, torch.utils.tensorboard, torchmetrics.functional.image, torchvision  # slow imports, once for all children
 import tqdm.auto
 from PIL import Image
@@ -67,6 +67,22 @@ def serve():
             pids.append(pid)
         print(json.dumps(wait_for(pids, job['stuck'])), flush=True)
 
+def end_as(run):
+    "Call it and end as Python does, but leave the freeing of all modules to the system: it takes a second or two, as every page is copied first."
+    status = 0
+    try: run()
+    except SystemExit as e:
+        status = 0 if e.code is None else e.code if isinstance(e.code, int) else 1
+        if isinstance(e.code, str): print(e.code, file=sys.stderr)
+    except Exception:
+        status = 1
+        sys.excepthook(*sys.exc_info())
+    threading._shutdown() # waits for threads
+    atexit._run_exitfuncs()
+    for stream in sys.stdout, sys.stderr: stream.flush()
+    os._exit(status & 255)
+
+gc.freeze() # children do not look through what is shared with them, which would copy it
 if process := serve():
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in (1, 'stdout'), (2, 'stderr'):
@@ -75,7 +91,7 @@ if process := serve():
     os.environ.update(process['env'])
     os.chdir(process['cwd'])
     sys.argv[1:] = process['args']
-    exec(compile(process['code'], '<string>', 'exec'), {'__name__': '__main__'})
+    end_as(lambda: exec(compile(process['code'], '<string>', 'exec'), {'__name__': '__main__'}))
 """
 
 class Forks:
