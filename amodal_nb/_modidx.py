@@ -298,6 +298,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'amodal_nb/core/pictures.py'),
                                          'amodal_nb.core.pictures._pil_to_tensor': ( '1_core/pictures.html#_pil_to_tensor',
                                                                                      'amodal_nb/core/pictures.py'),
+                                         'amodal_nb.core.pictures._read': ('1_core/pictures.html#_read', 'amodal_nb/core/pictures.py'),
                                          'amodal_nb.core.pictures._to_8_bit': ( '1_core/pictures.html#_to_8_bit',
                                                                                 'amodal_nb/core/pictures.py'),
                                          'amodal_nb.core.pictures.binary_mask': ( '1_core/pictures.html#binary_mask',

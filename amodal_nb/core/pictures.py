@@ -152,7 +152,7 @@ def _header_error(path, error):
     if getattr(error, 'errno', None):
         return SceneError(path, f'cannot be read ({error.strerror})', 'check the file and its permissions')
     with path.open('rb') as f: is_empty = not f.read(1)
-    problem = 'empty (0 bytes)' if is_empty else f'not a {", ".join(picture_formats())} picture, or damaged'
+    problem = 'empty (0 bytes)' if is_empty else 'not a PNG, JPEG, TIFF, WebP or AVIF picture, or damaged'
     return SceneError(path, problem, 'write it again')
 
 def _check_frames(path, im):
@@ -201,6 +201,16 @@ def _match_modes(path, picture, modes):
     fix = f"save it as 8-bit {' or '.join(modes)}, e.g. Image.open(f).convert({modes[0]!r}).save(f)"
     raise SceneError(path, f'its mode is {picture.mode} (see PIL), not {" or ".join(modes)}', fix)
 
+def _read(path, modes, size, upright):
+    "Read a picture: (PIL picture in one of the modes, whether the file has 16 bits a channel)."
+    with open_picture(path, size) as im:
+        has_16_bits = _has_16_bits(im)
+        _decode(path, im)
+        try: picture = _to_8_bit(turn_upright(im) if upright else im)
+        except SceneError as e: raise SceneError(path, e) from None
+        if size and picture.size[::-1] != size: raise size_mismatch(path, picture.size[::-1], size)
+        return _match_modes(path, picture, modes), has_16_bits
+
 def read_picture(
     path: 'str | Path | Traversable', # a file in one of `picture_formats`
     modes: tuple = ('RGB',), # what is accepted: 'L', 'RGB', 'RGBA'; alpha that is 1 everywhere is no alpha
@@ -210,13 +220,9 @@ def read_picture(
 ) -> torch.Tensor: # float32 [C,H,W] in 0..1, or uint8
     "Read a picture that somebody else wrote. Raises `SceneError` for any other format, mode or size than asked for."
     if isinstance(path, str): path = Path(path)
-    with open_picture(path, size) as im:
-        if _has_16_bits(im): warn_once(f'{path}: 16 bits a channel, read at 8')
-        _decode(path, im)
-        try: picture = _to_8_bit(turn_upright(im) if upright else im)
-        except SceneError as e: raise SceneError(path, e) from None
-        if size and picture.size[::-1] != size: raise size_mismatch(path, picture.size[::-1], size)
-        return to_tensor(_pil_to_tensor(_match_modes(path, picture, modes)), raw)
+    picture, has_16_bits = _read(path, modes, size, upright)
+    if has_16_bits: warn_once(f'{path}: 16 bits a channel, read at 8')
+    return to_tensor(_pil_to_tensor(picture), raw)
 
 # %% ../../nbs/1_core/03_pictures.ipynb #m002
 def _mask_channel(t):
@@ -249,8 +255,8 @@ def read_mask(
 ) -> torch.Tensor: # [1,H,W] of 0 and 1, float32
     "Read a mask that somebody else wrote. Raises `SceneError` if it cannot be read, or has more than two values."
     if isinstance(path, str): path = Path(path)
-    t = read_picture(path, ('L', 'RGB', 'RGBA'), size, True, upright)
-    mask = binary_mask(t if t.dtype == torch.uint8 else t.to(torch.uint8)*255, path, soft) # one bit becomes bool
+    t = to_tensor(_pil_to_tensor(_read(path, ('L', 'RGB', 'RGBA'), size, upright)[0]), raw=True)
+    mask = binary_mask(t if t.dtype == torch.uint8 else t.to(torch.uint8)*255, path, soft) # one bit becomes float
     return mask.to(torch.uint8)*255 if raw else mask.float()
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c018
