@@ -4,6 +4,7 @@ import pytest, torch
 import amodal_nb.training.loop
 from amodal_nb.app.cli import main
 from amodal_nb.models.baselines import BASELINES
+from amodal_nb.models.checkpoint import SHIPPED_MODELS
 from amodal_nb.models.checkpoint import load_weights, read_checkpoint
 from processes import ENV, arguments, assert_same, info_step, steps_of
 
@@ -125,7 +126,7 @@ def test_eval_measures_all_but_the_scene_without_image(some, tmp_path, capfd):
     status, lines = run_command(capfd, 'eval', some, '--no-lpips', '--model', tmp_path/'run', '--json', tmp_path/'table.json')
     assert status == 1 and len(lines) == 1 and '0002_image.png' in lines[0]
     measured = json.loads((tmp_path/'table.json').read_text())
-    assert set(measured['results']) == {*BASELINES, 'order', 'order, harmonised', str(tmp_path/'run')} and measured['failed'] == lines
+    assert set(measured['results']) == {*BASELINES, *SHIPPED_MODELS, 'order, harmonised', str(tmp_path/'run')} and measured['failed'] == lines
     for r in measured['results'].values(): assert r['scenes'] == 4 and r['errors'] == [] and 'closed' in r
     assert measured['results']['oracle']['closed'] == 1 and measured['results']['mean_valid']['closed'] == 0
     assert measured['results']['true_order']['order_all'] == 1

@@ -137,7 +137,7 @@ def manifest_scene(
     "Read one record as a scene. Raises `AmodalError`."
     with expect_form(where, 'of a record: see the table of a manifest'):
         files = {k: safe_join(root, record[k]) for k in PICTURE_KEYS if record.get(k) is not None}
-        paths = [p and safe_join(root, p) for p in record['completions']]
+        paths = [None if p is None else safe_join(root, p) for p in record['completions']]
         pairs = record.get('pairs')
         if pairs is not None: pairs = [(int(f), int(b)) for f, b in pairs]
     check_total_pixels(where, [*files.values(), *filter(None, paths)])

@@ -177,7 +177,7 @@ def convert_state_dict(
     module: nn.Module, # that loads it, not used
     state_dict: dict, # changed in place
     prefix: str, # of its keys
-    *_, # other arguments of torch's hook
+    *_: object, # other arguments of torch's hook
 ):
     """Drop stored tables of positions, called `pe`. Raises `CheckpointError` for tables of another encoding and for
     the layers of earlier versions of this model."""
