@@ -8,7 +8,7 @@ __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 
            'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
-import inspect, logging, os, sys
+import inspect, os, sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Callable, Optional
@@ -16,7 +16,7 @@ from typing import Annotated, Callable, Optional
 import typer
 from fastcore.docments import docments
 
-from ..core.errors import AmodalError, ConfigError, SceneError
+from ..core.errors import AmodalError, ConfigError, one_line, SceneError, warnings_on_stderr
 
 # %% ../../nbs/9_app/04_cli.ipynb #c005
 def error_line(
@@ -72,7 +72,7 @@ def print_error(
     line: str, # for a person
 ):
     "Print a line on stderr. Line breaks, which the name of a file may hold, become spaces."
-    typer.echo(' '.join(line.splitlines()), err=True)
+    typer.echo(one_line(line), err=True)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c011
 @command
@@ -349,9 +349,8 @@ def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
     "Run the command line. Exits with status 1 after an error that a person can mend, and 130 after Ctrl-C."
-    logger, handler = logging.getLogger('amodal_nb'), logging.StreamHandler()
-    logger.addHandler(handler)
-    try: app(args, prog_name='amodal')
+    try:
+        with warnings_on_stderr(): app(args, prog_name='amodal')
     except KeyboardInterrupt:
         print_error('stopped')
         sys.exit(130)
@@ -360,7 +359,6 @@ def main(
         if line is None: raise
         print_error(line)
         sys.exit(1)
-    finally: logger.removeHandler(handler)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c034
 if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook

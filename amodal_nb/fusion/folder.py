@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import AmodalError, ConfigError, error_reason, log_warning, one_line, SceneError
 from ..core.files import atomic_write, write_json
 from ..core.pictures import open_picture, write_picture
-from ..scenes.folders import check_report, completion_files, find_scenes, read_scene
+from ..scenes.folders import check_report, completion_files, find_scenes, picture_file, read_scene
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor
 from .memory import memory_guard
@@ -59,8 +59,7 @@ def read_scene_guarded(
     is free."""
     folder = Path(folder).absolute()
     n, size = 0, (0, 0)
-    mask_path = folder/f'{folder.name}_mask.png'
-    with suppress(AmodalError, OSError), open_picture(mask_path) as mask: # `read_scene` reports what is wrong
+    with suppress(AmodalError, OSError), open_picture(picture_file(folder, 'mask')) as mask: # `read_scene` reports errors
         n, size = len(completion_files(folder)), (mask.height, mask.width)
     with memory_guard(folder, n, size, is_read=False): return read_scene(folder)
 
