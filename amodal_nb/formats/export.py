@@ -19,12 +19,11 @@ import numpy as np, torch
 from ..core.errors import ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
-from ..core.pictures import write_picture
+from ..core.pictures import read_rgb, write_picture
 from ..scenes.folders import check_file_target, check_report, find_scenes, Sources, write_scene
 from ..scenes.scene import Scene
 from ..fusion.folder import failure_reason, read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene, harmonised_scene
-from .common import read_rgb
 from .convert import check_new_folder, pack_shards
 from .layers import fusion_layers, write_ora, write_psd
 
