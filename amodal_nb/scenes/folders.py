@@ -240,7 +240,7 @@ def check_file_target(
     if path.is_symlink() or not path.is_file(): raise target_taken(path, ' and is no regular file')
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #f069
-REPORT_KEYS = {'done', 'failed', 'left_out', 'nothing_to_restore'} # lists of a report.json; the first two are always there
+REPORT_KEYS = {'done', 'failed', 'left_out', 'nothing_to_restore', 'scenes'} # lists of a report.json; the first two are always there
 
 def _read_report(path):
     "Parse a report.json; None if it is no regular file or no JSON."
