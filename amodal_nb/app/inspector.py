@@ -449,11 +449,12 @@ def state_meta(
                'weights under the pointer are exact, from the kernel.')
     colours = slot_colours(scene.n, scene.background is not None)
     inks = [contrasting_ink(c) for c in colours]
+    masked = f'{float(scene.mask.mean()):.0%}'
     uncovered = f'{fused.uncovered:.1%}' if fused.uncovered else ''
     return dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=[width, height],
                 step=grid.step, boxes=grid.boxes, pairs=fused.pairs, order=full_order(fused, scene.n),
                 known=scene.pairs or [], done=fused.harmonise or [], colours=colours, inks=inks,
-                masked=f'{float(scene.mask.mean()):.0%}', note=reduced if grid.step > 1 else '',
+                masked=masked, note=reduced if grid.step > 1 else '',
                 names=list(scene.object_names), fill=fused.uncovered_fill, uncovered=uncovered)
 
 def original_pictures(
