@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np, torch
 from PIL import Image
 
-from ..core.errors import AmodalError, SceneError
+from ..core.errors import AmodalError, log_warning, SceneError, warn_once
 from ..core.pictures import binary_mask, show_pictures, size_mismatch, to_tensor
-from .coverage import coverage
+from .coverage import coverage, empty_colour, WHITE_LEVEL
 
 # %% ../../nbs/2_scenes/02_scene.ipynb #c046
 def front_matrix(
@@ -117,6 +117,16 @@ def _split_alpha(completion, partial, mask):
         if rgb.dtype == torch.uint8: alpha = alpha.to(torch.uint8)*255
     return rgb*alpha.bool(), alpha
 
+def _warn_of_borders(id, completions, partial, mask, warn):
+    "Log one warning for the completions without alpha whose border is read as empty."
+    opaque = {i: c for i, c in enumerate(completions, 1) if c is not None and len(c) == 3}
+    colours = {i: empty_colour(*map(to_tensor, (c, partial, mask))) for i, c in opaque.items()}
+    borders = {i: c for i, c in colours.items() if c.any()}
+    if not borders: return
+    kind = 'white' if min(c.min() for c in borders.values()) >= WHITE_LEVEL else 'one-coloured'
+    names = ', '.join(f'comp{i}' for i in borders)
+    warn(f'{id}: the {kind} border of {names} is read as empty: give alpha if it is not')
+
 # %% ../../nbs/2_scenes/02_scene.ipynb #c053
 def make_scene(
     picture: 'Image.Image | np.ndarray | torch.Tensor | None', # RGB: the true picture or the partial; None if only `partial` is given
@@ -151,6 +161,7 @@ def make_scene(
     for part, t in parts.items():
         if t is not None and t.shape[-2:] != size: raise size_mismatch(name(part), t.shape[-2:], size)
     if pairs is not None: pairs = check_pairs(pairs, len(completions), name('pairs'), empty)
+    _warn_of_borders(id, completions, partial, mask, warn_once if names else log_warning) # files may be read often
     colours, alphas = zip(*(_split_alpha(c, partial, mask) for c in completions))
     return Scene(id, mask, partial*~mask.bool(), torch.stack(colours), torch.stack(alphas),
                  image if truth else None, background, pairs, empty)
