@@ -80,7 +80,7 @@ def suspicious_mask(
     "Describe what is odd about the mask."
     mask, n_covering = scene.mask[0] > 0, (scene.alphas[:, 0] > .5).sum(0)
     hint = '255 is the region to restore, is it inverted?'
-    if not n_covering.any(): return None
+    if not (mask.any() and n_covering.any()): return None
     if scene.background is None and not n_covering[mask].any(): return f'no completion covers the mask: {hint}'
     overlaps = n_covering >= 2
     share, hidden = mask.float().mean().item(), mask[overlaps].float().mean().item()
@@ -132,8 +132,8 @@ def suspicious_inputs(
     mask, odd, equal = suspicious_mask(scene), suspicious_completions(scene), equal_completions(scene)
     lines = [mask] if mask else []
     for kind, numbers in odd.items():
-        if numbers: lines.append(_LINES[kind].format(', '.join(f'comp{k}' for k in numbers)))
-    pairs = ', '.join(f'comp{i} and comp{j}' for i, j in equal)
+        if numbers: lines.append(_LINES[kind].format(', '.join(map(scene.name_of, numbers))))
+    pairs = ', '.join(f'{scene.name_of(i)} and {scene.name_of(j)}' for i, j in equal)
     return lines + [f'the same picture twice, {pairs}: leave one out']*bool(equal)
 
 def warn_of_suspicions(
