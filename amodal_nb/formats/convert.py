@@ -15,6 +15,7 @@ from ..core.errors import AmodalError, ConfigError, error_reason, log_warning, S
 from ..core.files import write_json
 from ..scenes.folders import check_report, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
+from ..scenes.suspicions import warn_of_suspicions
 from .common import NothingToRestore
 from .crops import from_offsets, from_pix2gestalt
 from .labels import folders_near, from_cocoa, from_instaorder, from_kins
@@ -42,7 +43,8 @@ def write_scene_folders(
     overwrite: bool = False, # replace scenes that are in `out` already, see `check_target`
     sources: 'Sources | None' = None, # what must not be replaced
 ) -> Iterator: # of folders (Path), each when it is written
-    "Write scenes as folders; a scene that cannot be written does not stop the others."
+    """Write scenes as folders, with a warning for each suspicion about them; a scene that cannot be written does not
+    stop the others."""
     from tqdm.auto import tqdm
     for scene in tqdm(scenes, desc='convert', unit='scene', leave=False, disable=None):
         path = out/scene.id
@@ -50,6 +52,7 @@ def write_scene_folders(
             if scene.id in done: raise SceneError(path, 'two scenes have this name', 'rename one')
             folder = write_scene(scene, out, overwrite, sources)
             done[scene.id] = True
+            warn_of_suspicions(scene)
         except AmodalError as e: on_error(scene.id, e)
         except OSError as e:
             problem = f'cannot be written ({e.strerror or e})'

@@ -46,7 +46,7 @@ def write_fused(
              'uncovered_fill': fused.uncovered_fill, 'names': list(fused.object_names), 'harmonise': fused.harmonise}
     picture = fused.rgba if fused.uncovered_fill == 'transparent' else fused.result
     try:
-        write_picture(folder/f'{fused.id}_fused.png', picture)
+        write_picture(folder/f'{fused.id}_fused.png', picture, fused.icc)
         with atomic_write(folder/f'{fused.id}_weights.npz') as tmp, open(tmp, 'wb') as f:
             np.savez_compressed(f, weights=weights, slots=np.array(fused.slots), names=np.array(fused.object_names, str))
         write_json(folder/f'{fused.id}_order.json', order)

@@ -114,15 +114,20 @@ def suspicious_completions(
         elif not covered.any(): odd['empty'].append(k)
         elif is_premultiplied(colours, alpha): odd['premultiplied'].append(k)
         elif fits_nowhere(scene.partial, colours, covered & is_single & known): odd['misplaced'].append(k)
-        elif not (covered & known).any() and (covered & is_contested).any(): odd['hidden'].append(k)
+        elif scene.pairs is None and not (covered & known).any() and (covered & is_contested).any(): odd['hidden'].append(k)
     return odd
 
-_LINES = { # what is odd -> what to say of the completions
-    'everywhere': 'nearly all of the picture is covered by {}: give alpha, or black where nothing is',
-    'empty': 'nothing is covered by {}: leave it out, or check its alpha',
-    'premultiplied': 'colours seem to be multiplied by alpha in {}: export straight alpha, or divide by it',
-    'misplaced': '{} fits nowhere where the picture shows it: is it of this picture, at this size and place?',
-    'hidden': 'nothing is visible outside the mask of {}: its place in the order is a guess',
+_LINES = { # what is odd -> what to say of one completion, and of several
+    'everywhere': ('{} covers nearly all of the picture: give alpha, or black where it is empty',
+                   '{} cover nearly all of the picture: give alpha, or black where they are empty'),
+    'empty': ('{} covers nothing: leave it out, or check its alpha',
+              '{} cover nothing: leave them out, or check their alpha'),
+    'premultiplied': ('{} seems to have colours multiplied by alpha: export straight alpha, or divide by it',
+                      '{} seem to have colours multiplied by alpha: export straight alpha, or divide by it'),
+    'misplaced': ('{} fits nowhere where the picture shows it: is it of this picture, at this size and place?',
+                  '{} fit nowhere where the picture shows them: are they of this picture, at this size and place?'),
+    'hidden': ('nothing of {} is visible outside the mask: its place in the order is a guess',
+               'nothing of {} is visible outside the mask: their places in the order are guesses'),
 }
 
 def suspicious_inputs(
@@ -132,7 +137,9 @@ def suspicious_inputs(
     mask, odd, equal = suspicious_mask(scene), suspicious_completions(scene), equal_completions(scene)
     lines = [mask] if mask else []
     for kind, numbers in odd.items():
-        if numbers: lines.append(_LINES[kind].format(', '.join(map(scene.name_of, numbers))))
+        one, several = _LINES[kind]
+        names = ', '.join(map(scene.name_of, numbers))
+        if numbers: lines.append((one if len(numbers) == 1 else several).format(names))
     pairs = ', '.join(f'{scene.name_of(i)} and {scene.name_of(j)}' for i, j in equal)
     return lines + [f'the same picture twice, {pairs}: leave one out']*bool(equal)
 
