@@ -152,11 +152,12 @@ def _warn_of_borders(id, completions, object_names, partial, mask, warn):
 def with_profile(
     scene: Scene, # any
     picture: object, # of the scene, as it was given: a path, a PIL picture, or anything without a profile
-    completions: list, # likewise, in the order of the scene's
+    completions: 'list | dict', # likewise, in the order of the scene's, or by name
 ) -> Scene: # with the picture's colour profile
     "Add the picture's colour profile to a scene. Logs a warning for completions that have another one."
-    icc, profiles = icc_profile(picture), map(icc_profile, completions)
-    others = [scene.name_of(k) for k, p in enumerate(profiles, 1) if p is not None and not same_profile(p, icc)]
+    if not isinstance(completions, dict): completions = {scene.name_of(k): c for k, c in enumerate(completions, 1)}
+    icc, profiles = icc_profile(picture), {name: icc_profile(c) for name, c in completions.items()}
+    others = [name for name, p in profiles.items() if p is not None and not same_profile(p, icc)]
     if others:
         problem = f'the colour profile of {", ".join(others)} is not that of the picture'
         warn_once(f'{scene.id}: {problem}: convert all to one profile')
