@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'BLOCKS_PER_SIDE', 'MIN_BLOCK_PX', 'MIN_BLOCKS',
-           'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_COVERED', 'is_premultiplied', 'block_colours',
-           'fits_nowhere', 'suspicious_mask', 'equal_completions', 'suspicious_completions', 'suspicious_inputs',
-           'warn_of_suspicions']
+           'MAX_CAST', 'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_COVERED', 'is_premultiplied',
+           'block_colours', 'fits_nowhere', 'suspicious_mask', 'equal_completions', 'suspicious_completions',
+           'suspicious_inputs', 'warn_of_suspicions']
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c003
 import torch, torch.nn.functional as F
@@ -40,8 +40,8 @@ def is_premultiplied(
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c007
 BLOCKS_PER_SIDE = 24 # of the visible part's box
 MIN_BLOCK_PX, MIN_BLOCKS = 4, 24 # smallest side of a block; how many are needed
-NEAR_COLOUR = .15 # difference in any channel, in 0..1, within which a block agrees
-MAX_NEAR_SHARE, MAX_FIT_CORRELATION = .05, .5 # share of blocks that agree, and correlation, of a completion that fits nowhere
+MAX_CAST, NEAR_COLOUR = .1, .1 # in any channel, in 0..1: the cast that is corrected, the difference within which a block then agrees
+MAX_NEAR_SHARE, MAX_FIT_CORRELATION = .08, .5 # share of blocks that agree, and correlation, of a completion that fits nowhere
 
 def block_colours(
     picture: torch.Tensor, # [3,H,W]
@@ -67,9 +67,9 @@ def fits_nowhere(
     shown, expected = block_colours(picture, visible), block_colours(colours, visible)
     if shown.shape[1] < MIN_BLOCKS: return False
     difference = shown - expected
-    centred = difference - difference.median(1, keepdim=True).values
-    for d in difference, centred:
-        if (d.abs().amax(0) < NEAR_COLOUR).float().mean() >= MAX_NEAR_SHARE: return False
+    cast = difference.median(1, keepdim=True).values.clamp(-MAX_CAST, MAX_CAST)
+    agrees = (difference - cast).abs().amax(0) < NEAR_COLOUR
+    if agrees.float().mean() >= MAX_NEAR_SHARE: return False
     correlation = torch.corrcoef(torch.stack([shown.flatten(), expected.flatten()]))[0, 1]
     return not correlation >= MAX_FIT_CORRELATION
 
@@ -135,6 +135,7 @@ def suspicious_inputs(
 ) -> list: # of lines, without the scene's name, at most one for each kind
     "Describe everything that is odd about a scene's inputs, and what to do."
     mask, odd, equal = suspicious_mask(scene), suspicious_completions(scene), equal_completions(scene)
+    if mask: odd['misplaced'] = [] # what the picture shows is not known then
     lines = [mask] if mask else []
     for kind, numbers in odd.items():
         one, several = _LINES[kind]
