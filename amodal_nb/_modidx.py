@@ -569,6 +569,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'amodal_nb/formats/labels.py'),
                                           'amodal_nb.formats.labels._decompress_run_lengths': ( '8_formats/labels.html#_decompress_run_lengths',
                                                                                                 'amodal_nb/formats/labels.py'),
+                                          'amodal_nb.formats.labels._find_in': ( '8_formats/labels.html#_find_in',
+                                                                                 'amodal_nb/formats/labels.py'),
                                           'amodal_nb.formats.labels._first_of': ( '8_formats/labels.html#_first_of',
                                                                                   'amodal_nb/formats/labels.py'),
                                           'amodal_nb.formats.labels._group_by_image': ( '8_formats/labels.html#_group_by_image',

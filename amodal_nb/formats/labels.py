@@ -359,6 +359,10 @@ def _cocoa_scene(reader, id, annotation, where):
     scene = reader.build(id, picture, segmentations, pairs, where)
     return with_profile(scene, reader.find_picture(annotation['image_id']), [])
 
+def _find_in(folder, name):
+    "Find a picture in a folder; None if it is not there."
+    with suppress(AmodalError): return find_picture(folder, name)
+
 def _picture_of_annotation(src, annotation, image):
     "Find the picture of an annotation that no list of pictures belongs to. Raises `FormatError`."
     names = [annotation.get('file_name'), str(annotation.get('url', '')).rpartition('/')[2]]
@@ -367,8 +371,9 @@ def _picture_of_annotation(src, annotation, image):
     names = [str(name) for name in (*names, number, src.stem) if name not in (None, '')]
     folders = [Path(image)] if image is not None else folders_near(src)
     for name in names:
-        for folder in folders:
-            with suppress(AmodalError): return find_picture(folder, name)
+        files = {p.resolve(): p for p in (_find_in(folder, name) for folder in folders) if p}
+        if len(files) == 1: return next(iter(files.values()))
+        if files: raise FormatError(src, f'its picture {name!r:.60} is in several folders', 'say with --image where it lies')
     raise FormatError(src, f'its picture is missing ({", ".join(names)!r:.80})', 'give it, or its folder, with --image')
 
 def _single_cocoa_scene(src, i, image, mask, on_error, id):
