@@ -99,7 +99,7 @@ def equal_completions(
     return [(i+1, j+1) for i in range(n) for j in range(i+1, n) if is_equal(i, j)]
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c010
-MAX_COVERED = .98 # share of the picture that an object may cover
+MAX_COVERED = .95 # share of the picture that an object may cover
 
 def suspicious_completions(
     scene: Scene, # any
