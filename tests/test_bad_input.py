@@ -85,6 +85,10 @@ GOOD = { # name -> (what good_scene is given, what is changed)
     'grey alpha completion': ({}, lambda s: save(s('comp2.png'), noise(SIDE, SIDE), mode='LA')),
 }
 
+SUSPICIOUS = { # name of a good scene -> what the one line about it must say
+    'rgb everywhere': 'comp1 covers nearly all', 'palette completion': 'comp1 covers nearly all', 'grey alpha completion': 'comp2 covers nearly all',
+    'rgb black': 'comp1 covers nothing', 'blank completion': 'comp2 covers nothing'}
+
 # What must be refused
 
 def remove(*parts):
@@ -205,7 +209,7 @@ def start(*args, limit=None):
         if DROP: DROP()
         if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     env = os.environ | {'PYTHONDONTWRITEBYTECODE': '1', 'NO_COLOR': '1'}
-    with TemporaryFile('w+') as out, TemporaryFile('w+', errors='surrogateescape') as err:
+    with TemporaryFile('w+', errors='surrogateescape') as out, TemporaryFile('w+', errors='surrogateescape') as err:
         p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.app.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=before, env=env)
         _, status, used = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
@@ -246,9 +250,10 @@ def run(tmp_path_factory):
     (root/'file.txt').touch()
     before = {p: p.lstat().st_mtime_ns for p in root.rglob('*')}
     status, stdout, lines, peak = start('fuse', root, '--out', out)
+    warnings, lines = ([o for o in lines if (str(root) in o) == is_error] for is_error in (False, True))
     after = {p: p.lstat().st_mtime_ns for p in root.rglob('*')}
     report = json.loads((out/'report.json').read_text(encoding='utf-8'))
-    yield SimpleNamespace(root=root, out=out, status=status, stdout=stdout, lines=lines, peak=peak, good=good, bad=bad, report=report, untouched=before == after)
+    yield SimpleNamespace(root=root, out=out, status=status, stdout=stdout, lines=lines, warnings=warnings, peak=peak, good=good, bad=bad, report=report, untouched=before == after)
     if (root/'unreadable folder').exists(): (root/'unreadable folder').chmod(0o700)  # so that it can be removed
 
 def test_fuse_counts_bad_scenes_and_exits_with_1(run):
@@ -258,6 +263,10 @@ def test_fuse_counts_bad_scenes_and_exits_with_1(run):
     assert sorted(run.report['done']) == sorted([*run.good, 'twice'])
     assert sorted(o['id'] for o in run.report['failed']) == sorted([*run.bad, 'twice'])
     assert f"{len(run.report['done'])} fused, {len(run.report['failed'])} failed" in run.stdout
+
+def test_fuse_warns_of_suspicious_scenes_and_of_no_other(run):
+    assert sorted(o.partition(':')[0] for o in run.warnings) == sorted(SUSPICIOUS)
+    for name, word in SUSPICIOUS.items(): assert any(o.startswith(f'{name}: ') and word in o for o in run.warnings), name
 
 def names(line, folder): return any(' '.join(f'{folder}{end}'.splitlines()) in line for end in '/:')
 
@@ -501,7 +510,8 @@ def black(s): save(s('comp2.png'), np.zeros((SIDE, SIDE, 3), np.uint8))
 def test_fuse_shows_the_background_where_completions_cover_nothing(model, background, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=background)
     transparent(s); black(s)
-    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep') == (0, [])
+    run = here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep')
+    assert run == (0, ['a: comp1, comp2 cover nothing: leave them out, or check their alpha'])
     o = Parts(tmp_path/'out'/'a')
     mask = read_picture(s('mask.png'))[..., None] > 0
     expected = np.where(mask, read_picture(s('background.png')) if background else 0, read_picture(s('partial.png')))
@@ -516,7 +526,8 @@ def test_fuse_ignores_completions_outside_the_mask(model, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=False)
     hidden = read_picture(s('mask.png'))[..., None] > 0
     for k in 1, 2: save(s(f'comp{k}.png'), np.where(hidden, 0, read_picture(s(f'comp{k}.png'))).astype(np.uint8))
-    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep') == (0, [])
+    status, (line,) = here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep')
+    assert status == 0 and 'no completion covers the mask' in line
     o = Parts(tmp_path/'out'/'a')
     assert (read_picture(o('fused.png')) == read_picture(s('partial.png'))).all()
     assert json.loads(o('order.json').read_text())['uncovered_fraction'] == 1

@@ -345,10 +345,11 @@ def convert(
     mask: Optional[Path] = None, # the region to restore, or a folder of masks, or 'overlaps': every pixel that two or more completions cover; without it the picture stays whole, and decides the order
     overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
+    resize: bool = False, # scale layers and completions to the size of the picture (rgba-stack, mulan, manifest)
 ):
     "Convert other systems' files to scenes. Files that cannot be read are named, and the exit status is then 1."
     from amodal_nb.formats.convert import convert
-    r = convert(format, src, out, image, str(mask) if mask else None, overwrite, shards, print_error)
+    r = convert(format, src, out, image, str(mask) if mask else None, overwrite, shards, print_error, resize)
     scenes = f"{len(r['done'])} converted, {len(r['failed'])} failed"
     parts = f"{len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap"
     typer.echo(f"{scenes}, {parts}; see {out/'report.json'}")

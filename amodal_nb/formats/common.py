@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'OVERLAPS', 'MAX_COORDINATE_PX', 'find_picture', 'find_mask', 'check_total_pixels',
-           'NothingToRestore', 'overlap_mask', 'hide_overlaps', 'build_scene', 'SceneSource', 'raise_format_error',
-           'build_scenes', 'list_files', 'list_pictures', 'check_integers']
+           'scale_picture', 'keeps_aspect', 'check_sizes', 'NothingToRestore', 'overlap_mask', 'hide_overlaps',
+           'build_scene', 'SceneSource', 'raise_format_error', 'build_scenes', 'list_files', 'list_pictures',
+           'check_integers']
 
 # %% ../../nbs/8_formats/01_common.ipynb #c003
 from dataclasses import dataclass, replace
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
 import torch, torch.nn.functional as F
+from PIL import Image
 
-from ..core.errors import AmodalError, FormatError, SceneError
+from ..core.errors import AmodalError, FormatError, log_warning, SceneError
 from ..core.files import safe_join
-from ..core.pictures import MAX_SCENE_PIXELS, open_picture, read_mask
+from ..core.pictures import MAX_SCENE_PIXELS, open_picture, read_mask, to_tensor, to_uint8
 from ..scenes.scene import make_scene, Scene
 
 # %% ../../nbs/8_formats/01_common.ipynb #c007
@@ -60,6 +62,43 @@ def check_total_pixels(
     if total > MAX_SCENE_PIXELS:
         problem = f'{len(paths)} pictures have {total} pixels, over the limit of {MAX_SCENE_PIXELS}'
         raise SceneError(id, problem, 'scale them down')
+
+# %% ../../nbs/8_formats/01_common.ipynb #r002
+def scale_picture(
+    picture: torch.Tensor, # [C,h,w] in 0..1; 1 channel is a mask
+    size: tuple, # (height, width) in px
+) -> torch.Tensor: # [C,height,width] in 0..1
+    "Scale a picture; a mask keeps its values."
+    if tuple(picture.shape[-2:]) == tuple(size): return picture
+    how = Image.Resampling.NEAREST if len(picture) == 1 else Image.Resampling.BICUBIC
+    return to_tensor(Image.fromarray(to_uint8(picture)).resize(size[::-1], how)) # PIL scales RGBA premultiplied
+
+def keeps_aspect(
+    size: tuple, # (height, width) in px
+    new: tuple, # (height, width) in px
+) -> bool: # True if rounding to whole pixels explains the difference
+    "Tell if scaling from a size to another keeps the aspect within a pixel."
+    (h, w), (new_h, new_w) = size, new
+    return abs(new_h*w/new_w - h) <= 1 or abs(new_w*h/new_h - w) <= 1
+
+def check_sizes(
+    id: str, # of the scene
+    sizes: dict, # name -> (height, width) of pictures
+    size: tuple, # (height, width) that all should have, that of the picture
+    resize: bool, # they will be scaled
+):
+    """Compare sizes with the picture's. Raises `FormatError` if one differs and is not to be scaled, or if all would
+    have too many pixels; logs a warning if scaling changes the aspect."""
+    others = {name: tuple(s) for name, s in sizes.items() if tuple(s) != tuple(size)}
+    if not others: return
+    first, (h, w) = next(iter(others.items()))
+    where = f'{id}: {first}' + (f' and {len(others)-1} more' if len(others) > 1 else '')
+    change = f'{w}x{h} px, but the picture has {size[1]}x{size[0]}'
+    if not resize: raise FormatError(where, change, 'give --resize to scale them, or bring all to one size')
+    if len(sizes)*size[0]*size[1] > MAX_SCENE_PIXELS:
+        raise FormatError(id, f'scaled pictures are over the limit of {MAX_SCENE_PIXELS} pixels', 'scale the picture down')
+    if not all(keeps_aspect(s, size) for s in others.values()):
+        log_warning(f'{where}: {change}: scaled, which does not keep the aspect')
 
 # %% ../../nbs/8_formats/01_common.ipynb #c019
 class NothingToRestore(SceneError):

@@ -18,7 +18,7 @@ from ..core.errors import AmodalError, FormatError
 from ..core.files import read_json, safe_join
 from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, read_rgb, to_tensor, to_uint8
 from ..scenes.inputs import scene_id
-from ..scenes.scene import Scene
+from ..scenes.scene import Scene, with_profile
 from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture,
     list_files, list_pictures, raise_format_error, SceneSource)
 
@@ -101,7 +101,8 @@ def offsets_scene(
     is_only, size = len(offsets) == 1, picture.shape[-2:]
     readers = [partial(_read_offset_object, folder, key, value, is_only, size) for key, value in offsets.items()]
     completions = _read_objects(folder, readers, on_error)
-    return build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    scene = build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    return with_profile(scene, find_picture(image, folder.name), [])
 
 def from_offsets(
     src: 'str | Path', # a folder that holds offsets.json, or a folder of such folders
@@ -161,7 +162,8 @@ def pix2gestalt_scene(
     crops = _read_crops(folder, files, size)
     readers = [partial(_read_gestalt_object, p, crops.get(p.stem), size) for p in files]
     completions = _read_objects(folder, readers, on_error)
-    return build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    scene = build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    return with_profile(scene, find_picture(image, folder.name), {p.name: p for p in files})
 
 def from_pix2gestalt(
     src: 'str | Path', # a folder with one picture an object, on white, or a folder of such folders

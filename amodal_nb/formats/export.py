@@ -81,7 +81,7 @@ class CocoWriter:
         "Add a scene, and write its fused picture."
         n_images, n_annotations = len(self.labels['images']), len(self.labels['annotations'])
         records = coco_records(scene, fused, n_images+1, n_annotations+1)
-        write_picture(out/'images'/f'{scene.id}.png', fused.result)
+        write_picture(out/'images'/f'{scene.id}.png', fused.result, scene.icc)
         for name, values in records.items(): self.labels[name] += values
 
 # %% ../../nbs/8_formats/08_export.ipynb #c026
@@ -240,7 +240,7 @@ def export_scenes(
         else: yield written
 
 # %% ../../nbs/8_formats/08_export.ipynb #n007
-LAYER_WRITERS = {'ora': write_ora, 'psd': write_psd} # format -> function of a path and layers
+LAYER_WRITERS = {'ora': write_ora, 'psd': write_psd} # format -> function of a path, layers and colour profile
 
 def scene_writer(
     format: str, # one of `EXPORT_FORMATS`
@@ -254,7 +254,7 @@ def scene_writer(
     def write_layer_file(scene, fused):
         path = out/f'{scene.id}.{format}'
         check_file_target(path, overwrite)
-        LAYER_WRITERS[format](path, fusion_layers(scene, fused))
+        LAYER_WRITERS[format](path, fusion_layers(scene, fused), scene.icc)
     def add_labels(scene, fused):
         check_file_target(out/'images'/f'{scene.id}.png', overwrite)
         coco.add(scene, fused, out)

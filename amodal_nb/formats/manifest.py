@@ -14,11 +14,11 @@ from typing import Callable, Iterator
 
 from ..core.errors import AmodalError, ConfigError, FormatError
 from ..core.files import expect_form, read_json, safe_join
-from ..core.pictures import read_picture
+from ..core.pictures import read_mask, read_picture, read_rgb
 from ..scenes.inputs import from_pictures, named_pictures, scene_id
-from ..scenes.scene import Scene
-from .common import (build_scenes, check_total_pixels, hide_overlaps, OVERLAPS,
-    raise_format_error, SceneSource)
+from ..scenes.scene import Scene, with_profile
+from .common import (build_scenes, check_sizes, check_total_pixels, hide_overlaps, OVERLAPS,
+    raise_format_error, scale_picture, SceneSource)
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c080
 def _csv_record(row):
@@ -95,6 +95,16 @@ def _read_completions(id, paths, where, on_error):
     if any(paths): raise FormatError(where, 'no completion of it can be read', 'see above')
     raise FormatError(where, 'names no completion', 'name them in columns comp1, comp2, …, or in a list `completions`')
 
+def _match_sizes(id, files, completions, resize):
+    """Read the pictures of a record: kind -> tensor, and completions, all in the size of the image or partial. Raises
+    `FormatError` if they have another one."""
+    pictures = {kind: read_mask(p, soft=True) if kind == 'mask' else read_rgb(p) for kind, p in files.items()}
+    size = tuple(pictures.get('image', pictures.get('partial')).shape[-2:])
+    numbered = {f'comp{k}': c for k, c in enumerate(completions, 1) if c is not None}
+    check_sizes(id, {name: t.shape[-2:] for name, t in (pictures | numbered).items()}, size, resize)
+    pictures = {kind: scale_picture(t, size) for kind, t in pictures.items()}
+    return pictures, [None if c is None else scale_picture(c, size) for c in completions]
+
 def manifest_scene(
     id: str, # of the scene
     record: dict, # see the table of a manifest
@@ -102,6 +112,7 @@ def manifest_scene(
     where: str, # file and record, for messages
     on_error: Callable, # called with (id, error) for each completion that cannot be read
     hides_overlaps: bool = False, # what completions overlap is to be restored if the record has no mask
+    resize: bool = False, # scale all to the size of the image, or of the partial
 ) -> Scene: # of this record
     "Read one record as a scene. Raises `AmodalError`."
     with expect_form(where, 'of a record: see the table of a manifest'):
@@ -114,14 +125,17 @@ def manifest_scene(
     if pairs is not None: # without those of completions that could not be read, which was reported
         failed = {k for k, (p, c) in enumerate(zip(paths, completions), 1) if p and c is None}
         pairs = [pair for pair in pairs if not failed & set(pair)]
-    picture = files.get('image', files.get('partial'))
-    if picture is None: raise FormatError(where, 'has neither image nor partial', 'add one')
-    mask, background = files.get('mask'), files.get('background')
+    source = files.get('image', files.get('partial'))
+    if source is None: raise FormatError(where, 'has neither image nor partial', 'add one')
     is_partial = 'image' not in files
-    if is_partial and mask is None: raise FormatError(where, 'has a partial but no mask', 'add the mask, or an image')
+    if is_partial and 'mask' not in files:
+        raise FormatError(where, 'has a partial but no mask', 'add the mask, or an image')
+    pictures, completions = _match_sizes(id, files, completions, resize)
+    picture = pictures['partial' if is_partial else 'image']
+    mask, background = pictures.get('mask'), pictures.get('background')
     names = named_pictures([p or f'comp{k}' for k, p in enumerate(paths, 1)])[1]
     scene = from_pictures(picture, mask, completions, background, pairs, id, truth=not is_partial)
-    scene = replace(scene, object_names=names)
+    scene = with_profile(replace(scene, object_names=names), source, paths)
     return hide_overlaps(scene) if hides_overlaps and mask is None else scene
 
 def _record_id(record, i, src): # of the scene; `i` counts records from 1
@@ -133,6 +147,7 @@ def from_manifest(
     image: 'str | Path | None' = None, # the folder that its paths are relative to; None: the manifest's
     mask: 'str | None' = None, # None: a scene without mask is known everywhere; `OVERLAPS`: it is hidden where completions overlap
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
+    resize: bool = False, # see `manifest_scene`
 ) -> Iterator: # of `Scene`
     "Read the scenes of a manifest. Raises `FormatError` if it is none, `ConfigError` if a mask is given."
     if mask not in (None, OVERLAPS):
@@ -142,6 +157,7 @@ def from_manifest(
     sources = []
     for i, record in enumerate(manifest_records(src), 1):
         id = _record_id(record, i, src)
-        build = partial(manifest_scene, id, record, root, f'{src}, record {i} ({id})', on_error, mask == OVERLAPS)
+        where = f'{src}, record {i} ({id})'
+        build = partial(manifest_scene, id, record, root, where, on_error, mask == OVERLAPS, resize)
         sources.append(SceneSource(id, build))
     return build_scenes(sources, on_error)

@@ -49,7 +49,7 @@ def write_fused(
     if names: order['names'] = list(fused.object_names)
     picture = fused.rgba if fused.uncovered_fill == 'transparent' else fused.result
     try:
-        write_picture(folder/f'{fused.id}_fused.png', picture)
+        write_picture(folder/f'{fused.id}_fused.png', picture, fused.icc)
         with atomic_write(folder/f'{fused.id}_weights.npz') as tmp, open(tmp, 'wb') as f:
             np.savez_compressed(f, weights=weights, slots=np.array(fused.slots), **names)
         write_json(folder/f'{fused.id}_order.json', order)

@@ -22,6 +22,7 @@ from ..core.errors import ConfigError
 from ..core.pictures import to_uint8
 from ..scenes.inputs import from_pictures
 from ..scenes.scene import Scene
+from ..scenes.suspicions import warn_of_suspicions
 from ..models.baselines import BASELINES
 from ..models.checkpoint import checkpoint_path, load_weights, SHIPPED_MODELS
 from ..models.hub import is_pretrained_folder, load_pretrained
@@ -113,6 +114,10 @@ class FusedScene:
         "Return where a completion or the background is."
         return self.weights.sum(0) > .5
     @property
+    def icc(self) -> 'bytes | None': # None: sRGB
+        "Return the colour profile."
+        return None if self.scene is None else self.scene.icc
+    @property
     def rgba(self) -> torch.Tensor: # [4,H,W] in 0..1
         "Return the result, transparent in uncovered pixels of the mask."
         alpha = self.covered.to(self.result)
@@ -120,8 +125,10 @@ class FusedScene:
         return torch.cat([self.result, alpha[None]])
     @property
     def picture(self) -> Image.Image: # RGB, or RGBA if uncovered pixels are transparent
-        "Return the result as a PIL picture."
-        return Image.fromarray(to_uint8(self.rgba if self.uncovered_fill == 'transparent' else self.result))
+        "Return the result as a PIL picture, with the scene's colour profile."
+        picture = Image.fromarray(to_uint8(self.rgba if self.uncovered_fill == 'transparent' else self.result))
+        if self.icc: picture.info['icc_profile'] = self.icc
+        return picture
     def _repr_png_(self): return self.picture._repr_png_()
     def __repr__(self):
         h, w = self.result.shape[-2:]
@@ -161,12 +168,13 @@ def fuse_scene(
     config: HarmoniseConfig = HarmoniseConfig(), # settings of harmonising
     uncovered: 'str | Callable' = 'inpaint', # what becomes of masked pixels that nothing covers, see `fill_uncovered`
 ) -> FusedScene: # of this scene
-    """Fuse one scene. Raises `SceneError` if the predictor cannot do it or there is not enough memory, `ConfigError`
-    for an unknown option."""
+    """Fuse one scene, with a warning for each suspicion about it. Raises `SceneError` if the predictor cannot do it or
+    there is not enough memory, `ConfigError` for an unknown option."""
     check_uncovered(uncovered)
     predictor = as_predictor(model)
     n_slots, n_pairs = max(predictor.n_slots or 0, scene.n), count_touching_pairs(scene.alphas)
     with memory_guard(scene.id, n_slots, scene.size, n_pairs):
+        warn_of_suspicions(scene)
         prepared = prepare_scene(scene, predictor, config if harmonise else None)
         batch = make_predictor_batch(prepared.scene, predictor, on_extra)
         weights, order = predictor(batch)

@@ -17,7 +17,7 @@ import torch
 
 from ..core.errors import SceneError, warn_once
 from ..core.pictures import MAX_SCENE_PIXELS, path_exists, read_mask, read_picture, write_picture
-from .scene import check_pairs, make_scene, Scene
+from .scene import check_pairs, make_scene, Scene, with_profile
 if TYPE_CHECKING: from importlib.abc import Traversable
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c063
@@ -131,7 +131,8 @@ def _read_scene(folder, raw):
     scene = make_scene(image, mask, completions, background, pairs, partial, folder.name, names=names, raw=raw,
                        object_names=object_names)
     _warn_of_gaps(folder, completion_paths)
-    return scene
+    if raw: return scene # for processes that exchange scenes, and write none
+    return with_profile(scene, files['image' if partial is None else 'partial'], completion_paths)
 
 def read_scene(
     folder: 'str | Path | Traversable', # <root>/<id>; an object with a method `fetch` is asked by it for the folder
@@ -309,7 +310,9 @@ def _write_files(scene, folder):
     for i, (colours, alpha) in enumerate(zip(scene.completions, scene.alphas), 1):
         if i not in scene.empty: pictures[f'comp{i}'] = torch.cat([colours, alpha])
     for kind, picture in pictures.items():
-        if picture is not None: write_picture(folder/f'{scene.id}_{kind}.png', picture)
+        if picture is None: continue
+        icc = None if kind == 'mask' else scene.icc
+        write_picture(folder/f'{scene.id}_{kind}.png', picture, icc)
     record = {'version': 1}
     if scene.pairs is not None: record['pairs'] = [{'front': f, 'back': b} for f, b in scene.pairs]
     if scene.object_names: record['names'] = list(scene.object_names)

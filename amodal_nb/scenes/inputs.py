@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..core.errors import SceneError
 from ..core.pictures import read_mask, read_picture, read_rgb
-from .scene import make_scene, Scene
+from .scene import make_scene, Scene, with_profile
 
 # %% ../../nbs/2_scenes/08_inputs.ipynb #n003
 def scene_id(
@@ -51,11 +51,13 @@ def from_pictures(
 ) -> Scene: # checked
     "Make a scene from pictures in memory or in files. Raises `SceneError` if they do not fit together."
     completions, object_names = named_pictures(completions)
+    sources = picture, completions
     named = {'image': picture, 'mask': mask, 'background': background, **dict(enumerate(completions, 1))}
     paths = {part: p for part, p in named.items() if _is_path(p)}
     if _is_path(picture): picture = read_rgb(picture)
     if _is_path(mask): mask = read_mask(mask, soft=True)
     if _is_path(background): background = read_rgb(background)
     completions = [read_picture(p, ('RGB', 'RGBA')) if _is_path(p) else p for p in completions]
-    return make_scene(picture, mask, completions, background, pairs, id=id, truth=truth, names=paths,
-                      object_names=object_names)
+    scene = make_scene(picture, mask, completions, background, pairs, id=id, truth=truth, names=paths,
+                       object_names=object_names)
+    return with_profile(scene, *sources)
