@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'MAX_COORDINATE_PX', 'read_rgb', 'find_picture', 'find_mask', 'check_total_pixels',
-           'NothingToRestore', 'overlap_mask', 'build_scene', 'scene_id', 'SceneSource', 'raise_format_error',
-           'build_scenes', 'list_files', 'list_pictures', 'check_integers']
+           'NothingToRestore', 'overlap_mask', 'shuffled_order', 'build_scene', 'scene_id', 'SceneSource',
+           'raise_format_error', 'build_scenes', 'list_files', 'list_pictures', 'check_integers']
 
 # %% ../../nbs/8_formats/01_common.ipynb #c003
-import re
+import hashlib, re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -81,21 +81,38 @@ def overlap_mask(
     if seam_px: cover = F.max_pool2d(cover, 2*seam_px+1, 1, seam_px)
     return (cover.sum(0) >= 2).float()
 
+def shuffled_order(
+    id: str, # of the scene
+    n: int, # number of completions
+) -> list: # of n indices: completion k+1 of the scene is object number `shuffled_order(id, n)[k]` of the files, from 0
+    "Return the order in which the objects of a scene are numbered: shuffled, the same on every machine."
+    def digest(k): return hashlib.sha256(f'{id}/{k}'.encode(errors='surrogatepass')).digest()
+    return sorted(range(n), key=digest)
+
+def _shuffle_completions(id, completions, pairs):
+    "Return completions in shuffled order, and their pairs by the new numbers."
+    objects = shuffled_order(id, len(completions))
+    number = {k: i for i, k in enumerate(objects, 1)}
+    pairs = [(number[f-1], number[b-1]) for f, b in pairs]
+    return [completions[k] for k in objects], pairs
+
 def build_scene(
     id: str, # of the scene
     picture: torch.Tensor, # [3,H,W], the true picture
-    completions: list, # of [4,H,W], RGB and alpha
+    completions: list, # of [4,H,W], RGB and alpha, in the order of the files
     mask: 'torch.Tensor | None' = None, # [1,H,W] of 0 and 1; None: see `overlap_mask`
     background: 'torch.Tensor | None' = None, # [3,H,W]
     pairs: 'list | None' = None, # of (front, back), numbers from 1
     seam_px: int = 0, # see `overlap_mask`
 ) -> Scene: # checked
-    "Make a scene of what an adapter has read. Raises `NothingToRestore` or another `SceneError`."
+    """Make a scene of what an adapter has read; completions of known order are numbered as `shuffled_order` gives.
+    Raises `NothingToRestore` or another `SceneError`."""
     if mask is None and completions:
         mask = overlap_mask(torch.stack([c[3:] for c in completions]), seam_px)
         if not mask.any():
             problem = 'no two completions overlap, so there is nothing to restore'
             raise NothingToRestore(id, problem, 'give a mask with --mask')
+    if pairs is not None: completions, pairs = _shuffle_completions(id, completions, pairs)
     return make_scene(picture, mask, completions, background, pairs, id=id)
 
 # %% ../../nbs/8_formats/01_common.ipynb #n003
