@@ -46,7 +46,7 @@ def scene_measures(
 ) -> dict: # name -> number, or None where it is not known
     "Compute error (L1 in the mask, 0..1), confidence, least confidence, completions, share masked, share uncovered."
     error = None
-    if scene.image is not None:
+    if scene.image is not None and scene.mask.any():
         difference = (fused.result-scene.image).abs().mean(0)
         error = float(difference[scene.mask[0] > 0].mean())
     confidence, least = pair_confidences(fused.pairs)

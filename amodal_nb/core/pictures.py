@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PICTURE_MODES', 'MAX_PIXELS', 'MAX_SCENE_PIXELS', 'turn_upright', 'to_tensor', 'to_uint8', 'write_picture',
-           'size_mismatch', 'path_exists', 'picture_formats', 'open_picture', 'read_picture', 'binary_mask',
+           'size_mismatch', 'path_exists', 'picture_formats', 'open_picture', 'read_picture', 'read_rgb', 'binary_mask',
            'read_mask', 'show_pictures']
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c003
@@ -223,6 +223,15 @@ def read_picture(
     picture, has_16_bits = _read(path, modes, size, upright)
     if has_16_bits: warn_once(f'{path}: 16 bits a channel, read at 8')
     return to_tensor(_pil_to_tensor(picture), raw)
+
+# %% ../../nbs/1_core/03_pictures.ipynb #m000
+def read_rgb(
+    path: 'str | Path', # RGB, grey, or RGBA that is opaque
+    upright: bool = True, # see `read_picture`
+) -> torch.Tensor: # [3,H,W] in 0..1
+    "Read a picture as RGB. Raises `SceneError` if it cannot be read or is transparent."
+    t = read_picture(path, ('RGB', 'L'), upright=upright)
+    return t if len(t) > 1 else t.expand(3, -1, -1)
 
 # %% ../../nbs/1_core/03_pictures.ipynb #m002
 def _mask_channel(t):

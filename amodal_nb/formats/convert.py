@@ -130,7 +130,7 @@ def convert(
     src: 'str | Path', # the other system's file or folder
     out: 'str | Path', # gets a folder for each scene, and report.json
     image: 'str | Path | None' = None, # the picture, or a folder of pictures, where the source has none
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: every pixel that two or more completions cover
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: nothing of a picture that is given; 'overlaps': every pixel that two or more completions cover
     overwrite: bool = False, # replace scenes that are in `out` already; never what is read, and no folder that holds anything else, see `check_target`
     shards: bool = False, # write shards, see `write_shards`, instead of folders; `out` must be new or empty then
     report_line: Callable = log_warning, # called with one line for each thing that could not be read

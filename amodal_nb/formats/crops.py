@@ -16,10 +16,11 @@ from PIL import Image
 
 from ..core.errors import AmodalError, FormatError
 from ..core.files import read_json, safe_join
-from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, to_tensor, to_uint8
+from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, read_rgb, to_tensor, to_uint8
+from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene
 from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture,
-    list_files, list_pictures, raise_format_error, read_rgb, scene_id, SceneSource)
+    list_files, list_pictures, raise_format_error, SceneSource)
 
 # %% ../../nbs/8_formats/03_crops.ipynb #c047
 def paste_crop(
@@ -87,7 +88,7 @@ def _read_offset_object(folder, key, value, is_only, size):
 def offsets_scene(
     folder: Path, # that holds offsets.json
     image: 'str | Path | None', # the picture, or a folder of pictures by the folder's name
-    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: see `overlap_mask`
+    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable, # called with (id, error) for each object that cannot be read
 ) -> Scene: # of unknown order
     "Read the objects of one picture as a scene. Raises `AmodalError`."
@@ -105,7 +106,7 @@ def offsets_scene(
 def from_offsets(
     src: 'str | Path', # a folder that holds offsets.json, or a folder of such folders
     image: 'str | Path | None' = None, # the picture, or the folder of pictures that was the system's input; needed
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the folder
     """Read scenes from crops with offsets: progressive mixed-context diffusion and its successor. Raises `FormatError`
@@ -150,7 +151,7 @@ def _read_gestalt_object(path, box, size):
 def pix2gestalt_scene(
     folder: Path, # with one picture an object
     image: 'str | Path | None', # the picture, or a folder of pictures by the folder's name
-    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: see `overlap_mask`
+    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable, # called with (id, error) for each object that cannot be read
 ) -> Scene: # of unknown order
     "Read the objects of one picture as a scene. Raises `AmodalError`."
@@ -165,7 +166,7 @@ def pix2gestalt_scene(
 def from_pix2gestalt(
     src: 'str | Path', # a folder with one picture an object, on white, or a folder of such folders
     image: 'str | Path | None' = None, # the picture that was completed, or a folder of them by name; needed
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the folder
     "Read scenes from pix2gestalt's pictures. Raises `FormatError` if `src` holds none."

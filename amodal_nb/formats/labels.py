@@ -18,10 +18,11 @@ import numpy as np, torch
 
 from ..core.errors import AmodalError, FormatError
 from ..core.files import expect_form, import_extra, read_json, safe_join
-from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS
+from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_rgb
+from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene
-from .common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error,
-    read_rgb, scene_id, SceneSource)
+from amodal_nb.formats.common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error,
+    SceneSource)
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c058
 def _decompress_run_lengths(text):
@@ -129,7 +130,7 @@ def label_scene(
     picture: torch.Tensor, # [3,H,W]
     segmentations: list, # one an object, see `label_mask`
     pairs: list, # of (front, back), numbers from 1
-    mask: 'torch.Tensor | None', # [1,H,W]; None: see `overlap_mask`
+    mask: 'torch.Tensor | str | None', # [1,H,W]; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     where: str, # file and annotation, for messages
     on_error: Callable, # called with (id, error) for each object that cannot be read
     seam_px: int = 0, # see `overlap_mask`
@@ -217,7 +218,7 @@ class LabelReader:
     src: Path # the label file
     images: dict # id -> record with 'file_name'
     image: 'str | Path | None' # the pictures' folder; None: search near the label file
-    mask: 'str | Path | None' # the region to restore, or a folder of masks by scene id; None: see `overlap_mask`
+    mask: 'str | Path | None' # the region to restore, or a folder of masks by scene id; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable # called with (id, error) for what cannot be read
 
     def name_scene(self,
@@ -283,7 +284,7 @@ def _cocoa_scene(reader, id, annotation, where):
 def from_cocoa(
     src: 'str | Path', # e.g. COCO_amodal_val2014.json
     image: 'str | Path | None' = None, # the pictures' folder, e.g. val2014; None: search near the label file
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the picture
     "Read scenes from COCOA's labels. Raises `AmodalError` if `src` is no such file."
@@ -324,7 +325,7 @@ def _group_by_image(annotations, images, src, on_error):
 def from_kins(
     src: 'str | Path', # update_train_2020.json or update_test_2020.json
     image: 'str | Path | None' = None, # the pictures' folder, e.g. training/image_2; None: search near the label file
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the picture
     "Read scenes from KINS's labels of 2020. Raises `AmodalError` if `src` is no such file."
@@ -359,7 +360,7 @@ def _instaorder_scene(reader, instances, form, id, annotation, where):
 def from_instaorder(
     src: 'str | Path', # e.g. InstaOrder_val2017.json, with instances_val2017.json beside it
     image: 'str | Path | None' = None, # the pictures' folder, e.g. val2017; None: search near the label file
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: the seam between objects
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: the whole picture is known; `OVERLAPS`: the seam between objects
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the picture
     "Read scenes from InstaOrder's labels. Raises `AmodalError` if `src` is no such file, or COCO's is not beside it."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_TRANSMITTANCE', 'LAYER_TOLERANCE', 'THUMBNAIL_PX', 'MAX_PSD_SIDE_PX', 'Layer', 'quantize_8bit', 'layer_alphas',
-           'merge_layers', 'fusion_layers', 'patched_fraction', 'png_bytes', 'write_ora', 'write_psd']
+           'merge_layers', 'layer_sequence', 'fusion_layers', 'patched_fraction', 'png_bytes', 'write_ora', 'write_psd']
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c003
 import io, zipfile
@@ -15,12 +15,12 @@ from xml.etree import ElementTree
 import torch
 from PIL import Image
 
-from ..core.compositing import composite_stack
+from ..core.compositing import composite_stack, front_to_back
 from ..core.errors import FormatError
 from ..core.files import atomic_write, import_extra
 from ..core.pictures import to_uint8
 from ..scenes.scene import Scene
-from ..fusion.predict import FusedScene, harmonised_scene
+from ..fusion.predict import corrected_order, full_order, FusedScene, harmonised_scene
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c005
 @dataclass
@@ -61,9 +61,22 @@ def merge_layers(
     "Compute the composite of layers, which an image editor shows."
     return composite_stack([torch.cat([l.picture, l.alpha]) for l in reversed(layers)])
 
-def _bottom_layer(scene):
-    name, picture = ('partial', scene.partial) if scene.background is None else ('background', scene.background)
+def _bottom_layer(scene, fused):
+    "Return the background, or the partial with what fills its uncovered pixels."
+    name, picture = 'background', scene.background
+    if picture is None: name, picture = 'partial', torch.where(fused.covered, scene.partial, fused.result)
     return Layer(name, quantize_8bit(picture), torch.ones_like(scene.mask))
+
+def layer_sequence(
+    scene: Scene, # what was fused
+    fused: FusedScene, # its fusion
+) -> list: # of completion numbers, front to back
+    "Return the order of the layers: the known order of pairs where there is one, else the predicted one."
+    pairs = scene.pairs or []
+    one_way = [(front, back) for front, back in pairs if (back, front) not in pairs]
+    order = corrected_order(fused.pairs, full_order(fused, scene.n), one_way)
+    sequence = front_to_back(order[None], torch.ones(1, scene.n, dtype=torch.bool))[0]
+    return [int(k)+1 for k in sequence]
 
 def fusion_layers(
     scene: Scene, # what was fused
@@ -71,10 +84,9 @@ def fusion_layers(
 ) -> list: # of `Layer`, top to bottom
     "Turn a fused scene into layers whose composite is the fused picture."
     scene = harmonised_scene(scene, fused)
-    without_slot = [k for k in range(1, scene.n+1) if k not in fused.order]
-    alphas = layer_alphas(fused.weights[:scene.n], scene.alphas, fused.order + without_slot)
-    layers = [Layer(f'comp{k}', quantize_8bit(scene.completions[k-1]), a) for k, a in alphas.items()]
-    layers.append(_bottom_layer(scene))
+    alphas = layer_alphas(fused.weights[:scene.n], scene.alphas, layer_sequence(scene, fused))
+    layers = [Layer(scene.name_of(k), quantize_8bit(scene.completions[k-1]), a) for k, a in alphas.items()]
+    layers.append(_bottom_layer(scene, fused))
     difference = (merge_layers(layers) - fused.result).abs()
     differs = (difference > LAYER_TOLERANCE).any(0, keepdim=True).float()
     return [Layer('picture', quantize_8bit(fused.result), torch.maximum(1-scene.mask, differs)), *layers]
@@ -84,7 +96,7 @@ def patched_fraction(
     scene: Scene, # of the same scene
 ) -> float: # share of the mask, 0..1
     "Measure the share of the mask in which the topmost layer replaces the composite of the others."
-    return float((layers[0].alpha*scene.mask).sum()/scene.mask.sum())
+    return float((layers[0].alpha*scene.mask).sum()/scene.mask.sum().clamp(min=1))
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c015
 THUMBNAIL_PX = 256 # largest side of a thumbnail, by the OpenRaster specification

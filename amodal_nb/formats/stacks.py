@@ -18,10 +18,11 @@ import torch
 from ..core.compositing import composite_stack
 from ..core.errors import AmodalError, FormatError
 from ..core.geometry import pairwise_overlap
-from ..core.pictures import read_picture
+from ..core.pictures import read_picture, read_rgb
+from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene
 from .common import (build_scene, build_scenes, check_total_pixels, find_mask, find_picture,
-    list_files, PICTURE_SUFFIXES, raise_format_error, read_rgb, scene_id, SceneSource)
+    list_files, OVERLAPS, PICTURE_SUFFIXES, raise_format_error, SceneSource)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c025
 _SUFFIX = '|'.join(map(re.escape, PICTURE_SUFFIXES))
@@ -124,7 +125,7 @@ def stack_scene(
     id: str, # of the scene
     paths: dict, # number -> path of a layer, bottom to top
     image: 'str | Path | None', # the picture, or a folder of pictures; None: slot 0 if it is the flattened picture, else the composite
-    mask: 'str | Path | None', # the region to restore, or a folder of masks; None: see `overlap_mask`
+    mask: 'str | Path | None', # the region to restore, or a folder of masks; None: nothing of a picture that is given, and `OVERLAPS` of a composite; `OVERLAPS`: see `overlap_mask`
     on_error: Callable, # see `read_layers`
 ) -> Scene: # with pairs, and a background if the bottom is opaque
     "Read one stack as a scene. Raises `AmodalError`."
@@ -133,10 +134,10 @@ def stack_scene(
     if bottom_is_flattened(layers): picture, layers = layers[0][:3], layers[1:]
     check_opaque_layers(id, layers)
     if image is not None: picture = _read_source_picture(find_picture(image, id), layers)
-    if picture is None: picture = composite_stack(layers)
+    region = find_mask(mask, id)
+    if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
     if fills_canvas(layers[0]) and len(layers) > 1: background, layers = layers[0][:3], layers[1:]
     layers = [c for c in layers if c[3].max() > .5]
-    region = find_mask(mask, id)
     return build_scene(id, picture, layers, region, background, stack_order_pairs(layers) if layers else None)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c034
@@ -233,7 +234,7 @@ def stack_scenes(
 def from_rgba_stack(
     src: 'str | Path', # a folder of layers or a zip of them, or a folder of such folders and zips
     image: 'str | Path | None' = None, # the picture, or a folder with `<id>.png` or `<id>.jpg`; None: see `stack_scene`
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id, or `OVERLAPS`; None: see `stack_scene`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after folder or zip
     """Read scenes from stacks of RGBA layers: Qwen-Image-Layered, LayerD, ComfyUI. Raises `FormatError` if `src` holds

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np, torch
 from PIL import Image
 
-from ..core.errors import AmodalError, SceneError
+from ..core.errors import AmodalError, one_line, SceneError
 from ..core.pictures import binary_mask, show_pictures, size_mismatch, to_tensor
 from .coverage import coverage
 
@@ -50,7 +50,7 @@ def check_pairs(
 class Scene:
     "One scene in memory, everything on one canvas; colours are straight (not multiplied by alpha)."
     id: str # the name of its folder
-    mask: torch.Tensor # [1,H,W], 1 where the picture must be restored, else 0
+    mask: torch.Tensor # [1,H,W], 1 where the picture must be restored, else 0; 0 everywhere if the whole picture is known
     partial: torch.Tensor # [3,H,W] in 0..1, black inside the mask
     completions: torch.Tensor # [N,3,H,W] in 0..1, black where empty
     alphas: torch.Tensor # [N,1,H,W] in 0..1
@@ -59,6 +59,7 @@ class Scene:
     pairs: 'list[tuple[int, int]] | None' = None # (front, back), numbers from 1; None where the order is unknown
     empty: tuple = () # numbers of the slots without a completion, which are black with alpha 0
     given: 'torch.Tensor | None' = None # bool [N,1,H,W], of harmonised completions: where colours are given, not extrapolated; None: wherever alpha exceeds 0.5
+    object_names: tuple = () # of the completions, one a slot, e.g. their files' names; () if they have none
 
     @property
     def n(self) -> int: # number of slots, empty ones too
@@ -72,6 +73,11 @@ class Scene:
         knows = ', '.join(known) or 'nothing more'
         n = self.n - len(self.empty)
         return f"Scene({self.id!r}, {w}x{h} px, {n} completions, {self.mask.mean():.1%} masked, knows: {knows})"
+    def name_of(self,
+        number: int, # of a completion, from 1
+    ) -> str: # 'comp2' if the completions have no names
+        "Return what a completion is called."
+        return self.object_names[number-1] if self.object_names else f'comp{number}'
 
 # %% ../../nbs/2_scenes/02_scene.ipynb #c051
 def _check_picture(picture, where, raw=False):
@@ -97,15 +103,29 @@ def _check_mask(picture, where, raw=False):
     if not _is_binary(t, 255 if t.dtype == torch.uint8 else 1):
         if t.dtype != torch.uint8: t = (t*255).round().to(torch.uint8)
         t = binary_mask(t, where)
-    if not t.any(): raise SceneError(where, 'all black, so there is nothing to restore', 'paint the region 255')
+    if not t.any():
+        fix = 'paint the region 255, or give no mask if the whole picture is known'
+        raise SceneError(where, 'all black, so there is nothing to restore', fix)
     mask = t.bool()
     return mask.to(torch.uint8)*255 if raw else mask.float()
+
+def _no_mask(picture, where):
+    "Return the mask of a picture [3,H,W] that is known everywhere."
+    if picture is None: raise SceneError(where, 'missing, and only the partial is given', 'give it, or the whole picture')
+    return torch.zeros_like(picture[:1])
 
 def _check_completion(picture, where, raw=False):
     "Convert a completion to [3,H,W] or [4,H,W]."
     t = _check_picture(picture, where, raw)
     if t.shape[0] == 1: raise SceneError(where, 'is grey', 'convert it to RGB or RGBA')
     return t
+
+def _check_object_names(names, n, id):
+    "Return names of completions as a tuple of one-line strings. Raises `SceneError` if they are not one a completion."
+    if not names: return ()
+    names = tuple(one_line(str(name)) for name in names)
+    if len(names) == n and all(names): return names
+    raise SceneError(id, f'has {len(names)} names for {n} completions, or an empty one', 'give each a name')
 
 def _split_alpha(completion, partial, mask):
     """Return colours, black where empty, and alpha of a completion; without an alpha channel it is estimated. None
@@ -121,7 +141,7 @@ def _split_alpha(completion, partial, mask):
 # %% ../../nbs/2_scenes/02_scene.ipynb #c053
 def make_scene(
     picture: 'Image.Image | np.ndarray | torch.Tensor | None', # RGB: the true picture or the partial; None if only `partial` is given
-    mask: 'Image.Image | np.ndarray | torch.Tensor', # the region to restore: bool, 0/255 or 0/1, one channel
+    mask: 'Image.Image | np.ndarray | torch.Tensor | None', # the region to restore: bool, 0/255 or 0/1, one channel; None: the whole `picture` is known
     completions: list, # each RGB on black, or RGBA with straight alpha; None leaves its slot empty
     background = None, # the scene behind all objects, RGB
     pairs: 'list[tuple[int, int]] | None' = None, # known order, (front, back), numbers from 1
@@ -130,6 +150,7 @@ def make_scene(
     truth: bool = True, # whether `picture` is right inside the mask
     names: 'dict | None' = None, # names of the parts 'image', 'mask', 1, 2, … in errors, e.g. the files' paths
     raw: bool = False, # all pictures are uint8 in 0..255 and stay so
+    object_names: 'list | tuple' = (), # what the completions are called, one each
 ) -> Scene: # checked, all on one canvas
     "Build a scene and check it. Raises `SceneError` naming the part, the problem and a fix."
     def name(part):
@@ -142,10 +163,12 @@ def make_scene(
     empty = tuple(i for i, c in enumerate(completions, 1) if c is None)
     if len(empty) == len(completions):
         raise SceneError(name(1), 'missing', 'a scene needs at least one completion')
-    mask = _check_mask(mask, name('mask'), raw)
     image = _check_rgb(picture, name('image'), raw)
+    is_whole = mask is None
+    mask = _no_mask(image, name('mask')) if is_whole else _check_mask(mask, name('mask'), raw)
     partial = image if partial is None else _check_rgb(partial, name('partial'), raw)
     background = _check_rgb(background, name('background'), raw)
+    object_names = _check_object_names(object_names, len(completions), id)
     completions = [None if c is None else _check_completion(c, name(i), raw) for i, c in enumerate(completions, 1)]
     size = mask.shape[-2:]
     parts = {'image': image, 'partial': partial, 'background': background, **dict(enumerate(completions, 1))}
@@ -154,7 +177,7 @@ def make_scene(
     if pairs is not None: pairs = check_pairs(pairs, len(completions), name('pairs'), empty)
     colours, alphas = zip(*(_split_alpha(c, partial, mask) for c in completions))
     return Scene(id, mask, partial*~mask.bool(), torch.stack(colours), torch.stack(alphas),
-                 image if truth else None, background, pairs, empty)
+                 image if truth or is_whole else None, background, pairs, empty, object_names)
 
 # %% ../../nbs/2_scenes/02_scene.ipynb #c056
 def show_scene(
