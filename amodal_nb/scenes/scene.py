@@ -58,8 +58,8 @@ class Scene:
     background: 'torch.Tensor | None' = None # [3,H,W] the scene behind all objects
     pairs: 'list[tuple[int, int]] | None' = None # (front, back), numbers from 1; None where the order is unknown
     empty: tuple = () # numbers of the slots without a completion, which are black with alpha 0
-    given: 'torch.Tensor | None' = None # bool [N,1,H,W], of harmonised completions: where colours are given, not extrapolated; None: wherever alpha exceeds 0.5
     object_names: tuple = () # of the completions, one a slot, e.g. their files' names; () if they have none
+    given: 'torch.Tensor | None' = None # bool [N,1,H,W], of harmonised completions: where colours are given, not extrapolated; None: wherever alpha exceeds 0.5
 
     @property
     def n(self) -> int: # number of slots, empty ones too
