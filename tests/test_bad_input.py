@@ -287,7 +287,7 @@ def test_fuse_does_every_good_scene(run, name):
     assert weights['weights'].dtype == np.float16 and weights['weights'].shape == (len(slots), *mask.shape)
     assert np.isfinite(weights['weights']).all() and weights['weights'].min() >= 0 and weights['weights'].max() <= 1
     order = json.loads(o('order.json').read_text(encoding='utf-8'))
-    assert set(order) == {'order', 'pairs', 'uncovered_fraction', 'harmonise'} and 0 <= order['uncovered_fraction'] <= 1
+    assert set(order) - {'uncovered_fill'} == {'order', 'pairs', 'uncovered_fraction', 'harmonise'} and 0 <= order['uncovered_fraction'] <= 1
     for p in order['pairs']:
         assert set(p) == {'a', 'b', 'p_a_front', 'overlap_px'}
         assert p['a'] in (1, 2) and p['b'] in (1, 2) and 0 <= p['p_a_front'] <= 1 and p['overlap_px'] > 0
@@ -389,7 +389,7 @@ def test_fuse_without_any_usable_scene_is_one_line(tmp_path, capfd):
 
 @pytest.mark.parametrize('args, words', [
     ('fuse nowhere --out out', 'nowhere'), ('fuse in --out out --model nonsense', 'nonsense'), ('fuse in --out out --model nowhere.safetensors', 'nowhere'),
-    ('fuse in --out out --on-extra some', 'largest'), ('fuse in/a/a_mask.png --out out', 'no folder'), ('fuse out --out out', 'no folder'),
+    ('fuse in --out out --on-extra some', 'largest'), ('fuse in/a/a_mask.png --out out', 'no cut-outs'), ('fuse out --out out', 'no folder'), ('fuse in in/a/a_comp1.png --out out', 'no cut-outs'), ('fuse in --mask in/a/a_mask.png --out out', '--mask'), ('fuse in --out out --uncovered some', 'inpaint'),
     ('eval nowhere', 'nowhere'), ('eval in --model nonsense', 'nonsense'),
     ('scenes new --n 0', 'n 0'), ('scenes new --n -1', 'n -1'), ('scenes new --n 1 --noise loud', 'loud'), ('scenes new --n 1 --noise blur=-1', 'blur'),
     ('scenes new --n 1 --objects x', 'objects'), ('scenes new --n 1 --objects 5-2', '(5, 2)'), ('scenes new --n 1 --objects 0', 'objects'),
@@ -501,7 +501,7 @@ def black(s): save(s('comp2.png'), np.zeros((SIDE, SIDE, 3), np.uint8))
 def test_fuse_shows_the_background_where_completions_cover_nothing(model, background, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=background)
     transparent(s); black(s)
-    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model) == (0, [])
+    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep') == (0, [])
     o = Parts(tmp_path/'out'/'a')
     mask = read_picture(s('mask.png'))[..., None] > 0
     expected = np.where(mask, read_picture(s('background.png')) if background else 0, read_picture(s('partial.png')))
@@ -516,7 +516,7 @@ def test_fuse_ignores_completions_outside_the_mask(model, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=False)
     hidden = read_picture(s('mask.png'))[..., None] > 0
     for k in 1, 2: save(s(f'comp{k}.png'), np.where(hidden, 0, read_picture(s(f'comp{k}.png'))).astype(np.uint8))
-    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model) == (0, [])
+    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep') == (0, [])
     o = Parts(tmp_path/'out'/'a')
     assert (read_picture(o('fused.png')) == read_picture(s('partial.png'))).all()
     assert json.loads(o('order.json').read_text())['uncovered_fraction'] == 1

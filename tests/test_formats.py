@@ -174,7 +174,7 @@ def options(image): return () if image is None else ('--image', image)
 def test_each_layout_becomes_a_scene_that_fuses(name, tmp_path):
     format, write, pairs, background, error = SOURCES[name]
     src, image = write(tmp_path)
-    assert amodal('convert', format, src, tmp_path/'scenes', *options(image)) == 0
+    assert amodal('convert', format, src, tmp_path/'scenes', *options(image), '--mask', 'overlaps') == 0
     scene = read_scene(tmp_path/'scenes'/'shot')
     number = [0, 1] if pairs is None or format == 'manifest' else shuffled_order('shot', 2) # of the objects in the files
     known = scene.pairs and [(number[f-1]+1, number[b-1]+1) for f, b in scene.pairs]
@@ -191,6 +191,27 @@ def test_each_layout_becomes_a_scene_that_fuses(name, tmp_path):
             assert np.abs(got - block(number[k])[..., :3][seen]/255).mean() <= error + 1e-6
     assert json.loads((tmp_path/'scenes'/'report.json').read_text()) == {'done': ['shot'], 'failed': [], 'left_out': [], 'nothing_to_restore': []}
     assert fuse_folder(tmp_path/'scenes', tmp_path/'fused', 'vote')['done'] == ['shot']
+
+COMPOSITES = 'layers in a folder', 'four digits, LayerD', 'ComfyUI', 'a zip', 'mulan' # whose picture is made of the layers
+
+@pytest.mark.parametrize('name', SOURCES)
+def test_a_photograph_stays_whole_without_a_mask(name, tmp_path):
+    format, write, *_ = SOURCES[name]
+    src, image = write(tmp_path)
+    assert amodal('convert', format, src, tmp_path/'scenes', *options(image)) == 0
+    scene = read_scene(tmp_path/'scenes'/'shot')
+    hidden = scene.mask[0].numpy() > 0
+    has_own_mask = format == 'manifest'
+    assert np.array_equal(hidden, both()) if name in COMPOSITES or has_own_mask else not hidden.any()
+    if not hidden.any(): assert torch.equal(scene.partial, scene.image)
+
+def test_a_photograph_beside_a_stack_stays_whole(tmp_path):
+    src, _ = layers(tmp_path)
+    save(tmp_path/'photo.png', picture())
+    assert amodal('convert', 'rgba-stack', src, tmp_path/'scenes', '--image', tmp_path/'photo.png') == 0
+    assert not read_scene(tmp_path/'scenes'/'shot').mask.any()
+    names = {p.name for p in (tmp_path/'scenes'/'shot').iterdir()}
+    assert 'shot_mask.png' not in names and 'shot_partial.png' not in names
 
 def test_pix2gestalt_is_placed_by_its_crop(tmp_path):
     src, image = pix2gestalt(tmp_path)
@@ -245,7 +266,7 @@ def test_pictures_in_which_nobody_hides_anybody_are_no_failure(tmp_path):
     d['annotations'].append(d['annotations'][0] | {'id': 8, 'image_id': 6})
     src.write_text(json.dumps(d))
     save(tmp_path/'KINS'/'image_2'/'alone.png', picture())
-    assert amodal('convert', 'kins', src, tmp_path/'scenes') == 0
+    assert amodal('convert', 'kins', src, tmp_path/'scenes', '--mask', 'overlaps') == 0
     report = json.loads((tmp_path/'scenes'/'report.json').read_text())
     assert report['done'] == ['shot'] and report['nothing_to_restore'] == ['alone']
 

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
-           'print_error', 'cutouts_to_scene', 'inspect_command', 'fuse', 'read_scene_with_target', 'readable_scenes',
-           'eval', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export',
-           'main']
+           'print_line', 'print_error', 'cutouts_to_scene', 'inspect_command', 'fuse', 'read_scene_with_target',
+           'readable_scenes', 'eval', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo',
+           'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
+from contextlib import suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Callable, Optional
@@ -69,6 +70,12 @@ def exit_if_failed(
     "Exit with status 1 if there was an error."
     if lines: raise typer.Exit(1)
 
+def print_line(
+    line: str, # for a person
+):
+    "Print a line on stdout. Line breaks, which the name of a file may hold, become spaces."
+    typer.echo(one_line(line))
+
 def print_error(
     line: str, # for a person
 ):
@@ -90,7 +97,9 @@ def cutouts_to_scene(
         if not cutouts and extra is None: return root
         problem = f"is a folder of scenes, and takes no {extra or 'cut-outs'}"
         raise ConfigError(root, problem, 'give a photograph first, or the folder alone')
-    if not root.exists(): raise SceneError(root, 'missing', 'give a photograph and its cut-outs, or a folder of scenes')
+    if not root.exists():
+        fix = 'give a photograph and its cut-outs, or a folder of scenes'
+        raise SceneError(root, 'no folder or file of this name', fix)
     if not cutouts: raise ConfigError(root, 'has no cut-outs', 'name them behind the photograph, one picture an object')
     return write_cutouts(root, cutouts, out, mask, background)
 
@@ -120,9 +129,9 @@ def fuse(
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.fusion.summary import total_line
     root = cutouts_to_scene(root, cutouts, out, mask, background)
-    report = fuse_folder(root, out, load_predictor(model), on_extra, print_error, harmonise, uncovered, typer.echo)
+    report = fuse_folder(root, out, load_predictor(model), on_extra, print_error, harmonise, uncovered, print_line)
     typer.echo(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
-    if report['scenes']: typer.echo(f"{total_line(report['scenes'])}; look: {inspect_command(root, out)}")
+    if report['scenes']: print_line(f"{total_line(report['scenes'])}; look: {inspect_command(root, out)}")
     exit_if_failed(report['failed'])
 
 # %% ../../nbs/9_app/04_cli.ipynb #c013
@@ -383,6 +392,7 @@ def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
     "Run the command line. Exits with status 1 after an error that a person can mend, and 130 after Ctrl-C."
+    with suppress(AttributeError): sys.stdout.reconfigure(errors='backslashreplace') # as stderr
     try:
         with warnings_on_stderr(): app(args, prog_name='amodal')
     except KeyboardInterrupt:

@@ -135,7 +135,8 @@ def from_manifest(
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`
     "Read the scenes of a manifest. Raises `FormatError` if it is none, `ConfigError` if a mask is given."
-    if mask not in (None, OVERLAPS): raise ConfigError('--mask', "a manifest names each scene's mask itself", 'write it there')
+    if mask not in (None, OVERLAPS):
+        raise ConfigError('--mask', "a manifest names each scene's mask itself", 'write it there')
     src = Path(src).absolute()
     root = Path(image or src.parent)
     sources = []

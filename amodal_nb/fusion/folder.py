@@ -43,12 +43,15 @@ def write_fused(
     folder = Path(out)/fused.id
     weights = fused.weights.numpy().astype(np.float16)
     order = {'order': fused.order, 'pairs': fused.pairs, 'uncovered_fraction': round(fused.uncovered, 6),
-             'uncovered_fill': fused.uncovered_fill, 'names': list(fused.object_names), 'harmonise': fused.harmonise}
+             'harmonise': fused.harmonise}
+    if fused.uncovered: order['uncovered_fill'] = fused.uncovered_fill
+    names = {'names': np.array(fused.object_names)} if fused.object_names else {}
+    if names: order['names'] = list(fused.object_names)
     picture = fused.rgba if fused.uncovered_fill == 'transparent' else fused.result
     try:
         write_picture(folder/f'{fused.id}_fused.png', picture)
         with atomic_write(folder/f'{fused.id}_weights.npz') as tmp, open(tmp, 'wb') as f:
-            np.savez_compressed(f, weights=weights, slots=np.array(fused.slots), names=np.array(fused.object_names, str))
+            np.savez_compressed(f, weights=weights, slots=np.array(fused.slots), **names)
         write_json(folder/f'{fused.id}_order.json', order)
     except BaseException: # on a full disk the room is needed for the next scene, and for the report
         with suppress(OSError): remove_fused(fused.id, out)

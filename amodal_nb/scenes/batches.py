@@ -140,7 +140,7 @@ class SceneDataset(Dataset):
         n_max_completions: int = 5, # slots; missing completions are black and not `valid`
         on_extra: str = 'error', # more completions than slots: 'error', or 'largest' to keep the largest
         on_bad: str = 'error', # an unusable scene: 'error', or 'next' to take the next good one and log a warning
-        need_image: bool = False, # whether a scene without the true picture counts as unusable
+        need_image: bool = False, # whether a scene without the true picture, or without a mask, counts as unusable
     ):
         if on_bad not in ('error', 'next'): raise ConfigError(f'on_bad is {on_bad!r}', "choose 'error' or 'next'")
         is_list = isinstance(folders, (list, tuple))
@@ -156,6 +156,9 @@ class SceneDataset(Dataset):
         if self.need_image and scene.image is None:
             problem = f'has no {scene.id}_image.png, which training needs'
             raise SceneError(self.folders[i], problem, 'add the true picture')
+        if self.need_image and not scene.mask.any():
+            problem = 'has no mask, so there is nothing to learn from'
+            raise SceneError(self.folders[i], problem, 'convert it with --mask overlaps')
         return scene_to_item(scene, self.n_max_completions, self.on_extra)
     def __getitem__(self, i):
         if self.on_bad == 'error': return self.read(i)
