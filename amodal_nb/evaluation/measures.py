@@ -14,7 +14,7 @@ from functools import cache
 import torch
 
 from ..core.errors import SceneError
-from ..core.geometry import MIN_OVERLAP_PX, pairwise_overlap
+from ..core.geometry import dilate_masks, meeting_pairs, MIN_OVERLAP_PX, pairwise_overlap
 from ..scenes.batches import contested, coverage_masks
 from ..fusion.fuse import Fusion
 from .loss import MaskedLPIPS
@@ -33,8 +33,9 @@ def true_topmost(
 def known_pairs(
     batch: dict, # a batch
 ) -> torch.Tensor: # bool [B,N,N], symmetric
-    "Return the pairs that overlap in at least `MIN_OVERLAP_PX` pixels and whose order is known and one-way."
-    overlap_px = pairwise_overlap(coverage_masks(batch))                         # [B,N,N]
+    """Return the pairs that overlap or touch, in at least `MIN_OVERLAP_PX` pixels once dilated by `SEAM_PX`, and whose
+    order is known and one-way."""
+    overlap_px = pairwise_overlap(dilate_masks(coverage_masks(batch)))           # [B,N,N]
     front = batch['front']
     one_way = front ^ front.transpose(1, 2)
     return (overlap_px >= MIN_OVERLAP_PX) & one_way
@@ -174,36 +175,41 @@ def predicted_occlusions(
     order: torch.Tensor, # [B,N,N] log-odds that the row is in front of the column
     batch: dict, # the batch
 ) -> torch.Tensor: # bool [B,N,N]: the row is predicted to occlude the column
-    "Convert an order to occlusions; log-odds up to `MIN_LOG_ODDS` predict none."
-    overlap_px = pairwise_overlap(coverage_masks(batch))                         # [B,N,N]
-    return (order > MIN_LOG_ODDS) & (overlap_px > 0)
+    """Convert an order to occlusions of the pairs that meet or are labelled; log-odds up to `MIN_LOG_ODDS` predict
+    none."""
+    labelled = batch['front'] | batch['front'].mT
+    return (order > MIN_LOG_ODDS) & (meeting_pairs(coverage_masks(batch)) | labelled)
 
 # %% ../../nbs/6_evaluation/02_measures.ipynb #c033
 def pcnet_pair_accuracy(
     predicted: torch.Tensor, # bool [B,N,N], from `predicted_occlusions`
     batch: dict, # the batch
 ) -> tuple: # (right pairs, pairs that occlude each other one way)
-    "Count the occluding pairs whose order is right, as PCNet's evaluation does (Zhan et al. 2020)."
+    """Count the occluding pairs whose order is right, as PCNet's evaluation does (Zhan et al. 2020); undecided pairs
+    count half."""
     front = batch['front']
     one_way = front ^ front.transpose(1, 2)
     right = predicted == front
     right = right & right.transpose(1, 2)
-    return (right & one_way).sum().item()/2, one_way.sum().item()/2
+    undecided = ~(predicted | predicted.transpose(1, 2))
+    points = right + .5*undecided
+    return (points*one_way).sum().item()/2, one_way.sum().item()/2
 
 # %% ../../nbs/6_evaluation/02_measures.ipynb #c035
 def instaorder_scores(
     predicted: torch.Tensor, # bool [B,N,N], from `predicted_occlusions`
     batch: dict, # the batch; scenes of unknown order are not counted
 ) -> dict: # 'recall', 'precision', 'f1' -> (sum over scenes, number of scenes)
-    "Compute recall, precision and F1 of occlusions, as InstaOrder's evaluation does (Lee and Park 2022)."
+    """Compute recall, precision and F1 of occlusions, as InstaOrder's evaluation does (Lee and Park 2022); precision
+    only of scenes in which something is predicted."""
     front, known = batch['front'], torch.as_tensor(batch['has_order'])
     def count(occlusions): return occlusions.sum((1, 2))[known].tolist()        # in each scene
     def ratio(a, b): return a/b if b else 1.
     counts = list(zip(count(predicted & front), count(front), count(predicted)))
     recall = sum(ratio(hits, n_true) for hits, n_true, _ in counts)
-    precision = sum(ratio(hits, n_predicted) for hits, _, n_predicted in counts)
+    precisions = [hits/n_predicted for hits, _, n_predicted in counts if n_predicted]
     f1 = sum(ratio(2*hits, n_true+n_predicted) for hits, n_true, n_predicted in counts)
-    return {'recall': (recall, len(counts)), 'precision': (precision, len(counts)), 'f1': (f1, len(counts))}
+    return {'recall': (recall, len(counts)), 'precision': (sum(precisions), len(precisions)), 'f1': (f1, len(counts))}
 
 # %% ../../nbs/6_evaluation/02_measures.ipynb #n002
 def padded_share(
@@ -223,10 +229,13 @@ def order_scores(
     """Compute all measures of an order: over identifiable and over all known pairs, PCNet's, InstaOrder's, and the bins
     of calibration."""
     known, predicted = known_pairs(batch), predicted_occlusions(order, batch)
+    both_ways = batch['front'] & batch['front'].mT
+    predicted = predicted & ~both_ways
     scores = {'order_identifiable': order_accuracy(order, batch, identifiable(batch)),
               'order_all': order_accuracy(order, batch, known),
               'pair_accuracy': pcnet_pair_accuracy(predicted, batch)}
-    return scores | instaorder_scores(predicted, batch) | calibration_bins(order, batch, known)
+    one_way = batch | {'front': batch['front'] & ~both_ways}
+    return scores | instaorder_scores(predicted, one_way) | calibration_bins(order, batch, known)
 
 def scene_scores(
     fusion: Fusion, # of a batch of one scene
