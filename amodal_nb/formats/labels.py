@@ -150,7 +150,8 @@ def label_scene(
     number = {k: i for i, k in enumerate(alphas, 1)}
     usable = [(number[f], number[b]) for f, b in pairs if f in number and b in number and f != b]
     completions = [torch.cat([picture*a, a]) for a in alphas.values()]
-    return build_scene(id, picture, completions, mask, None, list(dict.fromkeys(usable)), seam_px)
+    names = [f'object {k}' for k in alphas]
+    return build_scene(id, picture, completions, mask, None, list(dict.fromkeys(usable)), seam_px, names)
 
 def ranked_pairs(
     segmentations: list, # one an object
@@ -279,8 +280,8 @@ def visible_pairs(
     size: tuple, # (height, width)
     where: str, # file and annotation, for messages
 ) -> list: # of (front, back), numbers from 1
-    """Derive the order of objects that overlap from what is visible there. An object whose amodal mask cannot be read is
-    in no pair. Raises `AmodalError` for a visible mask that cannot be read."""
+    """Derive the order of objects that overlap from what is visible there. An object whose amodal mask cannot be read
+    is in no pair. Raises `AmodalError` for a visible mask that cannot be read."""
     cover, seen = {}, {}
     for k, (whole, part) in enumerate(zip(amodal, visible), 1):
         try: cover[k] = label_mask(whole, size, where).bool()
@@ -373,7 +374,8 @@ def _picture_of_annotation(src, annotation, image):
     for name in names:
         files = {p.resolve(): p for p in (_find_in(folder, name) for folder in folders) if p}
         if len(files) == 1: return next(iter(files.values()))
-        if files: raise FormatError(src, f'its picture {name!r:.60} is in several folders', 'say with --image where it lies')
+        if not files: continue
+        raise FormatError(src, f'its picture {name!r:.60} is in several folders', 'say with --image where it lies')
     raise FormatError(src, f'its picture is missing ({", ".join(names)!r:.80})', 'give it, or its folder, with --image')
 
 def _single_cocoa_scene(src, i, image, mask, on_error, id):

@@ -114,7 +114,7 @@ def suspicious_completions(
         elif not covered.any(): odd['empty'].append(k)
         elif is_premultiplied(colours, alpha): odd['premultiplied'].append(k)
         elif fits_nowhere(scene.partial, colours, covered & is_single & known): odd['misplaced'].append(k)
-        elif scene.pairs is None and not (covered & known).any() and (covered & is_contested).any(): odd['hidden'].append(k)
+        elif scene.pairs is None and is_contested[covered].any() and not known[covered].any(): odd['hidden'].append(k)
     return odd
 
 _LINES = { # what is odd -> what to say of one completion, and of several
