@@ -104,7 +104,7 @@ def test_harmonise_finds_a_known_shift_and_gain(dy, dx):
     completion = moved(dy, dx)/gain*(alpha(dy, dx) > 0)
     scene = Scene('known', mask, image*(1-mask), completion[None], alpha(dy, dx)[None], image, back)
     done, (r, _) = harmonise_and_report(scene)
-    assert np.abs(np.add(r['shift_px'], (dy, dx))).max() < .2 and np.abs(np.divide(r['gain'], gain.flatten()) - 1).max() < .03
+    assert np.abs(np.add(r['shift_px'], (dy, dx))).max() < .2 and np.abs(np.divide(r['gain'], gain.flatten().numpy()) - 1).max() < .03
     hidden = (mask > 0) & (alpha(0, 0) > 0)
     error = lambda s: ((s.completions[0]*s.alphas[0] - moved(0, 0)*alpha(0, 0)).abs()*hidden).sum()/hidden.sum()/3
     assert error(done) < .02 < .04 < error(scene)
