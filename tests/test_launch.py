@@ -38,11 +38,11 @@ def until(true, seconds=300):
     return value
 
 def trains(run, steps=3): return lambda: (info_step(run.out) or 0) >= steps and len(run.ranks()) == run.record['nproc_per_node']
-def patch_rank_1(monkeypatch, folder, line):
-    "Let rank 1 of what is launched from now on execute a line before each step of its optimizer; `calls` has an entry for each."
+def patch_rank(monkeypatch, folder, rank, line):
+    "Let a rank of what is launched from now on execute a line before each step of its optimizer; `calls` has an entry for each."
     (folder/'sitecustomize.py').write_text(f'''
-import os, signal
-if os.environ.get('RANK') == '1':
+import os, signal, time
+if os.environ.get('RANK') == '{rank}':
     import amodal_nb.training.loop as t
     real, calls = t.optimizer_step, []
     def optimizer_step(optimizer, clip):
@@ -72,15 +72,17 @@ def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
 
 # The command
 
-def test_the_command_is_stopped_by_ctrl_c_and_goes_on(config, whole, forks):
+def test_the_command_is_stopped_by_ctrl_c_and_goes_on(config, whole, forks, tmp_path):
     words = ['launch', *train_arguments(replace(config, batch_size=4, resume='auto')), '--nproc-per-node', '1']
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
     command = [sys.executable, '-m', 'amodal_nb.app.cli', *words]
-    p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    with pytest.MonkeyPatch.context() as m:
+        patch_rank(m, tmp_path, 0, 'if len(calls) > 2: time.sleep(2)') # so that it is not quicker than the signal
+        p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     until(lambda: (info_step(Path(config.out)) or 0) >= 2)
     p.send_signal(signal.SIGINT)
     err = p.communicate(timeout=300)[1]
-    if p.returncode: assert p.returncode == 75 and 'stopped at step' in err.splitlines()[-1], err # it may have been quicker than the signal
+    assert p.returncode == 75 and 'stopped at step' in err.splitlines()[-1], err
     assert forks('import sys; from amodal_nb.app.cli import main; main(sys.argv[1:])', *words, **ENV).returncode == 0
     assert_same(Path(config.out), whole(1))
 
@@ -159,7 +161,7 @@ def test_what_is_left_of_two_runs_whose_kernel_is_killed(config, kernel, train, 
 
 def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole, tmp_path):
     with pytest.MonkeyPatch.context() as m:
-        patch_rank_1(m, tmp_path, 'if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)')
+        patch_rank(m, tmp_path, 1, 'if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)')
         run = launch(config, 2)
         with pytest.raises(AmodalError): run.wait()
     assert gone(run)() and run.status()['state'] in ('failed', 'killed') and info_step(run.out) == 4
@@ -169,7 +171,7 @@ def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole, tmp_path):
     assert log_until(run.out, 4) == kept # with its measured speeds: it did not begin anew
 
 def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
-    patch_rank_1(monkeypatch, tmp_path, "if optimizer.state_dict()['state'] == {}: {}['a bug of rank 1']")
+    patch_rank(monkeypatch, tmp_path, 1, "if optimizer.state_dict()['state'] == {}: {}['a bug of rank 1']")
     run = launch(config, 2)
     with pytest.raises(AmodalError, match="rank 1: KeyError: 'a bug of rank 1'"): run.wait()
     assert 'Traceback' in run.error() and 'optimizer_step' in run.error() and run.error().startswith('rank 1')
