@@ -1,5 +1,5 @@
 "Other systems' files in, layered files out: small files in each documented layout, hostile and half-readable ones, and readers that are not ours."
-import copy, json, os, shutil, stat, subprocess, sys, tarfile, zipfile
+import copy, json, os, shutil, stat, subprocess, tarfile, zipfile
 from xml.etree import ElementTree
 import numpy as np, pytest, torch
 from PIL import Image
@@ -456,25 +456,25 @@ def test_polygons_that_are_none_give_a_line(polygon):
         with pytest.raises(AmodalError) as e: label_mask(segmentation, (H, W), 'labels.json, object 1')
         assert str(e.value).startswith('labels.json, object 1: ') and '\n' not in str(e.value)
 
+COMMAND = 'import sys; from amodal_nb.app.cli import main; main(sys.argv[1:])'
 RLE_AT = {'cocoa': ('annotations', 0, 'regions', 1, 'segmentation'), 'kins': ('annotations', 0, 'a_segm'), 'instances': ('annotations', 0, 'segmentation')}
 
 @pytest.mark.parametrize('name', RLE_AT)
-def test_a_wrapped_run_length_does_not_end_the_process(name, tmp_path):
+def test_a_wrapped_run_length_does_not_end_the_process(name, forks, tmp_path):
     "In a process of its own, as it was a segmentation fault."
     write, file = JSONS[name]
     src, _ = write(tmp_path)
     path, = tmp_path.rglob(file)
     edit(path, RLE_AT[name], {'size': [H, W], 'counts': COUNTS['wrap around 2**64']})
-    command = [sys.executable, '-m', 'amodal_nb.app.cli', 'convert', 'instaorder' if name == 'instances' else name, src, tmp_path/'scenes']
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = forks(COMMAND, 'convert', 'instaorder' if name == 'instances' else name, src, tmp_path/'scenes')
     assert done.returncode == 1 and 'run length 1 is not' in done.stderr and 'Traceback' not in done.stderr, done
 
-def test_the_reported_label_file_does_not_end_the_process(root, tmp_path):
+def test_the_reported_label_file_does_not_end_the_process(root, forks, tmp_path):
     case = root.parent/'shared'/'cases'/'attack'/'cocoa_rle_overflow_segfault.json'
     if not case.is_file(): pytest.skip('../shared/cases/attack is not here')
     shutil.copy(case, tmp_path/'labels.json')
     for k in 1, 2, 3: save(tmp_path/f'p{k}.png', noise(48, 48, 3, seed=k))
-    done = subprocess.run([sys.executable, '-m', 'amodal_nb.app.cli', 'convert', 'cocoa', tmp_path/'labels.json', tmp_path/'scenes'], capture_output=True, text=True)
+    done = forks(COMMAND, 'convert', 'cocoa', tmp_path/'labels.json', tmp_path/'scenes')
     assert done.returncode == 1 and 'run length 1 is not' in done.stderr and 'Traceback' not in done.stderr, done
     report = json.loads((tmp_path/'scenes'/'report.json').read_text())
     # the first object of p2 cannot be read; the other makes a scene
