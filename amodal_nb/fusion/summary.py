@@ -33,7 +33,7 @@ def summarize(
     fused: FusedScene, # any fusion
 ) -> FusionSummary: # of it
     "Count what a fusion rests on."
-    pairs = [p for p in fused.pairs if p['overlap_px']] # the order of two that only touch changes no pixel
+    pairs = [p for p in fused.pairs if p['overlap_px']] # those that only touch change no pixel
     guesses = [[p['a'], p['b']] for p in pairs if is_guess(p)]
     not_found = [row['comp'] for row in fused.harmonise or [] if row.get('found') is False]
     return FusionSummary(
