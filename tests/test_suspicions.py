@@ -1,5 +1,4 @@
 "Suspicious inputs: each kind gives one line, once, wherever a scene comes through; sound scenes give none."
-import logging
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch, torch.nn.functional as F
