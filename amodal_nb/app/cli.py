@@ -97,7 +97,9 @@ def cutouts_to_scene(
         if not cutouts and extra is None: return root
         problem = f"is a folder of scenes, and takes no {extra or 'cut-outs'}"
         raise ConfigError(root, problem, 'give a photograph first, or the folder alone')
-    if not root.exists(): raise SceneError(root, 'no folder or file of this name', 'give a photograph and its cut-outs, or a folder of scenes')
+    if not root.exists():
+        fix = 'give a photograph and its cut-outs, or a folder of scenes'
+        raise SceneError(root, 'no folder or file of this name', fix)
     if not cutouts: raise ConfigError(root, 'has no cut-outs', 'name them behind the photograph, one picture an object')
     return write_cutouts(root, cutouts, out, mask, background)
 

@@ -9,8 +9,8 @@ __all__ = ['PALETTE', 'BACKGROUND_COLOUR', 'PALETTE_SHADES', 'MAX_SHOWN_SIDE_PX'
            'show_order', 'fusion_pictures', 'show_fusion', 'show_batch', 'Recomposited', 'changed_sets',
            'composite_sets', 'recomposite_weights', 'correct_pairs', 'apply_order_corrections', 'merge_corrections',
            'earlier_states', 'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid', 'shown_grid', 'InspectorState',
-           'state_meta', 'original_pictures', 'inspector_state', 'join_modules', 'read_styles', 'png_strip',
-           'WeightInspector', 'compare_models']
+           'state_meta', 'original_pictures', 'inspector_state', 'static_folder', 'join_modules', 'read_styles',
+           'png_strip', 'WeightInspector', 'compare_models']
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c003
 import base64, glob, io, re, uuid
@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from ..core.compositing import composite_weights, front_to_back
 from ..core.errors import AmodalError, ConfigError, SceneError
-from ..core.files import assets, atomic_write, write_json
+from ..core.files import atomic_write, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import show_pictures, to_uint8
 from ..scenes.folders import completion_files, read_object_names, read_pairs, read_scene
@@ -449,12 +449,13 @@ def state_meta(
                'weights under the pointer are exact, from the kernel.')
     colours = slot_colours(scene.n, scene.background is not None)
     inks = [contrasting_ink(c) for c in colours]
+    masked = f'{float(scene.mask.mean()):.0%}'
+    uncovered = f'{fused.uncovered:.1%}' if fused.uncovered else ''
     return dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=[width, height],
                 step=grid.step, boxes=grid.boxes, pairs=fused.pairs, order=full_order(fused, scene.n),
                 known=scene.pairs or [], done=fused.harmonise or [], colours=colours, inks=inks,
-                masked=f'{float(scene.mask.mean()):.0%}', note=reduced if grid.step > 1 else '',
-                names=list(scene.object_names), fill=fused.uncovered_fill,
-                uncovered=f'{fused.uncovered:.1%}' if fused.uncovered else '')
+                masked=masked, note=reduced if grid.step > 1 else '',
+                names=list(scene.object_names), fill=fused.uncovered_fill, uncovered=uncovered)
 
 def original_pictures(
     given: Scene, # as it was given
@@ -489,6 +490,11 @@ def inspector_state(
     return InspectorState(state_meta(scene, fused, grid), data)
 
 # %% ../../nbs/9_app/01_inspector.ipynb #a104
+def static_folder() -> Path: # of JavaScript, CSS and templates
+    "Return the folder of the front-end's source."
+    import amodal_nb.app
+    return Path(amodal_nb.app.__file__).parent/'static'
+
 _IMPORT = re.compile(r"^import \{([\w, ]+)\} from '\./(\w+\.js)';\n", re.M)
 _EXPORT = re.compile(r'^export (?=(?:const|let|class|function) )', re.M)
 _DECLARATION = re.compile(r'^(export )?(?:const|let|class|function) (\w+)', re.M)
@@ -548,7 +554,7 @@ def join_modules(
 def read_styles() -> str: # CSS
     "Return the styles of the inspector and the gallery, which share most of them."
     names = 'inspector.css', 'gallery.css'
-    return '\n'.join((assets()/'inspector'/name).read_text(encoding='utf-8') for name in names)
+    return '\n'.join((static_folder()/name).read_text(encoding='utf-8') for name in names)
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c042
 def png_strip(
@@ -574,7 +580,7 @@ OVERLAYS = 'top weight entropy error doubt'.split()
 
 class WeightInspector(anywidget.AnyWidget):
     "A widget that shows the weights and the order of a fusion, and corrects the order."
-    _esm = join_modules(assets()/'inspector'/'inspector.js')
+    _esm = join_modules(static_folder()/'inspector.js')
     _css = read_styles()
     view = traitlets.Enum(VIEWS, 'result').tag(sync=True)
     slot = traitlets.Int(1).tag(sync=True) # from 1; the background comes last

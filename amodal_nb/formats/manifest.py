@@ -150,7 +150,8 @@ def from_manifest(
     resize: bool = False, # see `manifest_scene`
 ) -> Iterator: # of `Scene`
     "Read the scenes of a manifest. Raises `FormatError` if it is none, `ConfigError` if a mask is given."
-    if mask not in (None, OVERLAPS): raise ConfigError('--mask', "a manifest names each scene's mask itself", 'write it there')
+    if mask not in (None, OVERLAPS):
+        raise ConfigError('--mask', "a manifest names each scene's mask itself", 'write it there')
     src = Path(src).absolute()
     root = Path(image or src.parent)
     sources = []

@@ -120,8 +120,9 @@ class FusedScene:
     @property
     def rgba(self) -> torch.Tensor: # [4,H,W] in 0..1
         "Return the result, transparent in uncovered pixels of the mask."
-        visible = torch.ones(self.result.shape[-2:], dtype=torch.bool) if self.scene is None else self.scene.mask[0] == 0
-        return torch.cat([self.result, (self.covered | visible)[None].to(self.result)])
+        alpha = self.covered.to(self.result)
+        if self.scene is not None: alpha = torch.where(self.scene.mask[0] > 0, alpha, 1)
+        return torch.cat([self.result, alpha[None]])
     @property
     def picture(self) -> Image.Image: # RGB, or RGBA if uncovered pixels are transparent
         "Return the result as a PIL picture, with the scene's colour profile."

@@ -35,8 +35,9 @@ def summarize(
     "Count what a fusion rests on."
     guesses = [[p['a'], p['b']] for p in fused.pairs if is_guess(p)]
     not_found = [row['comp'] for row in fused.harmonise or [] if row.get('found') is False]
-    return FusionSummary(id=fused.id, pairs=len(fused.pairs), by_evidence=len(fused.pairs)-len(guesses), guesses=guesses,
-                         uncovered=round(fused.uncovered, 6), not_found=not_found)
+    return FusionSummary(
+        id=fused.id, pairs=len(fused.pairs), by_evidence=len(fused.pairs)-len(guesses), guesses=guesses,
+        uncovered=round(fused.uncovered, 6), not_found=not_found)
 
 # %% ../../nbs/5_fusion/12_summary.ipynb #s008
 def _count(n, noun): return f'{n} {noun}' + ('' if n == 1 else 's')

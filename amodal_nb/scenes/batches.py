@@ -155,7 +155,8 @@ class SceneDataset(Dataset):
             problem = f'has no {scene.id}_image.png, which training needs'
             raise SceneError(self.folders[i], problem, 'add the true picture')
         if self.need_image and not scene.mask.any():
-            raise SceneError(self.folders[i], 'has no mask, so there is nothing to learn from', 'convert it with --mask overlaps')
+            problem = 'has no mask, so there is nothing to learn from'
+            raise SceneError(self.folders[i], problem, 'convert it with --mask overlaps')
         return scene_to_item(scene, self.n_max_completions, self.on_extra)
     def __getitem__(self, i):
         if self.on_bad == 'error': return self.read(i)

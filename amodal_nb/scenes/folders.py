@@ -70,7 +70,8 @@ def _parse_scene_json(path):
     except (ValueError, RecursionError): raise SceneError(path, 'is not JSON', PAIRS_FORM) from None
     if not isinstance(content, dict) or not {'version'} < set(content):
         raise SceneError(path, 'does not have the form of a scene', PAIRS_FORM)
-    if content['version'] != 1: raise SceneError(path, f"version {content['version']!r:.20} is not known here", PAIRS_FORM)
+    version = content['version']
+    if version != 1: raise SceneError(path, f'version {version!r:.20} is not known here', PAIRS_FORM)
     return content
 
 def read_pairs(

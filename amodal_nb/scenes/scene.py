@@ -111,7 +111,8 @@ def _check_mask(picture, where, raw=False):
 
 def _no_mask(picture, where):
     "Return the mask of a picture [3,H,W] that is known everywhere."
-    if picture is None: raise SceneError(where, 'missing, and only the partial is given', 'give it, or the whole picture')
+    if picture is None:
+        raise SceneError(where, 'missing, and only the partial is given', 'give it, or the whole picture')
     return torch.zeros_like(picture[:1])
 
 def _check_completion(picture, where, raw=False):
