@@ -362,3 +362,18 @@ def test_annotations_whose_picture_is_missing_say_so_once(pictures):
     scenes = list(from_cocoa(pictures/'labels', on_error=lambda id, e: errors.setdefault(id, []).append(str(e))))
     assert not scenes and {id: len(lines) for id, lines in errors.items()} == {'x': 1, 'damaged': 1, 'unordered': 1}
     assert 'with --image' in errors['x'][0] and 'depth_constraint' in errors['unordered'][0]
+
+def test_objects_that_cannot_be_read_are_one_line(pictures):
+    regions = [{'segmentation': FRONT, 'order': 1}] + [{'segmentation': 'nothing', 'order': k} for k in range(2, 102)]
+    (pictures/'x.json').write_text(json.dumps({'image_id': 7, 'depth_constraint': '', 'regions': regions}))
+    errors = []
+    (scene,) = from_cocoa(pictures/'x.json', pictures/'p.png', on_error=lambda *e: errors.append(str(e[1])))
+    assert scene.n == 1 and len(errors) == 1 and 'object 2' in errors[0] and '99 more objects' in errors[0]
+
+def test_a_zip_of_a_version_that_is_not_known_is_named(stack, tmp_path):
+    folder, _ = stack
+    with zipfile.ZipFile(tmp_path/'s.zip', 'w') as z: z.write(folder/'layer_0.png', 'layer_0.png')
+    data = bytearray((tmp_path/'s.zip').read_bytes())
+    data[data.index(b'PK\1\2') + 6] = 99 # the version needed to extract, in the central directory
+    (tmp_path/'s.zip').write_bytes(data)
+    with pytest.raises(FormatError, match='s.zip: is no zip, or damaged'): list(from_rgba_stack(tmp_path/'s.zip'))

@@ -120,11 +120,13 @@ def label_mask(
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c064
 def _read_alphas(segmentations, size, where, report_error):
-    "Read the masks that can be read: number -> [1,H,W], numbers from 1."
-    alphas = {}
+    "Read the masks that can be read: number -> [1,H,W], numbers from 1. Reports the first error, and how many follow."
+    alphas, errors = {}, []
     for k, segmentation in enumerate(segmentations, 1):
         try: alphas[k] = label_mask(segmentation, size, f'{where}, object {k}')
-        except AmodalError as e: report_error(e)
+        except AmodalError as e: errors.append(e)
+    if errors: report_error(errors[0] if len(errors) == 1 else FormatError(f'{errors[0]}; so are {len(errors)-1} more objects'))
+    if not alphas: raise FormatError(where, 'no object of it can be read', 'see above')
     return alphas
 
 def label_scene(
@@ -392,7 +394,7 @@ def _single_cocoa_sources(files, image, mask, on_error):
     for src in files:
         try: content = read_json(src)
         except AmodalError: content = {} # building the scene reports this error
-        n = len(content) if isinstance(content, list) else 1
+        n = max(1, len(content)) if isinstance(content, list) else 1
         ids = [scene_id(src.stem)] if n == 1 else [scene_id(f'{src.stem}_{i}') for i in range(n)]
         for i, id in enumerate(ids):
             sources.append(SceneSource(id, partial(_single_cocoa_scene, src, i, image, mask, on_error, id)))
@@ -401,7 +403,8 @@ def _single_cocoa_sources(files, image, mask, on_error):
 def _holds_annotations_alone(src):
     "Return whether a label file is an annotation, or a list of annotations, without a list of pictures."
     content = read_json(src)
-    return isinstance(content, list) or (isinstance(content, dict) and 'regions' in content)
+    first = content[0] if isinstance(content, list) and content else content
+    return isinstance(first, dict) and 'regions' in first
 
 def from_cocoa(
     src: 'str | Path', # e.g. COCO_amodal_val2014.json; or a file of annotations alone, or a folder of these

@@ -198,7 +198,7 @@ def unpack(
             for entry in entries:
                 try: _unpack_entry(archive, entry, src, out)
                 except AmodalError as e: on_error(scene_id(src.stem), e)
-    except zipfile.BadZipFile: raise FormatError(src, 'is no zip, or damaged', 'pack it again') from None
+    except UNPACK_ERRORS: raise FormatError(src, 'is no zip, or damaged', 'pack it again') from None
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c036
 NO_LAYERS = 'holds no layers: expected layer_0.png, layer_1.png, … or 0000.png, …' # a problem and its fix
