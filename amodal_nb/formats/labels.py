@@ -125,7 +125,8 @@ def _read_alphas(segmentations, size, where, report_error):
     for k, segmentation in enumerate(segmentations, 1):
         try: alphas[k] = label_mask(segmentation, size, f'{where}, object {k}')
         except AmodalError as e: errors.append(e)
-    if errors: report_error(errors[0] if len(errors) == 1 else FormatError(f'{errors[0]}; so are {len(errors)-1} more objects'))
+    if len(errors) == 1: report_error(errors[0])
+    elif errors: report_error(FormatError(f'{errors[0]}; so are {len(errors)-1} more objects'))
     if not alphas: raise FormatError(where, 'no object of it can be read', 'see above')
     return alphas
 
