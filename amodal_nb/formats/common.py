@@ -79,7 +79,8 @@ def keeps_aspect(
 ) -> bool: # True if rounding to whole pixels explains the difference
     "Tell if scaling from a size to another keeps the aspect within a pixel."
     (h, w), (new_h, new_w) = size, new
-    return abs(new_h*w/new_w - h) <= 1 or abs(new_w*h/new_h - w) <= 1
+    kept_h, kept_w = new_h*w/new_w, new_w*h/new_h # what the other side was, had the aspect been kept
+    return abs(kept_h - h) <= 1 or abs(kept_w - w) <= 1
 
 def check_sizes(
     id: str, # of the scene
@@ -96,7 +97,8 @@ def check_sizes(
     change = f'{w}x{h} px, but the picture has {size[1]}x{size[0]}'
     if not resize: raise FormatError(where, change, 'give --resize to scale them, or bring all to one size')
     if len(sizes)*size[0]*size[1] > MAX_SCENE_PIXELS:
-        raise FormatError(id, f'scaled pictures are over the limit of {MAX_SCENE_PIXELS} pixels', 'scale the picture down')
+        problem = f'scaled pictures are over the limit of {MAX_SCENE_PIXELS} pixels'
+        raise FormatError(id, problem, 'scale the picture down')
     if not all(keeps_aspect(s, size) for s in others.values()):
         log_warning(f'{where}: {change}: scaled, which does not keep the aspect')
 
