@@ -80,8 +80,8 @@ def keeps_aspect(
 ) -> bool: # True if rounding to whole pixels explains the difference
     "Tell if scaling from a size to another keeps the aspect within a pixel."
     (h, w), (new_h, new_w) = size, new
-    kept_height, kept_width = new_h*w/new_w, new_w*h/new_h
-    return abs(kept_height - h) <= 1 or abs(kept_width - w) <= 1
+    kept_h, kept_w = new_h*w/new_w, new_w*h/new_h # what the other side was, had the aspect been kept
+    return abs(kept_h - h) <= 1 or abs(kept_w - w) <= 1
 
 def check_sizes(
     id: str, # of the scene

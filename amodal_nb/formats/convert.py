@@ -107,8 +107,8 @@ def adapter_of(
     adapter = CONVERT_FORMATS[format]
     if not resize: return adapter
     if format in RESIZED_FORMATS: return partial(adapter, resize=True)
-    problem = f'{format} has sizes and places of its own'
-    raise ConfigError('--resize', problem, f'leave it out; it is for {", ".join(RESIZED_FORMATS)}')
+    fix = f'leave it out; it is for {", ".join(RESIZED_FORMATS)}'
+    raise ConfigError('--resize', f'{format} has sizes and places of its own', fix)
 
 class ConvertReport:
     "Collects the scenes that a conversion has written and the errors that it met."

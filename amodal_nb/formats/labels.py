@@ -126,7 +126,7 @@ def _read_alphas(segmentations, size, where, report_error):
         try: alphas[k] = label_mask(segmentation, size, f'{where}, object {k}')
         except AmodalError as e: errors.append(e)
     if len(errors) == 1: report_error(errors[0])
-    elif errors: report_error(FormatError(f'{errors[0]}; so are {len(errors)-1} more objects'))
+    elif errors: report_error(FormatError(f'{errors[0]}; likewise {len(errors)-1} more objects'))
     if not alphas: raise FormatError(where, 'no object of it can be read', 'see above')
     return alphas
 
@@ -377,8 +377,8 @@ def _picture_of_annotation(src, annotation, image):
     for name in names:
         files = {p.resolve(): p for p in (_find_in(folder, name) for folder in folders) if p}
         if len(files) == 1: return next(iter(files.values()))
-        if not files: continue
-        raise FormatError(src, f'its picture {name!r:.60} is in several folders', 'say with --image where it lies')
+        problem = f'its picture {name!r:.60} is in several folders'
+        if files: raise FormatError(src, problem, 'say with --image where it lies')
     raise FormatError(src, f'its picture is missing ({", ".join(names)!r:.80})', 'give it, or its folder, with --image')
 
 def _single_cocoa_scene(src, i, image, mask, on_error, id):

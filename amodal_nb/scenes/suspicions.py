@@ -110,11 +110,12 @@ def suspicious_completions(
     odd = {kind: [] for kind in ('everywhere', 'empty', 'premultiplied', 'misplaced', 'hidden')}
     for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers), 1):
         if k in scene.empty: continue
+        is_guessed = scene.pairs is None and (covered & is_contested).any()
         if covered.float().mean() > MAX_COVERED: odd['everywhere'].append(k)
         elif not covered.any(): odd['empty'].append(k)
         elif is_premultiplied(colours, alpha): odd['premultiplied'].append(k)
         elif fits_nowhere(scene.partial, colours, covered & is_single & known): odd['misplaced'].append(k)
-        elif scene.pairs is None and is_contested[covered].any() and not known[covered].any(): odd['hidden'].append(k)
+        elif is_guessed and not (covered & known).any(): odd['hidden'].append(k)
     return odd
 
 _LINES = { # what is odd -> what to say of one completion, and of several
