@@ -172,3 +172,52 @@ def test_real_photographs_decide_the_order_of_real_completions(root):
         right += [p['p_a_front'] > .5 for p in fused.pairs if p['overlap_px'] >= 20]
         assert fused.uncovered == 0 and np.array_equal(to_uint8(fused.result), np.asarray(Image.open(photo).convert('RGB')))
     assert len(right) == 34 and sum(right) >= 32
+
+def test_a_closed_stdout_fails_no_scene(own, monkeypatch):
+    class Closed:
+        encoding = 'utf-8'
+        def write(self, text): raise BrokenPipeError(32, 'Broken pipe')
+        def flush(self): pass
+    monkeypatch.setattr('sys.stdout', Closed())
+    assert fuse_own(own) == 0
+    monkeypatch.undo()
+    report = json.loads((own/'out'/'report.json').read_text())
+    assert report['done'] == ['photo'] and not report['failed']
+
+def test_layers_with_names_of_any_script_are_written(own):
+    names = 'кот', '猫', 'tree'
+    for old, new in zip(NAMES, names): (own/f'{old}.png').rename(own/f'{new}.png')
+    assert amodal('fuse', own/'photo.png', *(own/f'{name}.png' for name in names), '--out', own/'out') == 0
+    for format in 'psd', 'ora': assert amodal('export', format, own/'out'/'scenes', '--fused', own/'out', '--out', own/format) == 0
+    from psd_tools import PSDImage
+    layers = {layer.name: layer for layer in PSDImage.open(own/'psd'/'photo.psd')}
+    assert set(names) <= set(layers) and not layers['picture'].visible # a whole photograph would hide all others
+
+def test_inputs_are_not_replaced_by_results(own, capsys):
+    fuse_own(own)
+    result = own/'out'/'photo'/'photo_fused.png'
+    before = result.read_bytes()
+    assert fuse_own(own, '--background', result) == 1 and 'is read' in capsys.readouterr().err
+    assert result.read_bytes() == before
+
+def test_wrong_options_change_nothing(own):
+    fuse_own(own)
+    before = {p: p.read_bytes() for p in (own/'out').rglob('*') if p.is_file()}
+    for options in (['--model', 'nonsense'], ['--uncovered', 'some'], ['--on-extra', 'some']):
+        assert amodal('fuse', own/'photo.png', own/'cat.png', '--mask', own/'hole.png', *options, '--out', own/'out') == 1
+    assert {p: p.read_bytes() for p in (own/'out').rglob('*') if p.is_file()} == before
+
+def test_a_black_hole_is_called_black(own, capsys):
+    Image.new('L', (96, 96), 255).save(own/'hole.png')
+    for name in NAMES: Image.new('RGBA', (96, 96)).save(own/f'{name}.png')
+    assert fuse_own(own, '--mask', own/'hole.png') == 0
+    out, err = capsys.readouterr()
+    assert '100.0% of the mask uncovered, black' in out
+
+def test_a_mask_that_is_none_is_named(own, capsys):
+    Image.new('L', (96, 96), 255).save(own/'hole.png')
+    fuse_own(own, '--mask', own/'hole.png')
+    assert 'the mask covers the whole picture' in capsys.readouterr().err
+    Image.fromarray(np.tile(np.linspace(0, 255, 96, dtype=np.uint8), (96, 1))).save(own/'hole.png')
+    fuse_own(own, '--mask', own/'hole.png')
+    assert 'is it a mask?' in capsys.readouterr().err

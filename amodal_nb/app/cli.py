@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
-           'print_line', 'print_error', 'cutouts_to_scene', 'inspect_command', 'fuse', 'read_scene_with_target',
+           'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'read_scene_with_target',
            'readable_scenes', 'eval', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo',
            'convert', 'export', 'main']
 
@@ -74,13 +74,13 @@ def print_line(
     line: str, # for a person
 ):
     "Print a line on stdout. Line breaks, which the name of a file may hold, become spaces."
-    typer.echo(one_line(line))
+    with suppress(OSError): typer.echo(one_line(line)) # a closed pipe must not end a batch
 
 def print_error(
     line: str, # for a person
 ):
     "Print a line on stderr. Line breaks, which the name of a file may hold, become spaces."
-    typer.echo(one_line(line), err=True)
+    with suppress(OSError): typer.echo(one_line(line), err=True)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c011
 def cutouts_to_scene(
@@ -103,12 +103,13 @@ def cutouts_to_scene(
     if not cutouts: raise ConfigError(root, 'has no cut-outs', 'name them behind the photograph, one picture an object')
     return write_cutouts(root, cutouts, out, mask, background)
 
-def inspect_command(
+def shell_command(
+    name: str, # of the command
     root: Path, # scenes
     out: Path, # their fusions
 ) -> str: # for a shell
-    "Return the command that shows fusions."
-    return shlex.join(['amodal', 'inspect', str(root), '--fused', str(out)])
+    "Return a command that shows or exports fusions."
+    return f'amodal {name} {shlex.join([str(root), "--fused", str(out)])}'
 
 @command
 def fuse(
@@ -125,13 +126,18 @@ def fuse(
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder. Scenes that cannot be used are named, and the
     exit status is then 1."""
-    from amodal_nb.fusion.folder import fuse_folder
+    from amodal_nb.fusion.folder import check_options, fuse_folder
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.fusion.summary import total_line
+    predictor = load_predictor(model)
+    check_options(out, on_extra, uncovered) # before anything is written
     root = cutouts_to_scene(root, cutouts, out, mask, background)
-    report = fuse_folder(root, out, load_predictor(model), on_extra, print_error, harmonise, uncovered, print_line)
-    typer.echo(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
-    if report['scenes']: print_line(f"{total_line(report['scenes'])}; look: {inspect_command(root, out)}")
+    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line)
+    print_line(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
+    if report['scenes']:
+        print_line(total_line(report['scenes']))
+        print_line(f'look:   {shell_command("inspect", root, out)}')
+        print_line(f'layers: {shell_command("export ora", root, out)} --out layers')
     exit_if_failed(report['failed'])
 
 # %% ../../nbs/9_app/04_cli.ipynb #c013

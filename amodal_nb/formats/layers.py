@@ -30,6 +30,7 @@ class Layer:
     name: str # e.g. 'comp2'
     picture: torch.Tensor # [3,H,W] in 0..1, everywhere
     alpha: torch.Tensor # [1,H,W] in 0..1, its mask: whole steps of 1/255
+    is_visible: bool = True # False: an editor hides it at first
 
 def quantize_8bit(
     t: torch.Tensor, # any shape, in 0..1
@@ -59,8 +60,8 @@ LAYER_TOLERANCE = 2/255 # largest error of a composite by eight bits of alpha an
 def merge_layers(
     layers: list, # of `Layer`, top to bottom; the last is opaque
 ) -> torch.Tensor: # [3,H,W]
-    "Compute the composite of layers, which an image editor shows."
-    return composite_stack([torch.cat([l.picture, l.alpha]) for l in reversed(layers)])
+    "Compute the composite of the visible layers, which an image editor shows."
+    return composite_stack([torch.cat([l.picture, l.alpha]) for l in reversed(layers) if l.is_visible])
 
 def _bottom_layer(scene, fused):
     "Return the background, or the partial with what fills its uncovered pixels."
@@ -83,14 +84,16 @@ def fusion_layers(
     scene: Scene, # what was fused
     fused: FusedScene, # its fusion
 ) -> list: # of `Layer`, top to bottom
-    "Turn a fused scene into layers whose composite is the fused picture."
+    """Turn a fused scene into layers whose composite is the fused picture. Where the whole picture is known, it is the
+    topmost layer, hidden at first: it would hide all others."""
     scene = harmonised_scene(scene, fused)
     alphas = layer_alphas(fused.weights[:scene.n], scene.alphas, layer_sequence(scene, fused))
     layers = [Layer(scene.name_of(k), quantize_8bit(scene.completions[k-1]), a) for k, a in alphas.items()]
     layers.append(_bottom_layer(scene, fused))
     difference = (merge_layers(layers) - fused.result).abs()
     differs = (difference > LAYER_TOLERANCE).any(0, keepdim=True).float()
-    return [Layer('picture', quantize_8bit(fused.result), torch.maximum(1-scene.mask, differs)), *layers]
+    alpha, is_visible = torch.maximum(1-scene.mask, differs), bool(scene.mask.any())
+    return [Layer('picture', quantize_8bit(fused.result), alpha, is_visible), *layers]
 
 def patched_fraction(
     layers: list, # from `fusion_layers`
@@ -118,9 +121,10 @@ def _stack_xml(layers):
     h, w = layers[0].alpha.shape[-2:]
     image = ElementTree.Element('image', version='0.0.5', w=str(w), h=str(h), xres='72', yres='72')
     stack = ElementTree.SubElement(image, 'stack')
-    same = {'x': '0', 'y': '0', 'opacity': '1.0', 'visibility': 'visible', 'composite-op': 'svg:src-over'}
+    same = {'x': '0', 'y': '0', 'opacity': '1.0', 'composite-op': 'svg:src-over'}
     for i, l in enumerate(layers):
-        ElementTree.SubElement(stack, 'layer', {'name': l.name, 'src': _layer_file(i)} | same)
+        own = {'name': l.name, 'src': _layer_file(i), 'visibility': 'visible' if l.is_visible else 'hidden'}
+        ElementTree.SubElement(stack, 'layer', own | same)
     return ElementTree.tostring(image, encoding='UTF-8', xml_declaration=True)
 
 def write_ora(
@@ -161,9 +165,12 @@ def write_psd(
     h, w = layers[0].alpha.shape[-2:]
     if max(h, w) > MAX_PSD_SIDE_PX:
         raise FormatError(path, f'{w}x{h} px are over the {MAX_PSD_SIDE_PX} a side of PSD', 'export as ora')
-    psd = import_extra('psd_tools').PSDImage.new('RGB', (w, h))
+    psd, Tag = import_extra('psd_tools').PSDImage.new('RGB', (w, h)), import_extra('psd_tools.constants').Tag
     for l in reversed(layers):
-        pixel_layer = psd.create_pixel_layer(Image.fromarray(to_uint8(l.picture)), name=l.name)
+        plain = l.name.encode('ascii', 'replace').decode() # the old field of a name; the new one holds any text
+        pixel_layer = psd.create_pixel_layer(Image.fromarray(to_uint8(l.picture)), name=plain)
+        pixel_layer.tagged_blocks.set_data(Tag.UNICODE_LAYER_NAME, l.name)
+        pixel_layer.visible = l.is_visible
         if (l.alpha < 1).any(): pixel_layer.create_mask(Image.fromarray(to_uint8(l.alpha)))
     if icc: psd.image_resources[ICC_RESOURCE] = _icc_resource(icc)
     with atomic_write(path) as tmp: psd.save(tmp)

@@ -155,6 +155,7 @@ def collect_result(
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
     result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)
     fill = getattr(uncovered, '__name__', str(uncovered))
+    if fill != 'transparent' and torch.equal(result[:, hole], fusion.result[0][:, hole]): fill = 'keep' # nothing is known
     return FusedScene(
         scene.id, result, weights, slots, pairs, order, fusion.uncovered.item(), prepared.report, scene,
         scene.object_names, fill)

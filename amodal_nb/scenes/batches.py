@@ -158,7 +158,7 @@ class SceneDataset(Dataset):
             raise SceneError(self.folders[i], problem, 'add the true picture')
         if self.need_image and not scene.mask.any():
             problem = 'has no mask, so there is nothing to learn from'
-            raise SceneError(self.folders[i], problem, 'convert it with --mask overlaps')
+            raise SceneError(self.folders[i], problem, 'add a mask, or convert again with --mask overlaps')
         return scene_to_item(scene, self.n_max_completions, self.on_extra)
     def __getitem__(self, i):
         if self.on_bad == 'error': return self.read(i)

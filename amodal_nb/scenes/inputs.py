@@ -31,12 +31,14 @@ def named_pictures(
     completions: object, # an iterable of pictures or paths, or a dict: name -> picture or path
 ) -> tuple: # (list of pictures and paths; their names, () if none has one)
     "List completions, and name them after their keys or files. Raises `SceneError` for a single picture."
-    if isinstance(completions, Image.Image) or _is_path(completions):
-        raise SceneError('completions', 'are one picture', 'give a list of pictures')
+    if completions is None or isinstance(completions, Image.Image) or _is_path(completions):
+        raise SceneError('completions', 'are none, or one picture', 'give a list of pictures')
     if isinstance(completions, Mapping): return list(completions.values()), tuple(map(str, completions))
     pictures = list(completions)
     if not any(map(_is_path, pictures)): return pictures, ()
     names = [Path(p).stem if _is_path(p) else f'comp{k}' for k, p in enumerate(pictures, 1)]
+    twice = {name for name in names if names.count(name) > 1}
+    names = [f'{name} ({k})' if name in twice else name for k, name in enumerate(names, 1)]
     return pictures, tuple(names)
 
 # %% ../../nbs/2_scenes/08_inputs.ipynb #c077

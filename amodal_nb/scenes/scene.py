@@ -200,7 +200,8 @@ def make_scene(
     size = mask.shape[-2:]
     parts = {'image': image, 'partial': partial, 'background': background, **dict(enumerate(completions, 1))}
     for part, t in parts.items():
-        if t is not None and t.shape[-2:] != size: raise size_mismatch(name(part), t.shape[-2:], size)
+        if t is None or t.shape[-2:] == size: continue
+        raise size_mismatch(name(part), t.shape[-2:], size, 'picture' if is_whole else 'mask')
     if pairs is not None: pairs = check_pairs(pairs, len(completions), name('pairs'), empty)
     warn = warn_once if names else log_warning # files may be read often
     _warn_of_borders(id, completions, object_names, partial, mask, warn)

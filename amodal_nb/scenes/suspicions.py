@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'BLOCKS_PER_SIDE', 'MIN_BLOCK_PX', 'MIN_BLOCKS',
-           'MAX_CAST', 'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_COVERED', 'is_premultiplied',
-           'block_colours', 'fits_nowhere', 'suspicious_mask', 'equal_completions', 'suspicious_completions',
-           'suspicious_inputs', 'warn_of_suspicions']
+           'MAX_CAST', 'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_MASKED', 'MAX_COVERED',
+           'is_premultiplied', 'block_colours', 'fits_nowhere', 'suspicious_mask', 'equal_completions',
+           'suspicious_completions', 'suspicious_inputs', 'warn_of_suspicions']
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c003
 import torch, torch.nn.functional as F
@@ -74,6 +74,8 @@ def fits_nowhere(
     return not correlation >= MAX_FIT_CORRELATION
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c008
+MAX_MASKED = .99 # share of the picture that a mask may cover
+
 def suspicious_mask(
     scene: Scene, # any
 ) -> 'str | None': # what is odd, and what to do
@@ -82,6 +84,7 @@ def suspicious_mask(
     hint = '255 is the region to restore, is it inverted?'
     if not (mask.any() and n_covering.any()): return None
     if scene.background is None and not n_covering[mask].any(): return f'no completion covers the mask: {hint}'
+    if mask.float().mean() > MAX_MASKED: return f'the mask covers the whole picture, of which nothing is left: {hint}'
     overlaps = n_covering >= 2
     share, hidden = mask.float().mean().item(), mask[overlaps].float().mean().item()
     if overlaps.any() and share > .5 and hidden < .5:
