@@ -171,12 +171,13 @@ DEGRADATIONS = {
     'clean': Degradation(),
     'noisy': Degradation(shift=2, gain=.12, bias=.04, field=.03, blur=1, jpeg=40, alpha=1)}
 DEGRADATIONS['wild'] = Degradation(
-    shift=8, gain=.12, bias=.04, field=.03, blur=1, jpeg=40, alpha=1, turn=3, stretch=.05, gamma=.25, coarse=1, invented=.7)
+    shift=8, gain=.12, bias=.04, field=.03, blur=1, jpeg=40, alpha=1, turn=3, stretch=.05, gamma=.25, coarse=1,
+    invented=.7)
 DEGRADATIONS['varied'] = replace(DEGRADATIONS['noisy'], spread=1.3)
 
 # %% ../../nbs/3_synthesis/05_degrade.ipynb #c113
-_LARGEST = {'jpeg': 95, 'wrong': 1, 'gain': 1, 'bias': 1, 'field': 1, 'turn': 45, 'stretch': .5, 'spread': 2, 'gamma': 2, 'coarse': 15,
-            'invented': 1} # the others: 100
+_LARGEST = {'jpeg': 95, 'wrong': 1, 'gain': 1, 'bias': 1, 'field': 1, 'turn': 45, 'stretch': .5, 'spread': 2,
+            'gamma': 2, 'coarse': 15, 'invented': 1} # the others: 100
 _TYPES = {f.name: f.type for f in fields(Degradation)}
 
 def _parse_number(key, value, where):
