@@ -21,7 +21,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=[*find_packages(include=['amodal_nb', 'amodal_nb.*']), 'amodal_nb._data'],
     package_dir={'amodal_nb._data': 'data'},   # data/ stays readable at the top level and still travels in the wheel
-    package_data={'amodal_nb._data': ['**/*']},
+    package_data={'amodal_nb._data': ['**/*'], 'amodal_nb.app': ['static/**/*']},
     install_requires=cfg['requirements'].split(),
     extras_require=extras,
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'),

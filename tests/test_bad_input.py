@@ -1,5 +1,5 @@
 "Bad input: each bad scene is named in one line with its reason, every other scene is done, and nothing half-made is left."
-import ctypes, json, math, os, pickle, resource, struct, subprocess, sys, zlib
+import ctypes, json, math, os, pickle, struct, subprocess, sys, zlib
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import SimpleNamespace
@@ -84,6 +84,10 @@ GOOD = { # name -> (what good_scene is given, what is changed)
     'palette completion': ({}, lambda s: save(s('comp1.png'), noise(SIDE, SIDE, 3), mode='P')),
     'grey alpha completion': ({}, lambda s: save(s('comp2.png'), noise(SIDE, SIDE), mode='LA')),
 }
+
+SUSPICIOUS = { # name of a good scene -> what the one line about it must say
+    'rgb everywhere': 'comp1 covers nearly all', 'palette completion': 'comp1 covers nearly all', 'grey alpha completion': 'comp2 covers nearly all',
+    'rgb black': 'comp1 covers nothing', 'blank completion': 'comp2 covers nothing'}
 
 # What must be refused
 
@@ -199,14 +203,11 @@ def permissions_count(folder):
     if not (folder/'closed').exists(): (folder/'closed').touch(mode=0)
     return subprocess.run(['cat', folder/'closed'], preexec_fn=DROP, capture_output=True).returncode != 0
 
-def start(*args, limit=None):
+def start(*args):
     "The command in a process of its own; (status, stdout, lines of stderr, peak memory in bytes)."
-    def before():
-        if DROP: DROP()
-        if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     env = os.environ | {'PYTHONDONTWRITEBYTECODE': '1', 'NO_COLOR': '1'}
-    with TemporaryFile('w+') as out, TemporaryFile('w+', errors='surrogateescape') as err:
-        p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.app.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=before, env=env)
+    with TemporaryFile('w+', errors='surrogateescape') as out, TemporaryFile('w+', errors='surrogateescape') as err:
+        p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.app.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=DROP, env=env)
         _, status, used = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
         for f in out, err: f.seek(0)
@@ -246,9 +247,10 @@ def run(tmp_path_factory):
     (root/'file.txt').touch()
     before = {p: p.lstat().st_mtime_ns for p in root.rglob('*')}
     status, stdout, lines, peak = start('fuse', root, '--out', out)
+    warnings, lines = ([o for o in lines if (str(root) in o) == is_error] for is_error in (False, True))
     after = {p: p.lstat().st_mtime_ns for p in root.rglob('*')}
     report = json.loads((out/'report.json').read_text(encoding='utf-8'))
-    yield SimpleNamespace(root=root, out=out, status=status, stdout=stdout, lines=lines, peak=peak, good=good, bad=bad, report=report, untouched=before == after)
+    yield SimpleNamespace(root=root, out=out, status=status, stdout=stdout, lines=lines, warnings=warnings, peak=peak, good=good, bad=bad, report=report, untouched=before == after)
     if (root/'unreadable folder').exists(): (root/'unreadable folder').chmod(0o700)  # so that it can be removed
 
 def test_fuse_counts_bad_scenes_and_exits_with_1(run):
@@ -258,6 +260,10 @@ def test_fuse_counts_bad_scenes_and_exits_with_1(run):
     assert sorted(run.report['done']) == sorted([*run.good, 'twice'])
     assert sorted(o['id'] for o in run.report['failed']) == sorted([*run.bad, 'twice'])
     assert f"{len(run.report['done'])} fused, {len(run.report['failed'])} failed" in run.stdout
+
+def test_fuse_warns_of_suspicious_scenes_and_of_no_other(run):
+    assert sorted(o.partition(':')[0] for o in run.warnings) == sorted(SUSPICIOUS)
+    for name, word in SUSPICIOUS.items(): assert any(o.startswith(f'{name}: ') and word in o for o in run.warnings), name
 
 def names(line, folder): return any(' '.join(f'{folder}{end}'.splitlines()) in line for end in '/:')
 
@@ -287,7 +293,7 @@ def test_fuse_does_every_good_scene(run, name):
     assert weights['weights'].dtype == np.float16 and weights['weights'].shape == (len(slots), *mask.shape)
     assert np.isfinite(weights['weights']).all() and weights['weights'].min() >= 0 and weights['weights'].max() <= 1
     order = json.loads(o('order.json').read_text(encoding='utf-8'))
-    assert set(order) == {'order', 'pairs', 'uncovered_fraction', 'harmonise'} and 0 <= order['uncovered_fraction'] <= 1
+    assert set(order) - {'uncovered_fill'} == {'order', 'pairs', 'uncovered_fraction', 'harmonise'} and 0 <= order['uncovered_fraction'] <= 1
     for p in order['pairs']:
         assert set(p) == {'a', 'b', 'p_a_front', 'overlap_px'}
         assert p['a'] in (1, 2) and p['b'] in (1, 2) and 0 <= p['p_a_front'] <= 1 and p['overlap_px'] > 0
@@ -329,9 +335,10 @@ def check_b_failed(status, lines, out, why):
     for name in 'ac': assert len(list((out/name).iterdir())) == 3
     assert not leftovers(out) and not (out/'b').is_dir()
 
-def test_fuse_leaves_nothing_of_a_write_that_fails_half_way(three, tmp_path):
-    status, _, lines, _ = start('fuse', three, '--out', tmp_path/'out', limit=20_000)
-    check_b_failed(status, lines, tmp_path/'out', 'cannot be written (File too large)')
+def test_fuse_leaves_nothing_of_a_write_that_fails_half_way(three, tmp_path, forks):
+    limited = 'import resource, sys; from amodal_nb.app.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); main(sys.argv[1:])'
+    done = forks(limited, 'fuse', three, '--out', tmp_path/'out')
+    check_b_failed(done.returncode, done.stderr.splitlines(), tmp_path/'out', 'cannot be written (File too large)')
 
 @pytest.fixture
 def small_disk(tmp_path):
@@ -389,7 +396,7 @@ def test_fuse_without_any_usable_scene_is_one_line(tmp_path, capfd):
 
 @pytest.mark.parametrize('args, words', [
     ('fuse nowhere --out out', 'nowhere'), ('fuse in --out out --model nonsense', 'nonsense'), ('fuse in --out out --model nowhere.safetensors', 'nowhere'),
-    ('fuse in --out out --on-extra some', 'largest'), ('fuse in/a/a_mask.png --out out', 'no folder'), ('fuse out --out out', 'no folder'),
+    ('fuse in --out out --on-extra some', 'largest'), ('fuse in/a/a_mask.png --out out', 'no cut-outs'), ('fuse out --out out', 'no folder'), ('fuse in in/a/a_comp1.png --out out', 'no cut-outs'), ('fuse in --mask in/a/a_mask.png --out out', '--mask'), ('fuse in --out out --uncovered some', 'inpaint'),
     ('eval nowhere', 'nowhere'), ('eval in --model nonsense', 'nonsense'),
     ('scenes new --n 0', 'n 0'), ('scenes new --n -1', 'n -1'), ('scenes new --n 1 --noise loud', 'loud'), ('scenes new --n 1 --noise blur=-1', 'blur'),
     ('scenes new --n 1 --objects x', 'objects'), ('scenes new --n 1 --objects 5-2', '(5, 2)'), ('scenes new --n 1 --objects 0', 'objects'),
@@ -501,7 +508,8 @@ def black(s): save(s('comp2.png'), np.zeros((SIDE, SIDE, 3), np.uint8))
 def test_fuse_shows_the_background_where_completions_cover_nothing(model, background, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=background)
     transparent(s); black(s)
-    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model) == (0, [])
+    run = here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep')
+    assert run == (0, ['a: comp1, comp2 cover nothing: leave them out, or check their alpha'])
     o = Parts(tmp_path/'out'/'a')
     mask = read_picture(s('mask.png'))[..., None] > 0
     expected = np.where(mask, read_picture(s('background.png')) if background else 0, read_picture(s('partial.png')))
@@ -516,7 +524,8 @@ def test_fuse_ignores_completions_outside_the_mask(model, tmp_path, capfd):
     s = good_scene(tmp_path/'in'/'a', background=False)
     hidden = read_picture(s('mask.png'))[..., None] > 0
     for k in 1, 2: save(s(f'comp{k}.png'), np.where(hidden, 0, read_picture(s(f'comp{k}.png'))).astype(np.uint8))
-    assert here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model) == (0, [])
+    status, (line,) = here(capfd, 'fuse', tmp_path/'in', '--out', tmp_path/'out', '--model', model, '--uncovered', 'keep')
+    assert status == 0 and 'no completion covers the mask' in line
     o = Parts(tmp_path/'out'/'a')
     assert (read_picture(o('fused.png')) == read_picture(s('partial.png'))).all()
     assert json.loads(o('order.json').read_text())['uncovered_fraction'] == 1
@@ -563,7 +572,7 @@ def test_fuse_goes_on_when_memory_runs_out_at_one_scene(module, step, error, thr
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
 @pytest.mark.parametrize('foreseen', [True, False])
-def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tmp_path):
+def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tmp_path, forks):
     for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
     code = f"""
 import math, resource, sys
@@ -574,7 +583,7 @@ used = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2*10**8,)*2)
 cli.main(['fuse', *sys.argv[1:]])
 """
-    done = subprocess.run([sys.executable, '-c', code, tmp_path/'in', '--out', tmp_path/'out', '--model', 'order'], capture_output=True, text=True)
+    done = forks(code, tmp_path/'in', '--out', tmp_path/'out', '--model', 'order')
     why = ['2 completions of 1024x1024 px need about', 'px would fit'] if foreseen else ['the memory ran out']
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and all(o in done.stderr for o in ('/b: ', *why)), done.stderr
     assert {p.name for p in (tmp_path/'out').iterdir()} == {'a', 'c', 'report.json'}

@@ -1,13 +1,12 @@
 "The front-end of the inspector and the gallery: its syntax, its style and its style sheets, and its compositing, which must equal that of `amodal_nb.core.compositing`."
 import json, re, shutil, subprocess
 import pytest, torch
-from amodal_nb.app.inspector import corrected_order, join_modules
+from amodal_nb.app.inspector import corrected_order, join_modules, static_folder
 from amodal_nb.core.compositing import composite_weights, front_to_back, transmittance
-from amodal_nb.core.files import assets
 from pixels import random_pixels
 
-FRONTEND = assets()/'inspector'
-STYLE_SHEET = 'data/inspector/inspector.css' # ESLint lints nothing outside of the tree
+FRONTEND = static_folder()
+STYLE_SHEET = 'amodal_nb/app/static/inspector.css' # ESLint lints nothing outside of the tree
 MODULES = sorted(p.name for p in FRONTEND.glob('*.js'))
 
 @pytest.fixture(scope='module')
@@ -40,7 +39,7 @@ def eslint(root):
     return lambda *args, **options: subprocess.run([path, '-c', config, *args], cwd=root, capture_output=True, text=True, **options)
 
 def test_modules_and_style_sheets_pass_eslint(eslint):
-    done = eslint('data/inspector')
+    done = eslint('amodal_nb/app/static')
     assert done.returncode == 0, done.stdout + done.stderr
 
 def test_eslint_reads_the_style_sheets(eslint):

@@ -1,13 +1,21 @@
 "Pictures, masks, stacks and manifests as other programs write them: each is read as what it shows, or refused with a line that says what to do."
-import zipfile
+import json, zipfile
 import numpy as np, pytest, torch
 from PIL import Image, features
 from amodal_nb.core.errors import AmodalError, FormatError, SceneError
-from amodal_nb.core.pictures import read_mask, read_picture, to_tensor
+from amodal_nb.app.cli import main
+from amodal_nb.core.pictures import icc_profile, read_mask, read_picture, to_tensor
+from amodal_nb.formats.common import shuffled_order
+from amodal_nb.formats.convert import convert
+from amodal_nb.formats.export import export
+from amodal_nb.formats.labels import from_cocoa, from_kins
 from amodal_nb.formats.manifest import from_manifest
 from amodal_nb.formats.crops import from_pix2gestalt
 from amodal_nb.formats.stacks import from_rgba_stack
+from amodal_nb.fusion.folder import fuse_folder
+from amodal_nb.fusion.predict import fuse_pictures
 from amodal_nb.scenes.folders import read_scene, write_scene
+from amodal_nb.scenes.inputs import from_pictures
 from amodal_nb.scenes.scene import make_scene
 
 SIDE = 48
@@ -170,7 +178,7 @@ def test_a_flattened_picture_is_found_above_a_nearly_opaque_bottom(stack):
 def test_layers_and_picture_of_two_sizes_are_both_named(stack, tmp_path):
     folder, _ = stack
     save(tmp_path/'stack.png', np.zeros((SIDE*2, SIDE*2, 3), np.uint8))
-    with pytest.raises(AmodalError, match=f'stack.png: is {SIDE*2}x{SIDE*2} but the layers are {SIDE}x{SIDE}'): list(from_rgba_stack(folder, tmp_path/'stack.png'))
+    with pytest.raises(AmodalError, match=f'stack: layer 1 and 2 more: {SIDE}x{SIDE} px, but the picture has {SIDE*2}x{SIDE*2}: give --resize'): list(from_rgba_stack(folder, tmp_path/'stack.png'))
 
 def test_what_macos_adds_to_a_zip_is_ignored(stack, tmp_path):
     folder, scene = stack
@@ -215,3 +223,157 @@ def test_a_completion_that_cannot_be_read_leaves_its_slot_empty(pictures):
 def test_a_manifest_without_completions_says_how_to_name_them(pictures):
     (pictures/'m.csv').write_text('id,image,mask,object1\nx,p.png,m.png,c1.png\n')
     with pytest.raises(FormatError, match='comp1, comp2'): list(from_manifest(pictures/'m.csv'))
+
+# Colour profiles
+
+def wide_gamut():
+    "A profile that is not sRGB by name."
+    from PIL import ImageCms
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes().replace(b's\0R\0G\0B', b'w\0i\0d\0e').replace(b'sRGB', b'wide')
+
+@pytest.fixture
+def photo_with_profile(pictures):
+    icc = wide_gamut()
+    save(pictures/'p.png', BOTTOM[..., :3], icc_profile=icc)
+    return pictures, icc
+
+def profile(path):
+    with Image.open(path) as im: return im.info.get('icc_profile')
+
+def test_the_colour_profile_of_a_photograph_goes_with_all_that_is_made_of_it(photo_with_profile, tmp_path, caplog):
+    folder, icc = photo_with_profile
+    scene = from_pictures(folder/'p.png', folder/'m.png', [folder/'c1.png', folder/'c2.png'], id='x')
+    assert scene.icc == icc and not caplog.records # completions without a profile have the picture's numbers
+    written = write_scene(scene, tmp_path/'in')
+    assert read_scene(written).icc == icc == profile(written/'x_comp1.png') and profile(written/'x_mask.png') is None
+    fuse_folder(tmp_path/'in', tmp_path/'out', 'vote')
+    assert profile(tmp_path/'out'/'x'/'x_fused.png') == icc
+    for format in 'ora', 'psd', 'scenes': export(format, tmp_path/'in', tmp_path/format, tmp_path/'out')
+    with zipfile.ZipFile(tmp_path/'ora'/'x.ora') as z:
+        assert {profile(z.open(name)) for name in z.namelist() if name.endswith('.png')} == {icc}
+    assert profile(tmp_path/'psd'/'x.psd') == icc == profile(tmp_path/'scenes'/'x'/'x_image.png')
+
+def test_the_colour_profile_of_a_picture_in_memory_is_kept(photo_with_profile, tmp_path):
+    folder, icc = photo_with_profile
+    fused = fuse_pictures(Image.open(folder/'p.png'), REGION, [RED, BLUE], model='vote')
+    fused.picture.save(tmp_path/'fused.png')
+    assert profile(tmp_path/'fused.png') == icc
+
+@pytest.mark.parametrize('which', ['manifest', 'stack', 'folder', 'memory'])
+def test_completions_of_another_profile_are_named_in_one_line(photo_with_profile, which, caplog):
+    folder, icc = photo_with_profile
+    save(folder/'p.png', BOTTOM[..., :3])
+    for k, a in (1, RED), (2, BLUE): save(folder/f'c{k}.png', a, icc_profile=icc)
+    if which == 'manifest':
+        (folder/'m.csv').write_text('id,image,mask,comp1,comp2\nprofiles,p.png,m.png,c1.png,c2.png\n')
+        list(from_manifest(folder/'m.csv'))
+    elif which == 'stack':
+        for k, a in enumerate((RED, BLUE)): save(folder/'profiles'/f'layer_{k}.png', a, icc_profile=icc)
+        list(from_rgba_stack(folder/'profiles', folder/'p.png'))
+    elif which == 'memory': make_scene(Image.open(folder/'p.png'), REGION, [Image.open(folder/f'c{k}.png') for k in (1, 2)], id='in memory')
+    else:
+        written = write_scene(make_scene(BOTTOM[..., :3], REGION, [RED, BLUE], id='of profiles'), folder)
+        for k in 1, 2: (written/f'of profiles_comp{k}.png').write_bytes((folder/f'c{k}.png').read_bytes())
+        read_scene(written)
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert 'is not that of the picture' in line and line.count(',') == 1 # both are named
+
+def test_a_profile_of_grey_is_not_given_to_colours(tmp_path):
+    grey = bytearray(wide_gamut())
+    grey[16:20] = b'GRAY'
+    assert icc_profile(save(tmp_path/'g.png', REGION, icc_profile=bytes(grey))) is None
+
+# Layers and completions of another size than the photograph
+
+def large(factor=2, extra=0): return np.random.default_rng(0).integers(0, 255, (SIDE*factor, SIDE*factor + extra, 3), dtype=np.uint8)
+
+@pytest.mark.parametrize('extra, lines', [(0, 0), (1, 0), (20, 1)])
+def test_layers_are_scaled_to_the_photograph(stack, tmp_path, caplog, extra, lines):
+    folder, scene = stack
+    save(tmp_path/'stack.png', large(extra=extra))
+    report = convert('rgba-stack', folder, tmp_path/'out', tmp_path/'stack.png', resize=True)
+    again = read_scene(tmp_path/'out'/'stack')
+    assert report['done'] == ['stack'] and again.size == (2*SIDE, 2*SIDE + extra) and again.n == scene.n
+    assert len([r for r in caplog.records if 'aspect' in r.getMessage()]) == lines
+    smaller = torch.nn.functional.interpolate(again.alphas, scene.size, mode='area')
+    assert ((smaller > .5) != (scene.alphas > .5)).float().mean() < .02
+    inside = again.completions[0][:, again.alphas[0, 0] == 1]
+    assert (inside.median(1).values - to_tensor(RED)[:3, 24, 18]).abs().max() < 2/255
+
+def test_completions_of_a_manifest_are_scaled(pictures, tmp_path, capsys):
+    save(pictures/'p.png', large())
+    (pictures/'m.csv').write_text('id,image,mask,comp1,comp2\nx,p.png,m.png,c1.png,c2.png\n')
+    with pytest.raises(FormatError, match=r'x: mask and 2 more: 48x48 px, but the picture has 96x96: give --resize'): list(from_manifest(pictures/'m.csv'))
+    (scene,) = from_manifest(pictures/'m.csv', resize=True)
+    assert scene.size == (96, 96) and set(scene.mask.unique().tolist()) == {0, 1} and scene.n == 2
+    main_status = pytest.raises(SystemExit, main, ['convert', 'pix2gestalt', str(pictures), str(tmp_path/'out'), '--resize'])
+    assert main_status.value.code == 1 and '--resize: pix2gestalt has sizes' in capsys.readouterr().err
+
+def test_scaling_keeps_to_the_limit_of_a_scene(pictures, monkeypatch):
+    monkeypatch.setattr('amodal_nb.formats.common.MAX_SCENE_PIXELS', 3*(2*SIDE)**2)
+    save(pictures/'p.png', large())
+    (pictures/'m.csv').write_text('id,image,mask,comp1,comp2\nx,p.png,m.png,c1.png,c2.png\n')
+    with pytest.raises(AmodalError, match='over the limit'): list(from_manifest(pictures/'m.csv', resize=True))
+
+# Labels of COCOA's and KINS's relatives
+
+FRONT, BEHIND, BOTH = [8, 8, 28, 8, 28, 40, 8, 40], [20, 16, 44, 16, 44, 32, 20, 32], [28, 16, 44, 16, 44, 32, 28, 32]
+IMAGES = [{'id': 7, 'file_name': 'p.png', 'width': SIDE, 'height': SIDE}]
+
+@pytest.mark.parametrize('read, amodal, visible', [(from_cocoa, 'segmentation', 'visible_mask'), (from_kins, 'segmentation', 'inmodal_seg'), (from_kins, 'a_segm', 'i_segm')],
+                         ids=['COCOA-cls and D2SA', 'KINS 2019', 'KINS 2020 without ranks'])
+def test_the_order_follows_from_visible_masks(pictures, read, amodal, visible):
+    objects = [{'id': 1, 'image_id': 7, amodal: [BEHIND], visible: [BOTH]}, {'id': 2, 'image_id': 7, amodal: [FRONT], visible: [FRONT]}]
+    (pictures/'l.json').write_text(json.dumps({'images': IMAGES, 'annotations': objects, 'categories': []}))
+    (scene,) = read(pictures/'l.json', pictures)
+    assert scene.pairs == [(2, 1)]
+
+@pytest.mark.parametrize('read', [from_cocoa, from_kins])
+def test_labels_without_an_order_are_refused_with_one_line(pictures, read):
+    objects = [{'id': i, 'image_id': 7, 'segmentation': [FRONT]} for i in range(50)]
+    (pictures/'l.json').write_text(json.dumps({'images': IMAGES, 'annotations': objects}))
+    errors = []
+    with pytest.raises(FormatError, match='neither oco_id and ico_id nor a visible mask'): list(read(pictures/'l.json', on_error=lambda *e: errors.append(e)))
+    assert not errors
+
+SINGLE = {'image_id': 7, 'regions': [{'segmentation': FRONT, 'order': '10', 'name': 'a'}, {'segmentation': BEHIND, 'order': '9'}]}
+
+@pytest.mark.parametrize('content, names', [(SINGLE, ['000000000007']), ([SINGLE, SINGLE], ['000000000007_0', '000000000007_1'])], ids=['one', 'list'])
+@pytest.mark.parametrize('given', ['picture', 'folder', 'nothing'])
+def test_annotations_without_a_list_of_pictures_are_read(pictures, content, names, given):
+    save(pictures/'photos'/'COCO_val2014_000000000007.png', BOTTOM[..., :3])
+    (pictures/'labels').mkdir()
+    (pictures/'labels'/'000000000007.json').write_text(json.dumps(content))
+    image = {'picture': pictures/'p.png', 'folder': pictures/'photos', 'nothing': None}[given]
+    for src in pictures/'labels', pictures/'labels'/'000000000007.json':
+        scenes = list(from_cocoa(src, image))
+        assert [s.id for s in scenes] == names and len(scenes) == len(names)
+        for s in scenes: # ranks are numbers, although texts; objects are shuffled
+            (front, back), = s.pairs
+            assert shuffled_order(s.id, 2)[front-1] == 1 and shuffled_order(s.id, 2)[back-1] == 0
+
+def test_annotations_whose_picture_is_missing_say_so_once(pictures):
+    (pictures/'labels').mkdir()
+    (pictures/'labels'/'x.json').write_text(json.dumps(SINGLE))
+    (pictures/'labels'/'damaged.json').write_text('{')
+    (pictures/'labels'/'unordered.json').write_text(json.dumps({'regions': [{'segmentation': FRONT}, {'segmentation': BEHIND}], 'file_name': 'q.png'}))
+    save(pictures/'photos'/'q.png', BOTTOM[..., :3])
+    errors = {}
+    scenes = list(from_cocoa(pictures/'labels', on_error=lambda id, e: errors.setdefault(id, []).append(str(e))))
+    assert not scenes and {id: len(lines) for id, lines in errors.items()} == {'x': 1, 'damaged': 1, 'unordered': 1}
+    assert 'with --image' in errors['x'][0] and 'depth_constraint' in errors['unordered'][0]
+
+def test_objects_that_cannot_be_read_are_one_line(pictures):
+    regions = [{'segmentation': FRONT, 'order': 1}] + [{'segmentation': 'nothing', 'order': k} for k in range(2, 102)]
+    (pictures/'x.json').write_text(json.dumps({'image_id': 7, 'depth_constraint': '', 'regions': regions}))
+    errors = []
+    (scene,) = from_cocoa(pictures/'x.json', pictures/'p.png', on_error=lambda *e: errors.append(str(e[1])))
+    assert scene.n == 1 and len(errors) == 1 and 'object 2' in errors[0] and '99 more objects' in errors[0]
+
+def test_a_zip_of_a_version_that_is_not_known_is_named(stack, tmp_path):
+    folder, _ = stack
+    with zipfile.ZipFile(tmp_path/'s.zip', 'w') as z: z.write(folder/'layer_0.png', 'layer_0.png')
+    data = bytearray((tmp_path/'s.zip').read_bytes())
+    data[data.index(b'PK\1\2') + 6] = 99 # the version needed to extract, in the central directory
+    (tmp_path/'s.zip').write_bytes(data)
+    with pytest.raises(FormatError, match='s.zip: is no zip, or damaged'): list(from_rgba_stack(tmp_path/'s.zip'))

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
-           'print_error', 'fuse', 'read_scene_with_target', 'readable_scenes', 'eval', 'parse_range', 'scenes',
-           'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
+           'print_line', 'print_error', 'cutouts_to_scene', 'inspect_command', 'fuse', 'read_scene_with_target',
+           'readable_scenes', 'eval', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo',
+           'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
-import inspect, logging, os, sys
+import inspect, os, shlex, sys
+from contextlib import suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Callable, Optional
@@ -16,7 +18,7 @@ from typing import Annotated, Callable, Optional
 import typer
 from fastcore.docments import docments
 
-from ..core.errors import AmodalError, ConfigError, SceneError
+from ..core.errors import AmodalError, ConfigError, one_line, SceneError, warnings_on_stderr
 
 # %% ../../nbs/9_app/04_cli.ipynb #c005
 def error_line(
@@ -68,27 +70,68 @@ def exit_if_failed(
     "Exit with status 1 if there was an error."
     if lines: raise typer.Exit(1)
 
+def print_line(
+    line: str, # for a person
+):
+    "Print a line on stdout. Line breaks, which the name of a file may hold, become spaces."
+    typer.echo(one_line(line))
+
 def print_error(
     line: str, # for a person
 ):
     "Print a line on stderr. Line breaks, which the name of a file may hold, become spaces."
-    typer.echo(' '.join(line.splitlines()), err=True)
+    typer.echo(one_line(line), err=True)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c011
+def cutouts_to_scene(
+    root: Path, # a photograph, or a folder of scenes
+    cutouts: list, # of paths; [] with a folder
+    out: Path, # gets scenes/<id>/
+    mask: 'Path | None', # of a photograph
+    background: 'Path | None', # of a photograph
+) -> Path: # a folder of scenes
+    "Make a scene of a photograph and its cut-outs. Raises `AmodalError` if one is missing, or a folder has cut-outs."
+    from amodal_nb.fusion.folder import write_cutouts
+    if root.is_dir():
+        extra = next((name for name, p in {'--mask': mask, '--background': background}.items() if p), None)
+        if not cutouts and extra is None: return root
+        problem = f"is a folder of scenes, and takes no {extra or 'cut-outs'}"
+        raise ConfigError(root, problem, 'give a photograph first, or the folder alone')
+    if not root.exists():
+        fix = 'give a photograph and its cut-outs, or a folder of scenes'
+        raise SceneError(root, 'no folder or file of this name', fix)
+    if not cutouts: raise ConfigError(root, 'has no cut-outs', 'name them behind the photograph, one picture an object')
+    return write_cutouts(root, cutouts, out, mask, background)
+
+def inspect_command(
+    root: Path, # scenes
+    out: Path, # their fusions
+) -> str: # for a shell
+    "Return the command that shows fusions."
+    return shlex.join(['amodal', 'inspect', str(root), '--fused', str(out)])
+
 @command
 def fuse(
-    root: Path, # scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …
+    root: Path, # a photograph, or a folder of scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …
+    cutouts: list[Path] = (), # with a photograph: its cut-outs, each object drawn whole on the photograph's canvas, as RGBA or on black
     *,
-    out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json
+    out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json; of a photograph also scenes/<id>/
+    mask: Optional[Path] = None, # with a photograph: the region to restore; without it the whole photograph is known, and decides the order
+    background: Optional[Path] = None, # with a photograph: the scene behind all objects
     model: str = 'order', # 'order' or 'reference' (shipped), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
     harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
+    uncovered: str = 'inpaint', # masked pixels that nothing covers: 'inpaint' from their surroundings, 'keep' black, or 'transparent'
 ):
-    "Fuse every scene of a folder. Scenes that cannot be used are named, and the exit status is then 1."
+    """Fuse a photograph and its cut-outs, or every scene of a folder. Scenes that cannot be used are named, and the
+    exit status is then 1."""
     from amodal_nb.fusion.folder import fuse_folder
     from amodal_nb.fusion.predict import load_predictor
-    report = fuse_folder(root, out, load_predictor(model), on_extra, print_error, harmonise)
+    from amodal_nb.fusion.summary import total_line
+    root = cutouts_to_scene(root, cutouts, out, mask, background)
+    report = fuse_folder(root, out, load_predictor(model), on_extra, print_error, harmonise, uncovered, print_line)
     typer.echo(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
+    if report['scenes']: print_line(f"{total_line(report['scenes'])}; look: {inspect_command(root, out)}")
     exit_if_failed(report['failed'])
 
 # %% ../../nbs/9_app/04_cli.ipynb #c013
@@ -135,7 +178,7 @@ def eval(
     from amodal_nb.fusion.refine import with_harmonisation
     from amodal_nb.models.baselines import BASELINES
     from amodal_nb.models.checkpoint import SHIPPED_MODELS
-    from amodal_nb.evaluation.evaluate import evaluate, published_table, score_table
+    from amodal_nb.evaluation.evaluate import evaluate, order_table, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.core.files import write_json
     errors, shipped = [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
@@ -144,7 +187,7 @@ def eval(
     results = evaluate(predictors, readable_scenes(root, errors, 31 if lpips else 6), lpips)
     if any(r['scenes'] for r in results.values()):
         typer.echo(f'{score_table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n')
-        typer.echo(published_table(results))
+        typer.echo(f'{order_table(results)}\n\nPublished values on other data sets, %:\n\n{published_table()}')
     for name, r in results.items():
         for line in r['errors']: print_error(f'{name}: {line}')
     if json: write_json(json, {'results': results, 'failed': errors})
@@ -299,13 +342,14 @@ def convert(
     out: Path, # gets a folder for each scene, and report.json
     *,
     image: Optional[Path] = None, # the picture, or a folder of pictures, where the source has none
-    mask: Optional[Path] = None, # the region to restore, or a folder of masks; without it, every pixel that two or more completions cover
+    mask: Optional[Path] = None, # the region to restore, or a folder of masks, or 'overlaps': every pixel that two or more completions cover; without it the picture stays whole, and decides the order
     overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
+    resize: bool = False, # scale layers and completions to the size of the picture (rgba-stack, mulan, manifest)
 ):
     "Convert other systems' files to scenes. Files that cannot be read are named, and the exit status is then 1."
     from amodal_nb.formats.convert import convert
-    r = convert(format, src, out, image, mask, overwrite, shards, print_error)
+    r = convert(format, src, out, image, str(mask) if mask else None, overwrite, shards, print_error, resize)
     scenes = f"{len(r['done'])} converted, {len(r['failed'])} failed"
     parts = f"{len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap"
     typer.echo(f"{scenes}, {parts}; see {out/'report.json'}")
@@ -349,9 +393,9 @@ def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
     "Run the command line. Exits with status 1 after an error that a person can mend, and 130 after Ctrl-C."
-    logger, handler = logging.getLogger('amodal_nb'), logging.StreamHandler()
-    logger.addHandler(handler)
-    try: app(args, prog_name='amodal')
+    with suppress(AttributeError): sys.stdout.reconfigure(errors='backslashreplace') # as stderr
+    try:
+        with warnings_on_stderr(): app(args, prog_name='amodal')
     except KeyboardInterrupt:
         print_error('stopped')
         sys.exit(130)
@@ -360,7 +404,6 @@ def main(
         if line is None: raise
         print_error(line)
         sys.exit(1)
-    finally: logger.removeHandler(handler)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c034
 if __name__ == '__main__' and '__file__' in globals(): main() # as a program, not in a notebook

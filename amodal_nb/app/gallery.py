@@ -19,7 +19,7 @@ import anywidget, ipywidgets, torch, traitlets
 from PIL import Image
 
 from ..core.errors import AmodalError, ConfigError
-from ..core.files import assets, atomic_write, write_json
+from ..core.files import atomic_write, write_json
 from ..core.pictures import to_tensor, to_uint8
 from ..scenes.folders import find_scenes
 from ..scenes.scene import Scene
@@ -27,7 +27,7 @@ from ..models.baselines import BASELINES
 from ..fusion.folder import read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predictor
 from ..formats.export import read_fused
-from .inspector import downscale, join_modules, png_strip, read_styles, WeightInspector
+from .inspector import downscale, join_modules, png_strip, read_styles, static_folder, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007
 def pair_confidences(
@@ -36,7 +36,7 @@ def pair_confidences(
     "Compute the mean confidence of pairs, weighted by their overlap, and the least one."
     if not pairs: return None, None
     sure = [max(o['p_a_front'], 1-o['p_a_front']) for o in pairs]
-    overlaps = [o['overlap_px'] for o in pairs]
+    overlaps = [max(1, o['overlap_px']) for o in pairs] # a pair that only touches counts as a pixel
     mean = sum(p*px for p, px in zip(sure, overlaps))/sum(overlaps)
     return mean, min(sure)
 
@@ -46,7 +46,7 @@ def scene_measures(
 ) -> dict: # name -> number, or None where it is not known
     "Compute error (L1 in the mask, 0..1), confidence, least confidence, completions, share masked, share uncovered."
     error = None
-    if scene.image is not None:
+    if scene.image is not None and scene.mask.any():
         difference = (fused.result-scene.image).abs().mean(0)
         error = float(difference[scene.mask[0] > 0].mean())
     confidence, least = pair_confidences(fused.pairs)
@@ -109,7 +109,7 @@ def cached_card(
 # %% ../../nbs/9_app/02_gallery.ipynb #c014
 class SceneGrid(anywidget.AnyWidget):
     "The grid of a gallery; by messages it asks for cards and opens scenes."
-    _esm = join_modules(assets()/'inspector'/'gallery.js')
+    _esm = join_modules(static_folder()/'gallery.js')
     _css = read_styles()
     title = traitlets.Unicode('').tag(sync=True)
     text = traitlets.Unicode('').tag(sync=True) # shows only names that contain its words
@@ -290,7 +290,7 @@ def app_environment(
 ) -> dict: # variable -> value, or None
     "Return the environment of the server and its kernels: no settings or modules from the current folder."
     inherited = os.environ.get('JUPYTER_PATH', '').split(os.pathsep)
-    templates = [assets()/'inspector', *filter(os.path.isabs, inherited)]
+    templates = [static_folder(), *filter(os.path.isabs, inherited)]
     return dict(JUPYTER_PATH=os.pathsep.join(map(str, templates)), JUPYTER_CONFIG_DIR=Path(folder)/'config',
                 JUPYTER_CONFIG_PATH=None, JUPYTER_NO_CONFIG=None, IPYTHONDIR=Path(folder)/'ipython',
                 PYTHONSAFEPATH=1, PYTHONSTARTUP=None)
@@ -371,7 +371,7 @@ def app_class() -> type: # a subclass of `Voila`
         def init_settings(self):
             settings = super().init_settings()
             env = settings['jinja2_env'] # jupyter_server's error pages need settings that Voila lacks: ours come first
-            folder = assets()/'inspector'/'voila'/'templates'/'amodal'
+            folder = static_folder()/'voila'/'templates'/'amodal'
             env.loader = ChoiceLoader([FileSystemLoader(folder), env.loader])
             return settings
 

@@ -103,7 +103,7 @@ def import_extra(
         raise ConfigError(f"{package} is not installed: pip install 'amodal_nb[formats]'") from None
 
 # %% ../../nbs/1_core/02_files.ipynb #c019
-def assets() -> Path: # `data/`: cutouts/, scenes/, models/, lpips/, inspector/
+def assets() -> Path: # `data/`: cutouts/, scenes/, models/, lpips/
     "Return the folder of shipped data."
     import amodal_nb
     package = Path(amodal_nb.__file__).parent

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURE_MODES', 'MAX_PIXELS', 'MAX_SCENE_PIXELS', 'turn_upright', 'to_tensor', 'to_uint8', 'write_picture',
-           'size_mismatch', 'path_exists', 'picture_formats', 'open_picture', 'read_picture', 'binary_mask',
-           'read_mask', 'show_pictures']
+           'size_mismatch', 'path_exists', 'picture_formats', 'open_picture', 'read_picture', 'read_rgb', 'binary_mask',
+           'read_mask', 'icc_profile', 'same_profile', 'show_pictures']
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c003
 import math, os, warnings
@@ -104,12 +104,13 @@ def to_uint8(
 def write_picture(
     path: 'str | Path', # a .png (or any name that PIL knows)
     picture: torch.Tensor, # [C,H,W] in 0..1; 1 channel is written as grey, 3 as RGB, 4 as RGBA
+    icc: 'bytes | None' = None, # colour profile, see `icc_profile`
 ):
     "Write a picture as 8 bits a channel, atomically."
     suffix = Path(path).suffix.lower()
     image = Image.fromarray(to_uint8(picture))
     with atomic_write(path) as tmp, open(tmp, 'wb') as f:
-        image.save(f, format=Image.registered_extensions()[suffix], compress_level=4)
+        image.save(f, format=Image.registered_extensions()[suffix], compress_level=4, icc_profile=icc)
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c012
 MAX_PIXELS = 2**26       # of one picture
@@ -224,6 +225,15 @@ def read_picture(
     if has_16_bits: warn_once(f'{path}: 16 bits a channel, read at 8')
     return to_tensor(_pil_to_tensor(picture), raw)
 
+# %% ../../nbs/1_core/03_pictures.ipynb #m000
+def read_rgb(
+    path: 'str | Path', # RGB, grey, or RGBA that is opaque
+    upright: bool = True, # see `read_picture`
+) -> torch.Tensor: # [3,H,W] in 0..1
+    "Read a picture as RGB. Raises `SceneError` if it cannot be read or is transparent."
+    t = read_picture(path, ('RGB', 'L'), upright=upright)
+    return t if len(t) > 1 else t.expand(3, -1, -1)
+
 # %% ../../nbs/1_core/03_pictures.ipynb #m002
 def _mask_channel(t):
     "Return the channel of a picture [C,H,W] that varies: alpha if the colours do not, else the brightest colour."
@@ -258,6 +268,31 @@ def read_mask(
     t = to_tensor(_pil_to_tensor(_read(path, ('L', 'RGB', 'RGBA'), size, upright)[0]), raw=True)
     mask = binary_mask(t if t.dtype == torch.uint8 else t.to(torch.uint8)*255, path, soft) # one bit becomes float
     return mask.to(torch.uint8)*255 if raw else mask.float()
+
+# %% ../../nbs/1_core/03_pictures.ipynb #i002
+def _file_info(path):
+    "Return what PIL finds in a file's header; {} if it cannot be read."
+    try:
+        with open_picture(path) as im: return im.info
+    except AmodalError: return {} # reading the picture reports this error
+
+def icc_profile(
+    picture: object, # a PIL picture or the path of a file; anything else has none
+) -> 'bytes | None': # None: there is none, or it is not of RGB
+    "Return the ICC colour profile of an RGB picture."
+    if isinstance(picture, str): picture = Path(picture)
+    if isinstance(picture, Image.Image): info = picture.info
+    else: info = _file_info(picture) if hasattr(picture, 'is_file') else {}
+    icc = info.get('icc_profile')
+    return icc if isinstance(icc, bytes) and icc[16:20] == b'RGB ' else None # the colour space in the header of ICC.1
+
+def same_profile(
+    a: 'bytes | None', # a colour profile
+    b: 'bytes | None', # another one
+) -> bool: # True for equal ones, and for any two that are sRGB by name; no profile is sRGB
+    "Compare colour profiles."
+    def is_srgb(icc): return icc is None or b'sRGB' in icc.replace(b'\0', b'') # names have one or two bytes a letter
+    return a == b or (is_srgb(a) and is_srgb(b))
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c018
 def show_pictures(

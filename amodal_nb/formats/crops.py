@@ -16,10 +16,11 @@ from PIL import Image
 
 from ..core.errors import AmodalError, FormatError
 from ..core.files import read_json, safe_join
-from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, to_tensor, to_uint8
-from ..scenes.scene import Scene
+from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, read_rgb, to_tensor, to_uint8
+from ..scenes.inputs import scene_id
+from ..scenes.scene import Scene, with_profile
 from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture,
-    list_files, list_pictures, raise_format_error, read_rgb, scene_id, SceneSource)
+    list_files, list_pictures, raise_format_error, SceneSource)
 
 # %% ../../nbs/8_formats/03_crops.ipynb #c047
 def paste_crop(
@@ -50,10 +51,10 @@ def _read_input_picture(folder, image, upright=True):
     return read_rgb(find_picture(image, folder.name), upright)
 
 def _read_objects(folder, readers, on_error):
-    "Call the readers of a folder's objects, one an object. Raises `FormatError` if none can be read."
-    completions = []
-    for read in readers:
-        try: completions.append(read())
+    "Call the readers of a folder's objects: name -> completion. Raises `FormatError` if none can be read."
+    completions = {}
+    for name, read in readers.items():
+        try: completions[name] = read()
         except AmodalError as e: on_error(scene_id(folder.name), e)
     if not completions: raise FormatError(folder, 'no object of it can be read', 'see above')
     return completions
@@ -87,7 +88,7 @@ def _read_offset_object(folder, key, value, is_only, size):
 def offsets_scene(
     folder: Path, # that holds offsets.json
     image: 'str | Path | None', # the picture, or a folder of pictures by the folder's name
-    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: see `overlap_mask`
+    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable, # called with (id, error) for each object that cannot be read
 ) -> Scene: # of unknown order
     "Read the objects of one picture as a scene. Raises `AmodalError`."
@@ -98,14 +99,16 @@ def offsets_scene(
         raise FormatError(path, 'does not have the form {"class_id": [row, column], …}')
     _check_canvas(path, len(offsets), picture)
     is_only, size = len(offsets) == 1, picture.shape[-2:]
-    readers = [partial(_read_offset_object, folder, key, value, is_only, size) for key, value in offsets.items()]
+    readers = {key: partial(_read_offset_object, folder, key, value, is_only, size) for key, value in offsets.items()}
     completions = _read_objects(folder, readers, on_error)
-    return build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    scene = build_scene(scene_id(folder.name), picture, list(completions.values()), find_mask(mask, folder.name),
+                        object_names=list(completions))
+    return with_profile(scene, find_picture(image, folder.name), [])
 
 def from_offsets(
     src: 'str | Path', # a folder that holds offsets.json, or a folder of such folders
     image: 'str | Path | None' = None, # the picture, or the folder of pictures that was the system's input; needed
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the folder
     """Read scenes from crops with offsets: progressive mixed-context diffusion and its successor. Raises `FormatError`
@@ -150,7 +153,7 @@ def _read_gestalt_object(path, box, size):
 def pix2gestalt_scene(
     folder: Path, # with one picture an object
     image: 'str | Path | None', # the picture, or a folder of pictures by the folder's name
-    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: see `overlap_mask`
+    mask: 'str | Path | None', # the region to restore, or a folder of masks by the folder's name; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable, # called with (id, error) for each object that cannot be read
 ) -> Scene: # of unknown order
     "Read the objects of one picture as a scene. Raises `AmodalError`."
@@ -158,14 +161,16 @@ def pix2gestalt_scene(
     size = tuple(picture.shape[-2:])
     _check_canvas(folder, len(files), picture)
     crops = _read_crops(folder, files, size)
-    readers = [partial(_read_gestalt_object, p, crops.get(p.stem), size) for p in files]
+    readers = {p.stem: partial(_read_gestalt_object, p, crops.get(p.stem), size) for p in files}
     completions = _read_objects(folder, readers, on_error)
-    return build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    scene = build_scene(scene_id(folder.name), picture, list(completions.values()), find_mask(mask, folder.name),
+                        object_names=list(completions))
+    return with_profile(scene, find_picture(image, folder.name), {p.name: p for p in files})
 
 def from_pix2gestalt(
     src: 'str | Path', # a folder with one picture an object, on white, or a folder of such folders
     image: 'str | Path | None' = None, # the picture that was completed, or a folder of them by name; needed
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
 ) -> Iterator: # of `Scene`, named after the folder
     "Read scenes from pix2gestalt's pictures. Raises `FormatError` if `src` holds none."

@@ -19,12 +19,11 @@ import numpy as np, torch
 from ..core.errors import ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
-from ..core.pictures import write_picture
+from ..core.pictures import read_picture, write_picture
 from ..scenes.folders import check_file_target, check_report, find_scenes, Sources, write_scene
 from ..scenes.scene import Scene
 from ..fusion.folder import failure_reason, read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene, harmonised_scene
-from .common import read_rgb
 from .convert import check_new_folder, pack_shards
 from .layers import fusion_layers, write_ora, write_psd
 
@@ -62,7 +61,7 @@ def coco_records(
 ) -> dict: # {'images': […], 'annotations': […], 'order_pairs': […]}
     "Describe one scene in COCO's form."
     scene, (h, w) = harmonised_scene(scene, fused), scene.size
-    annotations = [_coco_annotation(scene.alphas[k, 0], fused.weights[k], first_id+k, image_id, f'comp{k+1}')
+    annotations = [_coco_annotation(scene.alphas[k, 0], fused.weights[k], first_id+k, image_id, scene.name_of(k+1))
                    for k in range(scene.n)]
     pairs = [{'image_id': image_id, 'a': first_id+p['a']-1, 'b': first_id+p['b']-1, 'p_a_front': p['p_a_front']}
              for p in fused.pairs]
@@ -82,7 +81,7 @@ class CocoWriter:
         "Add a scene, and write its fused picture."
         n_images, n_annotations = len(self.labels['images']), len(self.labels['annotations'])
         records = coco_records(scene, fused, n_images+1, n_annotations+1)
-        write_picture(out/'images'/f'{scene.id}.png', fused.result)
+        write_picture(out/'images'/f'{scene.id}.png', fused.result, scene.icc)
         for name, values in records.items(): self.labels[name] += values
 
 # %% ../../nbs/8_formats/08_export.ipynb #c026
@@ -104,7 +103,7 @@ def fusion_slots(
 
 def _read_result(path, size):
     "Read a fused picture [3,H,W]. Raises `SceneError` if its size is not `size`."
-    result = read_rgb(path)
+    result = read_picture(path, ('RGB', 'RGBA'))[:3] # uncovered pixels may be transparent
     (h, w) = result.shape[-2:]
     if (h, w) == tuple(size): return result
     raise SceneError(path, f'is {w}x{h} but the scene is {size[1]}x{size[0]}', 'fuse it again')
@@ -148,6 +147,7 @@ class OrderRecord:
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap
     uncovered_fraction: float # share of the mask, 0..1, that nothing covers
     corrections: 'list | None' # one a slot, see `CorrectionReport`; None if nothing was harmonised
+    uncovered_fill: str # what became of uncovered pixels; 'keep' in records of earlier versions
 
 def _order_pair(p): # a record of two completions, with its known keys
     return {'a': p['a'], 'b': p['b'], 'p_a_front': float(p['p_a_front']), 'overlap_px': int(p['overlap_px'])}
@@ -187,7 +187,8 @@ def read_order_record(
         pairs, order, corrections = [_order_pair(p) for p in d['pairs']], list(d['order']), d.get('harmonise')
         _check_order(order, pairs, n)
         _check_corrections(corrections, n, n_slots)
-        return OrderRecord(order, pairs, float(d['uncovered_fraction']), corrections)
+        fill = str(d.get('uncovered_fill', 'keep'))
+        return OrderRecord(order, pairs, float(d['uncovered_fraction']), corrections, fill)
 
 # %% ../../nbs/8_formats/08_export.ipynb #c029
 def read_fused(
@@ -204,7 +205,8 @@ def read_fused(
     weights = _read_weights(folder/f'{scene.id}_weights.npz', slots, scene.size)
     record = read_order_record(folder/f'{scene.id}_order.json', scene.n, len(slots))
     return FusedScene(
-        scene.id, result, weights, slots, record.pairs, record.order, record.uncovered_fraction, record.corrections)
+        scene.id, result, weights, slots, record.pairs, record.order, record.uncovered_fraction, record.corrections,
+        object_names=scene.object_names, uncovered_fill=record.uncovered_fill)
 
 # %% ../../nbs/8_formats/08_export.ipynb #c032
 EXPORT_FORMATS = 'ora', 'psd', 'coco', 'scenes', 'shards'
@@ -238,7 +240,7 @@ def export_scenes(
         else: yield written
 
 # %% ../../nbs/8_formats/08_export.ipynb #n007
-LAYER_WRITERS = {'ora': write_ora, 'psd': write_psd} # format -> function of a path and layers
+LAYER_WRITERS = {'ora': write_ora, 'psd': write_psd} # format -> function of a path, layers and colour profile
 
 def scene_writer(
     format: str, # one of `EXPORT_FORMATS`
@@ -252,7 +254,7 @@ def scene_writer(
     def write_layer_file(scene, fused):
         path = out/f'{scene.id}.{format}'
         check_file_target(path, overwrite)
-        LAYER_WRITERS[format](path, fusion_layers(scene, fused))
+        LAYER_WRITERS[format](path, fusion_layers(scene, fused), scene.icc)
     def add_labels(scene, fused):
         check_file_target(out/'images'/f'{scene.id}.png', overwrite)
         coco.add(scene, fused, out)

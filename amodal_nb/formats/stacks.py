@@ -18,10 +18,11 @@ import torch
 from ..core.compositing import composite_stack
 from ..core.errors import AmodalError, FormatError
 from ..core.geometry import pairwise_overlap
-from ..core.pictures import read_picture
-from ..scenes.scene import Scene
-from .common import (build_scene, build_scenes, check_total_pixels, find_mask, find_picture,
-    list_files, PICTURE_SUFFIXES, raise_format_error, read_rgb, scene_id, SceneSource)
+from ..core.pictures import read_picture, read_rgb
+from ..scenes.inputs import scene_id
+from ..scenes.scene import Scene, with_profile
+from .common import (build_scene, build_scenes, check_sizes, check_total_pixels, find_mask,
+    find_picture, list_files, OVERLAPS, PICTURE_SUFFIXES, raise_format_error, scale_picture, SceneSource)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c025
 _SUFFIX = '|'.join(map(re.escape, PICTURE_SUFFIXES))
@@ -55,18 +56,18 @@ def read_layers(
     id: str, # of the scene
     paths: dict, # number -> path
     on_error: Callable, # called with (id, error) for each layer that cannot be used, and once for all missing numbers
-) -> list: # of [4,H,W], bottom to top; RGB becomes opaque
+) -> dict: # name of the file -> [4,H,W], bottom to top; RGB becomes opaque
     "Read layers of one size. Raises `FormatError` if none can be read."
     check_total_pixels(id, list(paths.values()))
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
     if n_missing:
         on_error(id, FormatError(id, f'{n_missing} of the layers {first} to {last} are missing', 'write them again'))
-    layers = []
+    layers, size = {}, None
     for path in paths.values():
-        size = tuple(layers[0].shape[-2:]) if layers else None
-        try: layers.append(_read_layer(path, size))
+        try: layers[path.stem] = layer = _read_layer(path, size)
         except AmodalError as e: on_error(id, e)
+        else: size = size or tuple(layer.shape[-2:])
     if not layers: raise FormatError(id, 'no layer of it can be read', 'see above')
     return layers
 
@@ -112,32 +113,37 @@ def stack_order_pairs(
     n = len(completions)
     return [(j+1, i+1) for i in range(n) for j in range(i+1, n) if overlaps[i, j]]
 
-def _read_source_picture(path, layers):
-    "Read the picture that layers were made from [3,H,W]. Raises `FormatError` if it has another size."
-    picture = read_rgb(path)
-    (h, w), (layer_h, layer_w) = picture.shape[-2:], layers[0].shape[-2:]
-    if (h, w) == (layer_h, layer_w): return picture
-    problem = f'is {w}x{h} but the layers are {layer_w}x{layer_h}, as of a model that works at sizes of its own'
-    raise FormatError(path, problem, 'scale the layers, or the picture, so that both have one size')
+def _match_layers(id, layers, size, resize):
+    "Return layers in the size of the picture that they were made from. Raises `FormatError` if they have another one."
+    check_sizes(id, {f'layer {k}': l.shape[-2:] for k, l in enumerate(layers, 1)}, size, resize)
+    return [scale_picture(l, size) for l in layers]
 
 def stack_scene(
     id: str, # of the scene
     paths: dict, # number -> path of a layer, bottom to top
     image: 'str | Path | None', # the picture, or a folder of pictures; None: slot 0 if it is the flattened picture, else the composite
-    mask: 'str | Path | None', # the region to restore, or a folder of masks; None: see `overlap_mask`
+    mask: 'str | Path | None', # the region to restore, or a folder of masks; None: nothing of a picture that is given, and `OVERLAPS` of a composite; `OVERLAPS`: see `overlap_mask`
     on_error: Callable, # see `read_layers`
+    resize: bool = False, # scale the layers, and the mask, to the size of the picture that is given
 ) -> Scene: # with pairs, and a background if the bottom is opaque
     "Read one stack as a scene. Raises `AmodalError`."
-    layers = read_layers(id, paths, on_error)
+    names, layers = zip(*read_layers(id, paths, on_error).items())
     picture = background = None
-    if bottom_is_flattened(layers): picture, layers = layers[0][:3], layers[1:]
+    if bottom_is_flattened(layers): picture, names, layers = layers[0][:3], names[1:], layers[1:]
     check_opaque_layers(id, layers)
-    if image is not None: picture = _read_source_picture(find_picture(image, id), layers)
-    if picture is None: picture = composite_stack(layers)
-    if fills_canvas(layers[0]) and len(layers) > 1: background, layers = layers[0][:3], layers[1:]
-    layers = [c for c in layers if c[3].max() > .5]
-    region = find_mask(mask, id)
-    return build_scene(id, picture, layers, region, background, stack_order_pairs(layers) if layers else None)
+    region, source = find_mask(mask, id), paths[min(paths)]
+    if image is not None:
+        source = find_picture(image, id)
+        picture = read_rgb(source)
+        layers = _match_layers(id, layers, tuple(picture.shape[-2:]), resize)
+        if resize and isinstance(region, torch.Tensor): region = scale_picture(region, tuple(picture.shape[-2:]))
+    if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
+    if fills_canvas(layers[0]) and len(layers) > 1: background, names, layers = layers[0][:3], names[1:], layers[1:]
+    seen = {name: c for name, c in zip(names, layers) if c[3].max() > .5}
+    layers = list(seen.values())
+    pairs = stack_order_pairs(layers) if layers else None
+    scene = build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
+    return with_profile(scene, source, {path.name: path for path in paths.values()})
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c034
 MAX_ENTRY_BYTES = 2**28    # of one file in an archive
@@ -192,7 +198,7 @@ def unpack(
             for entry in entries:
                 try: _unpack_entry(archive, entry, src, out)
                 except AmodalError as e: on_error(scene_id(src.stem), e)
-    except zipfile.BadZipFile: raise FormatError(src, 'is no zip, or damaged', 'pack it again') from None
+    except UNPACK_ERRORS: raise FormatError(src, 'is no zip, or damaged', 'pack it again') from None
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c036
 NO_LAYERS = 'holds no layers: expected layer_0.png, layer_1.png, … or 0000.png, …' # a problem and its fix
@@ -211,6 +217,7 @@ def stack_scenes(
     image: 'str | Path | None', # see `stack_scene`
     mask: 'str | Path | None', # see `stack_scene`
     on_error: Callable, # called with (id, error) for what cannot be read
+    resize: bool = False, # see `stack_scene`
 ) -> Iterator: # of `Scene`
     "Build the scenes of one folder or of one zip."
     is_zip = not source.is_dir()
@@ -227,14 +234,15 @@ def stack_scenes(
         scenes = []
         for stack, paths in stacks.items():
             name = id if len(stacks) == 1 else scene_id(f'{id}_{stack.name}')
-            scenes.append(SceneSource(name, partial(stack_scene, name, paths, image, mask, report_error)))
+            scenes.append(SceneSource(name, partial(stack_scene, name, paths, image, mask, report_error, resize)))
         yield from build_scenes(scenes, report_error)
 
 def from_rgba_stack(
     src: 'str | Path', # a folder of layers or a zip of them, or a folder of such folders and zips
     image: 'str | Path | None' = None, # the picture, or a folder with `<id>.png` or `<id>.jpg`; None: see `stack_scene`
-    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id; None: see `overlap_mask`
+    mask: 'str | Path | None' = None, # the region to restore, or a folder of masks by id, or `OVERLAPS`; None: see `stack_scene`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
+    resize: bool = False, # see `stack_scene`
 ) -> Iterator: # of `Scene`, named after folder or zip
     """Read scenes from stacks of RGBA layers: Qwen-Image-Layered, LayerD, ComfyUI. Raises `FormatError` if `src` holds
     none."""
@@ -243,20 +251,21 @@ def from_rgba_stack(
     is_one = src.is_file() or any(_LAYER.fullmatch(p.name) for p in src.iterdir())
     sources = [src] if is_one else sorted(p for p in src.iterdir() if p.is_dir() or p.suffix.lower() == '.zip')
     if not sources: raise FormatError(src, NO_LAYERS)
-    return itertools.chain.from_iterable(stack_scenes(source, image, mask, on_error) for source in sources)
+    return itertools.chain.from_iterable(stack_scenes(source, image, mask, on_error, resize) for source in sources)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c041
-def _mulan_scene(id, paths, folder, image, mask, on_error):
+def _mulan_scene(id, paths, folder, image, mask, on_error, resize):
     if 0 not in paths:
         background = Path(folder)/(id + '-layer_0.png')
         on_error(id, FormatError(background, 'missing', 'the scene has no background then'))
-    return stack_scene(id, paths, image, mask, on_error)
+    return stack_scene(id, paths, image, mask, on_error, resize)
 
 def from_mulan(
     src: 'str | Path', # the folder that MuLAn's script has written
     image: 'str | Path | None' = None, # the pictures' folder (COCO, LAION); None: the composite of the layers
     mask: 'str | Path | None' = None, # as for `from_rgba_stack`
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read
+    resize: bool = False, # see `stack_scene`
 ) -> Iterator: # of `Scene`, one for each image id
     "Read scenes from MuLAn's rebuilt layers. Raises `FormatError` if `src` holds none."
     groups = {}
@@ -269,5 +278,5 @@ def from_mulan(
     scenes = []
     for name, paths in groups.items():
         id = scene_id(name)
-        scenes.append(SceneSource(id, partial(_mulan_scene, id, paths, src, image, mask, on_error)))
+        scenes.append(SceneSource(id, partial(_mulan_scene, id, paths, src, image, mask, on_error, resize)))
     return build_scenes(scenes, on_error)

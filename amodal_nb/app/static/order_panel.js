@@ -54,7 +54,7 @@ export const orderPanel = {
       el('span', {className: 'ai-grip', 'aria-hidden': 'true'}, '⠿'),
       this.badge(s),
       el('span', {className: 'ai-thumb'}, this.thumbs[s]),
-      el('span', {className: 'ai-name'}, `Completion ${s + 1}`, ring ? this.ringMark(ring) : null),
+      el('span', {className: 'ai-name'}, this.slotName(s), ring ? this.ringMark(ring) : null),
       el(
         'span',
         {className: 'ai-moves'},

@@ -136,6 +136,7 @@ export const stage = {
     c.restore();
     c.globalAlpha = 0.85;
     this.drawPicture(c, this.painter.outline());
+    if (this.meta.uncovered) this.drawPicture(c, this.painter.uncovered());
     c.globalAlpha = 1;
   },
 

@@ -108,6 +108,20 @@ export class Painter {
     );
   }
 
+  // Masked pixels that nothing covers, hatched.
+  uncovered() {
+    const f = this.fusion;
+    return f.cached('uncovered', () => {
+      const top = f.topmost();
+      return makeCanvas(f.w, f.h, (data, words) => {
+        for (let q = 0; q < words.length; q++) {
+          const isHatch = ((q % f.w) + Math.floor(q / f.w)) % 8 < 2;
+          if (f.mask[q] && top[q] === 255 && isHatch) words[q] = 0xff009fe6;
+        }
+      });
+    });
+  }
+
   // Return where to write the numbers on the map of topmost objects: about the point of each that is farthest from
   // its rim.
   labels() {

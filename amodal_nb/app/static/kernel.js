@@ -60,7 +60,9 @@ export const kernel = {
     const kept = this.meta.known.filter(
       ([f, b]) => !corrections.some(([i, j]) => (f === i && b === j) || (f === j && b === i)),
     );
-    return {version: 1, pairs: [...kept, ...corrections].map(([front, back]) => ({front, back}))};
+    const pairs = [...kept, ...corrections].map(([front, back]) => ({front, back}));
+    const {names} = this.meta;
+    return {version: 1, pairs, ...(names.length ? {names} : {})};
   },
 
   download() {

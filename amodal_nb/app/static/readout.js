@@ -30,6 +30,13 @@ function describeColours({gain, bias}) {
   return `light × ${list(gain)} + ${list(bias)}`;
 }
 
+// What became of masked pixels that nothing covers.
+const FILL = {
+  inpaint: 'it is inpainted from its surroundings, a guess',
+  keep: 'it stays black',
+  transparent: 'it is transparent in the file',
+};
+
 export const readout = {
   drawLegend() {
     const overlay = this.get('overlay_on') ? this.get('overlay') : '';
@@ -77,7 +84,7 @@ export const readout = {
     if (!this.pointer) parts.push('pinned');
     this.place.textContent = parts.join(' · ');
     this.showWeights(weights, alphas);
-    this.why.replaceChildren(...this.explain(weights, alphas));
+    this.why.replaceChildren(...this.explain(weights, alphas, isMasked));
   },
 
   // Return the weights and alphas of a pixel: the kernel's, where the picture is shown smaller and it has sent them.
@@ -135,13 +142,13 @@ export const readout = {
   },
 
   // Explain which pair decided.
-  explain(weights, alphas) {
+  explain(weights, alphas, isMasked) {
     const covering = [...Array(this.meta.n).keys()].filter(s => alphas[s] > 0.05);
     const top = weights.reduce((best, v, s) => (v > weights[best] ? s : best), 0);
-    if (!weights[top]) return ['Nothing covers this pixel: it stays as it was.'];
+    if (!weights[top]) return [isMasked ? `Nothing covers this pixel: ${FILL[this.meta.fill] ?? 'it is filled, a guess'}.` : 'Nothing covers this pixel: the picture shows it.'];
     if (top >= this.meta.n) return ['No completion covers this pixel: the background shows.'];
     const others = covering.filter(s => s !== top);
-    if (!others.length) return [`Only completion ${top + 1} covers this pixel.`];
+    if (!others.length) return ['Only ', this.badge(top), ' covers this pixel.'];
     const j = others.reduce(
       (best, s) => (this.fusion.probability(top, s) < this.fusion.probability(top, best) ? s : best),
       others[0],

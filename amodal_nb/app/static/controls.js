@@ -95,7 +95,8 @@ export const controls = {
   buildHeader() {
     const {meta} = this;
     const counts = `${meta.n} completion${meta.n > 1 ? 's' : ''} · ${meta.masked} masked`;
-    const size = `${meta.full[0]} × ${meta.full[1]} px · ${counts}`;
+    const bare = meta.uncovered ? ` · ${meta.uncovered} of it uncovered` : '';
+    const size = `${meta.full[0]} × ${meta.full[1]} px · ${counts}${bare}`;
     const file = `${meta.id}_scene.json`;
     const primary = {className: 'ai-tool ai-primary'};
     this.count = el('span', {className: 'ai-dim'});
@@ -253,7 +254,8 @@ export const controls = {
   },
 
   slotName(s) {
-    return s < this.meta.n ? `Completion ${s + 1}` : 'Background';
+    if (s >= this.meta.n) return 'Background';
+    return this.meta.names[s] ?? `Completion ${s + 1}`;
   },
 
   badge(s) {
