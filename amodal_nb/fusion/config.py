@@ -32,9 +32,9 @@ class HarmoniseConfig:
     fit_outline: float = .93 # share of `outline_cutoff` that the residual outside of the outline must reach then; chosen
     flat_correlation: float = .2 # correlation below which there is no texture to compare; chosen
     fit_correlation: float = .8 # correlation with the picture above which it fits likewise
-    found_residual: float = .08 # mean residual above which a completion is not found, unless it correlates; on development scenes (seeds 611, 612)
-    found_contrast: float = .6 # largest ratio of the residuals inside and outside of the outline, likewise
-    found_correlation: float = .5 # correlation with the picture above which it is found in any case, likewise
+    found_residual: float = .08 # mean residual above which a completion is not found, unless it correlates; chosen
+    found_contrast: float = .6 # largest ratio of the residuals inside and outside of the outline then; chosen
+    found_correlation: float = .5 # correlation with the picture above which it is found in any case; chosen
     confirmed_px: float = 2.5 # px between the first correction and the best shift of the coarsest level, below which the first is kept; the steps of that level are 2 px
     min_search_visible_px: float = 200. # px of a completion that must be visible for a search; below, wrong places fitted as well on development scenes (seed 615)
     min_search_px: float = 1.5 # px that a result of the search must differ from the first one, which is finer; chosen
