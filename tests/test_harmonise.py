@@ -147,7 +147,7 @@ def test_fuse_does_not_harmonise_if_told_so(tmp_path, capfd):
     assert reports['off'] is None and pictures['on'] != pictures['off']
     scene = read_scene(tmp_path/'in'/'a')
     assert [r['comp'] for r in reports['on']] == [*range(1, scene.n+1), 'background']
-    for r in reports['on']: assert set(r) == {'comp', 'evidence_px', 'changed', 'shift_px', 'affine', 'gain', 'bias', 'rim_px'} and len(r['shift_px']) == 2 and len(r['gain']) == 3
+    for r in reports['on']: assert set(r) == {'comp', 'evidence_px', 'changed', 'shift_px', 'affine', 'gain', 'bias', 'rim_px', 'found'} and len(r['shift_px']) == 2 and len(r['gain']) == 3
 
 def main_status(args):
     try: main(args)

@@ -19,6 +19,25 @@ class HarmoniseConfig:
     min_visible_px: int = 30 # px: a completion that is visible on fewer is not corrected; chosen
     min_affine_chi2: float = 25. # chi-square with 4 degrees of freedom; its quantile for a chance of 0.001 is 18
     min_affine_px: float = .5 # px, displacement at a corner of the box below which an affine map is not used; chosen
+    search_side_px: float = 256. # px, side of the picture to which the lengths of the search refer, those named `_px` below; larger pictures are made smaller
+    search_reach_px: float = 10. # px down and across; a minimum at this limit is not one. Above the 8 px that completions of development scenes were off
+    search_turn_deg: float = 5. # degrees, limit of the search; above the 3 of development scenes
+    search_stretch: float = .08 # share of the size, limit of the search down and across; above the .05 of development scenes
+    search_pixels: int = 800 # px compared at each level of the pyramid; chosen, it bounds the cost
+    search_cutoff: float = .2 # in the range of the colours: residuals above count as this; that of the first search
+    outline_cutoff: float = .1 # the same outside of the outline, where a pixel differs from the completion or does not; chosen
+    outline_band_px: int = 4 # px outside of the alpha that must differ from the completion; chosen
+    outline_weight: float = .5 # factor of that difference; chosen
+    fit_residual: float = .03 # mean residual below which a correction fits, and no search is needed; on development scenes (seeds 611, 612)
+    fit_outline: float = .93 # share of `outline_cutoff` that the residual outside of the outline must reach then; chosen
+    flat_correlation: float = .2 # correlation below which there is no texture to compare; chosen
+    fit_correlation: float = .8 # correlation with the picture above which it fits likewise
+    found_residual: float = .08 # mean residual above which a completion is not found, unless it correlates; chosen
+    found_contrast: float = .6 # largest ratio of the residuals inside and outside of the outline then; chosen
+    found_correlation: float = .5 # correlation with the picture above which it is found in any case; chosen
+    confirmed_px: float = 2.5 # px between the first correction and the best shift of the coarsest level, below which the first is kept; the steps of that level are 2 px
+    min_search_visible_px: float = 200. # px of a completion that must be visible for a search; below, wrong places fitted as well on development scenes (seed 615)
+    min_search_px: float = 1.5 # px that a result of the search must differ from the first one, which is finer; chosen
     alpha_offsets_px: tuple = (-1.5, -1., -.5, 0., .5, 1., 1.5) # px, candidates for how much too wide an alpha is; chosen, must contain 0
     alpha_contrast: float = 1.2 # factor of an alpha about 0.5, which undoes the softening by subpixel translations; chosen
     blending_slope: float = 6. # factor of log-odds where weights are blended; best of 3 to 12 on 600 development scenes (seeds 351 to 354)
@@ -29,6 +48,8 @@ class HarmoniseConfig:
 
     use_shift: bool = True # estimate a translation
     use_affine: bool = True # estimate an affine map
+    use_search: bool = True # search farther where the first correction does not fit, and do without corrections that do not fit
+    use_second_visibility: bool = True # once completions were moved far, estimate again what is visible, and correct again
     use_kernel: bool = True # estimate the kernel; otherwise it is the fraction of the translation
     use_gain_bias: bool = True # estimate gain and bias of each channel
     use_cast: bool = True # estimate the low-frequency cast

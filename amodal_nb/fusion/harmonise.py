@@ -6,8 +6,8 @@ choice among the completions as they were given."""
 # %% auto #0
 __all__ = ['Visibility', 'estimate_visibility', 'correct_colours', 'propagation_cell', 'propagate_residual',
            'estimate_background', 'correct_background', 'warp_all_alphas', 'exact_completions', 'correct_alphas',
-           'given_colours', 'propagate_all_residuals', 'CorrectionReport', 'correction_report', 'harmonise_and_report',
-           'harmonise', 'Harmoniser', 'find_harmoniser']
+           'second_visibility', 'given_colours', 'propagate_all_residuals', 'CorrectionReport', 'correction_report',
+           'harmonise_and_report', 'harmonise', 'Harmoniser', 'find_harmoniser']
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #c2a70b35
 import math
@@ -26,6 +26,8 @@ from .correction import apply_correction, Correction, estimate_correction, fits_
 from .fuse import predict_scene
 from .outlines import alpha_offset_levels, estimate_alpha_offset, offset_alpha, warp_alphas
 from .photometric import extrapolate_colours
+from .search import CompletionCorrection, correct_completion
+
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #f0e88685
 @dataclass
@@ -50,19 +52,19 @@ def correct_colours(
     scene: Scene, # any scene
     visibility: Visibility, # of its completions
     config: HarmoniseConfig, # settings
-) -> tuple: # (colours [N,3,H,W] in 0..1, extrapolated; a `Correction` or None for each)
+) -> tuple: # (colours [N,3,H,W] in 0..1, extrapolated; a `CompletionCorrection` for each)
     "Correct the colours of every completion that is visible enough."
     colours, corrections = scene.completions.clone(), []
     for k, box in enumerate(visibility.boxes):
-        correction = None
+        corrected = CompletionCorrection(box, None, None)
         if box is not None:
-            window = (slice(None), *box)
-            colour, alpha = colours[k][window], scene.alphas[k][window] # `colour` is a view
-            colour[:] = extrapolate_colours(colour, alpha)
-            picture, visible = scene.partial[window], visibility.visible[k][window]
-            correction = estimate_correction(picture, visible, colour, alpha, config)
-            if correction: colour[:] = apply_correction(colour, correction)
-        corrections.append(correction)
+            visible, completion, alpha = visibility.visible[k], scene.completions[k], scene.alphas[k]
+            corrected = correct_completion(scene.partial, visible, completion, alpha, box, config)
+            window = (slice(None), *corrected.box)
+            colour = colours[k][window] # a view
+            colour[:] = extrapolate_colours(colour, alpha[window])
+            if corrected.correction: colour[:] = apply_correction(colour, corrected.correction)
+        corrections.append(corrected)
     return colours.clamp_(0, 1), corrections
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #c205
@@ -164,6 +166,21 @@ def correct_alphas(
         behind[window] = torch.lerp(behind[window], colours[k][window], alphas[k][window])
     return alphas, offsets_px
 
+# %% ../../nbs/5_fusion/07_harmonise.ipynb #w102
+def second_visibility(
+    scene: Scene, # as it was given
+    visibility: Visibility, # the first
+    colours: torch.Tensor, # [N,3,H,W] corrected with it
+    corrected: list, # a `CompletionCorrection` for each
+    predictor: Callable, # batch -> (weights, order or None)
+    config: HarmoniseConfig, # settings
+) -> Visibility: # of the completions in their places, with the boxes of those that were given
+    "Estimate again where each completion should be visible, once they were moved."
+    boxes, corrections = [c.box for c in corrected], [c.correction for c in corrected]
+    alphas = warp_all_alphas(scene, boxes, corrections, config)
+    placed = replace(scene, completions=colours*(alphas > 0), alphas=alphas)
+    return replace(estimate_visibility(placed, predictor), boxes=visibility.boxes)
+
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #h302
 def given_colours(
     scene: Scene, # as it was given
@@ -206,12 +223,14 @@ class CorrectionReport(TypedDict):
     gain: list # [r,g,b] by which colours were multiplied
     bias: list # [r,g,b] that was added to colours
     rim_px: float # how much too wide its outline was
+    found: 'bool | None' # whether its place in the picture was found; False: it stays where it was; None: no claim, as too little is visible, or for the background
 
 def correction_report(
     comp: 'int | str', # its number, or 'background'
     evidence_px: int, # px where it is visible
     correction: 'Correction | None', # of its colours
     alpha_offset_px: float = 0., # how much too wide its alpha was
+    is_found: 'bool | None' = None, # whether its place in the picture was found
 ) -> CorrectionReport: # JSON-able
     "Describe the correction of a completion in numbers."
     def rounded(values, digits=4): return [round(float(v), digits) + 0. for v in values]
@@ -225,7 +244,8 @@ def correction_report(
     affine = [rounded(row) for row in matrix.flip(0, 1)]
     return CorrectionReport(
         comp=comp, evidence_px=evidence_px, changed=bool(correction or alpha_offset_px), shift_px=rounded(shift, 3),
-        affine=affine, gain=rounded(gain), bias=rounded(bias), rim_px=round(alpha_offset_px, 3))
+        affine=affine, gain=rounded(gain), bias=rounded(bias), rim_px=round(alpha_offset_px, 3),
+        found=is_found)
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #630e9fbb
 def harmonise_and_report(
@@ -236,13 +256,22 @@ def harmonise_and_report(
     """Correct translation, affine map, colours, sharpness and outline of every completion, as its visible part shows
     them."""
     visibility = estimate_visibility(scene, predictor)
-    colours, corrections = correct_colours(scene, visibility, config)
+    colours, corrected = correct_colours(scene, visibility, config)
+    if config.use_second_visibility and any(c.is_far for c in corrected):
+        visibility = second_visibility(scene, visibility, colours, corrected, predictor, config)
+        colours, corrected = correct_colours(scene, visibility, config)
+    visibility = replace(visibility, boxes=[c.box for c in corrected])
+    corrections = [c.correction for c in corrected]
     behind, background_correction, background_px = correct_background(scene, config)
     alphas, offsets_px = correct_alphas(scene, visibility, colours, corrections, behind, config)
     if config.use_propagation: propagate_all_residuals(scene, visibility, colours, alphas, corrections)
     given = given_colours(scene, visibility.boxes, corrections, config)
     evidence_px = ((scene.alphas > .9)*visibility.visible).sum((1, 2, 3)).int().tolist()
-    report = [correction_report(k+1, *row) for k, row in enumerate(zip(evidence_px, corrections, offsets_px))]
+    are_found = [c.is_found for c in corrected]
+    for k in range(scene.n): # what was not found stays as it was given
+        if are_found[k] is False: alphas[k], offsets_px[k] = scene.alphas[k], 0.
+    rows = zip(evidence_px, corrections, offsets_px, are_found)
+    report = [correction_report(k+1, *row) for k, row in enumerate(rows)]
     for k, row in enumerate(report):
         colours[k] = colours[k]*(alphas[k] > 0) if row['changed'] else scene.completions[k]
     harmonised = replace(scene, completions=colours, alphas=alphas, given=given)
