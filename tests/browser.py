@@ -42,7 +42,7 @@ class Server:
     "JupyterLab (which serves Notebook 7 too) over a folder, with a token; its settings are its own. A context manager."
     def __init__(self, folder):
         self.folder, self.token, self.port = Path(folder), secrets.token_hex(16), free_port()
-        self.url = f'http://127.0.0.1:{self.port}'
+        self.url, self.shared = f'http://127.0.0.1:{self.port}', None
     def __enter__(self):
         own = self.folder/'.jupyter'
         settings = own/'lab'/'@jupyterlab'/'apputils-extension'
@@ -59,9 +59,10 @@ class Server:
     def __exit__(self, *error):
         end(self.process)
         self.log.close()
-    def api(self, method, path):
+    def api(self, method, path, body=None):
         "Ask the server's REST interface; the answer, if it is JSON."
-        request = urllib.request.Request(f'{self.url}/api/{path}', method=method, headers={'Authorization': f'token {self.token}'})
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f'{self.url}/api/{path}', data, {'Authorization': f'token {self.token}'}, method=method)
         with urllib.request.urlopen(request, timeout=WAIT) as answer: text = answer.read()
         return json.loads(text) if text else None
     def write(self, name, *cells):
@@ -76,8 +77,20 @@ class Server:
         while not any(s['path'] == name and s['kernel']['connections'] and s['kernel']['execution_state'] == 'idle' for s in self.api('GET', 'sessions')):
             assert time.monotonic() < until, f'{name}: its kernel did not start'
             page.wait_for_timeout(100) # the page goes on meanwhile
-    def run(self, page, name, how=None):
+    def share_kernel(self, name):
+        "Let a notebook have the kernel that others had, with nothing of theirs in it: pages restore the widgets that a kernel knows."
+        if self.shared is None: self.shared = self.api('POST', 'kernels', {'name': 'python3', 'path': name})['id']
+        self.api('POST', 'sessions', {'path': name, 'name': name, 'type': 'notebook', 'kernel': {'id': self.shared}})
+        from jupyter_client import BlockingKernelClient
+        client = BlockingKernelClient(connection_file=str(self.folder/'.jupyter'/'run'/f'kernel-{self.shared}.json'))
+        client.load_connection_file()
+        client.start_channels()
+        reply = client.execute('import ipywidgets\nipywidgets.Widget.close_all()\n%reset -f', reply=True, timeout=WAIT)
+        assert reply['content']['status'] == 'ok', reply['content']
+        client.stop_channels()
+    def run(self, page, name, how=None, share_kernel=False):
         "Open a notebook, in JupyterLab in a workspace of its own, and run all of its cells; what the page complained of before is not the notebook's."
+        if share_kernel: self.share_kernel(name)
         page.goto(f'{self.url}/{how or f"lab/workspaces/{Path(name).stem}/tree"}/{quote(name)}?token={self.token}')
         page.locator('.jp-Notebook .jp-CodeCell').first.wait_for()
         self.wait_for_kernel(page, name)

@@ -17,11 +17,25 @@ def root() -> Path:
     "The top of the repository."
     return Path(__file__).parents[1]
 
-SLOW = 'notebooks', 'launch', 'inspector', 'distributed', 'packaging', 'training_process' # files with single tests that take long: begun first, so that no core waits for the last one
+LONG = dict(notebooks=6, inspector=7, launch=6, distributed=5, formats=2, bad_input=1, harmonise=1, shards=1, training_process=1, packaging=1) # roughly, in minutes
 
-def pytest_collection_modifyitems(items):
-    names = [f'test_{k}.py' for k in SLOW]
-    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
+def pytest_collection_modifyitems(config, items):
+    """Workers are given equal shares of this order, and what one has not begun another may take from its end. So each share begins with long files,
+    about as many minutes in each, which keeps their fixtures in one worker, and ends with what is short."""
+    shares = [[] for _ in range(getattr(config, 'workerinput', {}).get('workercount', 1))]
+    minutes = [0]*len(shares)
+    for file, duration in LONG.items():
+        k = minutes.index(min(minutes))
+        minutes[k] += duration
+        shares[k] += [item for item in items if item.path.name == f'test_{file}.py']
+    short = [item for item in items if item.path.stem.removeprefix('test_') not in LONG]
+    size = -(-len(items)//len(shares))
+    items.clear()
+    for share in shares:
+        room = max(0, size-len(share))
+        items += share + short[:room]
+        del short[:room]
+    items += short
 
 @pytest.fixture(scope='session')
 def forks():

@@ -1,5 +1,5 @@
 "Bad input: each bad scene is named in one line with its reason, every other scene is done, and nothing half-made is left."
-import ctypes, json, math, os, pickle, resource, struct, subprocess, sys, zlib
+import ctypes, json, math, os, pickle, struct, subprocess, sys, zlib
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import SimpleNamespace
@@ -203,14 +203,11 @@ def permissions_count(folder):
     if not (folder/'closed').exists(): (folder/'closed').touch(mode=0)
     return subprocess.run(['cat', folder/'closed'], preexec_fn=DROP, capture_output=True).returncode != 0
 
-def start(*args, limit=None):
+def start(*args):
     "The command in a process of its own; (status, stdout, lines of stderr, peak memory in bytes)."
-    def before():
-        if DROP: DROP()
-        if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     env = os.environ | {'PYTHONDONTWRITEBYTECODE': '1', 'NO_COLOR': '1'}
     with TemporaryFile('w+', errors='surrogateescape') as out, TemporaryFile('w+', errors='surrogateescape') as err:
-        p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.app.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=before, env=env)
+        p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.app.cli', *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=DROP, env=env)
         _, status, used = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
         for f in out, err: f.seek(0)
@@ -338,9 +335,10 @@ def check_b_failed(status, lines, out, why):
     for name in 'ac': assert len(list((out/name).iterdir())) == 3
     assert not leftovers(out) and not (out/'b').is_dir()
 
-def test_fuse_leaves_nothing_of_a_write_that_fails_half_way(three, tmp_path):
-    status, _, lines, _ = start('fuse', three, '--out', tmp_path/'out', limit=20_000)
-    check_b_failed(status, lines, tmp_path/'out', 'cannot be written (File too large)')
+def test_fuse_leaves_nothing_of_a_write_that_fails_half_way(three, tmp_path, forks):
+    limited = 'import resource, sys; from amodal_nb.app.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); main(sys.argv[1:])'
+    done = forks(limited, 'fuse', three, '--out', tmp_path/'out')
+    check_b_failed(done.returncode, done.stderr.splitlines(), tmp_path/'out', 'cannot be written (File too large)')
 
 @pytest.fixture
 def small_disk(tmp_path):
@@ -574,7 +572,7 @@ def test_fuse_goes_on_when_memory_runs_out_at_one_scene(module, step, error, thr
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
 @pytest.mark.parametrize('foreseen', [True, False])
-def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tmp_path):
+def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tmp_path, forks):
     for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
     code = f"""
 import math, resource, sys
@@ -585,7 +583,7 @@ used = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2*10**8,)*2)
 cli.main(['fuse', *sys.argv[1:]])
 """
-    done = subprocess.run([sys.executable, '-c', code, tmp_path/'in', '--out', tmp_path/'out', '--model', 'order'], capture_output=True, text=True)
+    done = forks(code, tmp_path/'in', '--out', tmp_path/'out', '--model', 'order')
     why = ['2 completions of 1024x1024 px need about', 'px would fit'] if foreseen else ['the memory ran out']
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and all(o in done.stderr for o in ('/b: ', *why)), done.stderr
     assert {p.name for p in (tmp_path/'out').iterdir()} == {'a', 'c', 'report.json'}

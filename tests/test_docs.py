@@ -1,5 +1,5 @@
 "What a reader is promised: every public symbol explained, every argument too, and a README that is the index notebook."
-import ast, importlib, inspect, pkgutil, subprocess, sys, textwrap
+import ast, importlib, inspect, pkgutil, textwrap
 import pytest
 from fastcore.docments import docments
 import amodal_nb
@@ -73,6 +73,6 @@ def test_missing_docs_are_found(tmp_path, monkeypatch):
     found = [m for name, obj in own_public(importlib.import_module('undocumented')) for m in missing_docs(name, obj)]
     assert found == ['f: no docstring', 'f: no comment on b', 'f: no comment on what it returns', 'C.n: no comment on y', 'C.n: no type of y']
 
-def test_readme_is_the_index_notebook(root):
-    done = subprocess.run([sys.executable, root/'.ci'/'readme.py', '--check'], capture_output=True, text=True)
+def test_readme_is_the_index_notebook(root, forks):
+    done = forks(f"import runpy; runpy.run_path({str(root/'.ci'/'readme.py')!r}, run_name='__main__')", '--check')
     assert done.returncode == 0, done.stderr

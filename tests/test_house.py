@@ -124,7 +124,7 @@ def begins_with_a_verb(text):
     return bool(word) and word[0].lower() not in NO_VERBS and not word[0].endswith(('ing', 'ed', 'tion', 'ness')) and word[0][0].isupper()
 
 def test_the_check_for_verbs_finds_what_is_none():
-    for text in 'Read a scene.', 'Return the largest value.', 'Embed a patch.', 'Feed a batch.': assert begins_with_a_verb(text) or text.startswith(('Embed', 'Feed'))
+    for text in 'Read a scene.', 'Return the largest value.': assert begins_with_a_verb(text)
     for text in 'The largest value.', 'What is left.', 'Whether it is.', '', 'a scene': assert not begins_with_a_verb(text)
 
 def glossary(root):

@@ -1,5 +1,5 @@
 "Real torchrun jobs: whoever is interrupted, killed or in the way, no process is left and no checkpoint is damaged."
-import ipaddress, json, os, re, signal, socket, subprocess, sys, time
+import ipaddress, os, re, signal, socket, subprocess, sys, threading, time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def nothing_is_left(tmp_path):
         with suppress(psutil.Error): p.kill()
     assert not left
 
-def until(true, seconds=120):
+def until(true, seconds=300):
     "Wait for a condition."
     end = time.monotonic() + seconds
     while not (value := true()):
@@ -38,11 +38,11 @@ def until(true, seconds=120):
     return value
 
 def trains(run, steps=3): return lambda: (info_step(run.out) or 0) >= steps and len(run.ranks()) == run.record['nproc_per_node']
-def patch_rank_1(monkeypatch, folder, line):
-    "Let rank 1 of what is launched from now on execute a line before each step of its optimizer; `calls` has an entry for each."
+def patch_rank(monkeypatch, folder, rank, line):
+    "Let a rank of what is launched from now on execute a line before each step of its optimizer; `calls` has an entry for each."
     (folder/'sitecustomize.py').write_text(f'''
-import os, signal
-if os.environ.get('RANK') == '1':
+import os, signal, time
+if os.environ.get('RANK') == '{rank}':
     import amodal_nb.training.loop as t
     real, calls = t.optimizer_step, []
     def optimizer_step(optimizer, clip):
@@ -70,40 +70,21 @@ def listeners(run):
 def gone(run): return lambda: not launch_processes(run.folder)
 def rank(run, r): return next(o['pid'] for o in run.ranks() if o['rank'] == r)
 
-# Ends that were asked for
+# The command
 
-def test_stop_ends_a_run_with_a_checkpoint(config):
-    run = launch(replace(config, steps=LONG, workers=1), 2)
-    until(trains(run))
-    status = run.stop()
-    assert status['state'] == 'stopped', (status, run.logs(), run.logs(0), run.logs(1))
-    assert not status['alive'] and not launch_processes(run.folder)
-    assert re.fullmatch(r'stopped at step \d+; --resume auto goes on from .*', status['message'])
-    assert info_step(run.out) == status['step'] == steps_of(run.out)[-1]
-    assert 'stopped at step' in run.logs(0) and run.error() == ''
-    with pytest.raises(AmodalError, match='rank 7 has printed nothing'): run.logs(7)
-
-def test_an_interrupt_while_waiting_stops_the_run(config):
-    starter = 'import json, sys; from amodal_nb.training.launch import launch; from amodal_nb.training.config import TrainConfig; launch(TrainConfig(**json.loads(sys.argv[1])), 2).wait()'
+def test_the_command_is_stopped_by_ctrl_c_and_goes_on(config, whole, forks, tmp_path):
+    words = ['launch', *train_arguments(replace(config, batch_size=4, resume='auto')), '--nproc-per-node', '1']
     heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
-    p = subprocess.Popen([sys.executable, '-c', starter, json.dumps(vars(replace(config, steps=LONG)))], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
-    until(lambda: find_launches(config.out))
-    run = attach(config.out)
-    until(trains(run))
-    p.send_signal(signal.SIGINT)
-    assert 'KeyboardInterrupt' in p.communicate(timeout=120)[1]
-    assert run.status()['state'] == 'stopped' and gone(run)()
-
-def test_the_command_is_stopped_by_ctrl_c_and_goes_on(config, whole):
-    words = [sys.executable, '-m', 'amodal_nb.app.cli', 'launch', *train_arguments(replace(config, resume='auto')), '--nproc-per-node', '2']
-    heard = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-    p = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    command = [sys.executable, '-m', 'amodal_nb.app.cli', *words]
+    with pytest.MonkeyPatch.context() as m:
+        patch_rank(m, tmp_path, 0, 'if len(calls) > 2: time.sleep(2)') # so that it is not quicker than the signal
+        p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     until(lambda: (info_step(Path(config.out)) or 0) >= 2)
     p.send_signal(signal.SIGINT)
-    err = p.communicate(timeout=120)[1]
-    if p.returncode: assert p.returncode == 75 and 'stopped at step' in err.splitlines()[-1], err # it may have been quicker than the signal
-    assert subprocess.run(words, capture_output=True, timeout=240).returncode == 0
-    assert_same(Path(config.out), whole(2))
+    err = p.communicate(timeout=300)[1]
+    assert p.returncode == 75 and 'stopped at step' in err.splitlines()[-1], err
+    assert forks('import sys; from amodal_nb.app.cli import main; main(sys.argv[1:])', *words, **ENV).returncode == 0
+    assert_same(Path(config.out), whole(1))
 
 # Kernels
 
@@ -123,53 +104,64 @@ def kernel():
     client.stop_channels()
     if manager.has_kernel: manager.shutdown_kernel(now=True)
 
-def launching(config, **options):
+def launching(config, ranks, **options):
     return f'''
 import torch; from amodal_nb.training.launch import launch; from amodal_nb.training.config import TrainConfig
-run = launch(TrainConfig(**{vars(config)!r}), 2, **{options!r})
+run = launch(TrainConfig(**{vars(config)!r}), {ranks}, **{options!r})
 assert not torch.cuda.is_initialized()
 view = run.watch()
 '''
 
-@pytest.mark.parametrize('end', ['killed', 'shut down', 'interrupted'])
-def test_a_run_ends_with_its_kernel_but_not_with_an_interrupt(config, kernel, end):
-    "Closing a notebook or killing its kernel ends the run with a checkpoint; interrupting another cell leaves it alone."
-    kernel(launching(replace(config, steps=LONG, workers=1)))
+def test_a_run_outlives_an_interrupt_of_its_kernel_but_not_its_end(config, kernel):
+    "Interrupting another cell leaves the run alone. Closing the notebook ends it with a checkpoint."
+    kernel(launching(replace(config, steps=LONG, workers=1), 1))
     run = attach(config.out)
     until(trains(run))
-    if end == 'killed': os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
-    if end == 'shut down': kernel.manager.shutdown_kernel()
-    if end == 'interrupted':
-        kernel.manager.interrupt_kernel()
-        before = info_step(run.out)
-        until(lambda: info_step(run.out) > before)
-        assert run.stop()['state'] == 'stopped'
+    kernel.manager.interrupt_kernel()
+    before = info_step(run.out)
+    until(lambda: info_step(run.out) > before)
+    kernel.manager.shutdown_kernel()
+    check_stopped(run)
+
+def check_stopped(run):
+    "The run stops of itself, with a checkpoint."
     until(gone(run))
     assert run.status()['state'] == 'stopped'
     load_weights(run.out/'last.safetensors')
 
-def test_a_detached_run_is_taken_over(config, kernel):
-    kernel(launching(replace(config, steps=LONG), detach=True))
+def test_what_is_left_of_two_runs_whose_kernel_is_killed(config, kernel, train, tmp_path):
+    """The one that is detached is taken over, keeps other runs from its folder, and leaves no rank when its torchrun is killed.
+    The other ends with a checkpoint."""
+    long = replace(config, steps=LONG, workers=1)
+    other = replace(long, out=str(tmp_path/'other'))
+    kernel(launching(long, 2, detach=True))
+    kernel(launching(other, 1))
+    ends = attach(other.out)
+    until(trains(ends))
     os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
-    until(lambda: find_launches(config.out))
+    check_stopped(ends)
+
     run = attach(config.out)
     until(trains(run))
     assert str(run.out) in [str(r.out) for r in find_launches()] # found by what its processes carry, without knowing the folder
-    assert run.alive and run.stop()['state'] == 'stopped'
+    assert run.alive
 
-# Deaths
+    with pytest.raises(AmodalError, match='a run is alive there'): launch(replace(config, resume='auto'), 1)
+    assert train(1, train_arguments(replace(long, resume='auto')), stderr=tmp_path/'stderr') == [1]
+    assert 'another process trains there' in (tmp_path/'stderr.0').read_text().splitlines()[-1]
+    step = info_step(run.out)
+    until(lambda: info_step(run.out) > step) # undisturbed
 
-def test_no_rank_outlives_a_killed_torchrun(config):
-    run = launch(replace(config, steps=LONG, workers=1), 2)
-    until(trains(run))
     os.kill(run.record['pid'], signal.SIGKILL)
     until(gone(run))
     assert run.status()['state'] == 'killed' and 'torchrun.log' in run.status()['message']
     load_weights(run.out/'last.safetensors')
 
+# Deaths
+
 def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole, tmp_path):
     with pytest.MonkeyPatch.context() as m:
-        patch_rank_1(m, tmp_path, 'if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)')
+        patch_rank(m, tmp_path, 1, 'if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)')
         run = launch(config, 2)
         with pytest.raises(AmodalError): run.wait()
     assert gone(run)() and run.status()['state'] in ('failed', 'killed') and info_step(run.out) == 4
@@ -178,19 +170,8 @@ def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole, tmp_path):
     assert_same(run.out, whole(2))
     assert log_until(run.out, 4) == kept # with its measured speeds: it did not begin anew
 
-def test_a_rank_is_killed_and_torchrun_starts_all_again(config):
-    run = launch(replace(config, steps=LONG), 2, max_restarts=1)
-    until(trains(run))
-    before = rank(run, 0)
-    os.kill(rank(run, 1), signal.SIGKILL)
-    until(lambda: run.ranks() and rank(run, 0) != before)
-    step = info_step(run.out)
-    until(lambda: info_step(run.out) > step)
-    assert run.stop()['state'] == 'stopped'
-    assert steps_of(run.out) == list(range(1, info_step(run.out)+1)) # none is missing, none was made twice
-
 def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
-    patch_rank_1(monkeypatch, tmp_path, "if optimizer.state_dict()['state'] == {}: {}['a bug of rank 1']")
+    patch_rank(monkeypatch, tmp_path, 1, "if optimizer.state_dict()['state'] == {}: {}['a bug of rank 1']")
     run = launch(config, 2)
     with pytest.raises(AmodalError, match="rank 1: KeyError: 'a bug of rank 1'"): run.wait()
     assert 'Traceback' in run.error() and 'optimizer_step' in run.error() and run.error().startswith('rank 1')
@@ -198,8 +179,9 @@ def test_a_rank_that_crashes_is_heard_first(config, tmp_path, monkeypatch):
 
 # Who can connect
 
-def test_a_run_on_one_machine_listens_on_loopback_alone(config, monkeypatch):
-    "Torchrun's store and the ranks' own sockets, before and after a restart, whatever the environment names for runs on several machines."
+def test_torchrun_starts_all_again_after_a_death_and_listens_on_loopback_alone(config, monkeypatch):
+    """No step is missing after the restart. Before and after it, torchrun's store and the ranks' own sockets are on loopback, whatever the
+    environment names for runs on several machines."""
     name, addresses = other_interface()
     for variable in 'GLOO_SOCKET_IFNAME', 'NCCL_SOCKET_IFNAME':
         if name: monkeypatch.setenv(variable, name)
@@ -207,14 +189,15 @@ def test_a_run_on_one_machine_listens_on_loopback_alone(config, monkeypatch):
     run = launch(replace(config, steps=LONG, workers=1), 2, max_restarts=1)
     until(trains(run))
     before = check_listeners(run, addresses)
-    killed = rank(run, 1)
+    first, killed = rank(run, 0), rank(run, 1)
     os.kill(killed, signal.SIGKILL)
-    until(lambda: run.ranks() and rank(run, 1) != killed)
+    until(lambda: len(run.ranks()) == 2 and rank(run, 0) != first and rank(run, 1) != killed)
     step = info_step(run.out)
     until(lambda: info_step(run.out) > step)
     after = check_listeners(run, addresses)
     assert {p for p, _, _ in before} & {p for p, _, _ in after} == {run.record['pid']} # of torchrun it is the same store, the ranks are others
-    assert run.stop()['state'] == 'stopped'
+    check_interrupt_while_waiting(run)
+    assert steps_of(run.out) == list(range(1, info_step(run.out)+1)) # none is missing, none was made twice
     if not addresses: pytest.skip('no connection was tried: this machine has no address beyond loopback')
 
 def check_listeners(run, addresses):
@@ -227,6 +210,21 @@ def check_listeners(run, addresses):
     assert accepts('127.0.0.1', next(port for p, _, port in sockets if p == run.record['pid'])) # the store does listen
     return sockets
 
+def check_interrupt_while_waiting(run):
+    "It stops the run, with a checkpoint, and arrives."
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt): run.wait()
+    finally: signal.signal(signal.SIGINT, handler)
+    status = run.status()
+    assert status['state'] == 'stopped', (status, run.logs(), run.logs(0), run.logs(1))
+    assert not status['alive'] and gone(run)()
+    assert re.fullmatch(r'stopped at step \d+; --resume auto goes on from .*', status['message'])
+    assert info_step(run.out) == status['step'] == steps_of(run.out)[-1]
+    assert 'stopped at step' in run.logs(0) and run.error() == '' and run.stop() == status
+    with pytest.raises(AmodalError, match='rank 7 has printed nothing'): run.logs(7)
+
 def accepts(address, port):
     "Whether something accepts a connection."
     try: socket.create_connection((address, port), timeout=5).close()
@@ -234,22 +232,12 @@ def accepts(address, port):
     return True
 
 @pytest.mark.parametrize('option', [['--nnodes', '2'], ['--rdzv-endpoint', 'gpu1:29400']])
-def test_torchrun_on_loopback_refuses_options_of_several_machines(option):
-    command = [sys.executable, '-m', 'amodal_nb.training.loopback', *option, '-m', 'amodal_nb.train', 'scenes', '--out', 'run']
-    p = subprocess.run(command, capture_output=True, text=True)
+def test_torchrun_on_loopback_refuses_options_of_several_machines(option, forks):
+    p = forks('from amodal_nb.training.loopback import main; main()', *option, '-m', 'amodal_nb.train', 'scenes', '--out', 'run')
     assert p.returncode == 1 and re.match('amodal_nb.training.loopback starts the ranks of one machine: ', p.stderr.splitlines()[-1]), p.stderr
     assert 'Traceback' not in p.stderr
 
 # In each other's way
-
-def test_two_runs_at_once_do_not_share_a_folder(config, tmp_path):
-    one, two = launch(replace(config, steps=LONG), 1), launch(replace(config, out=str(tmp_path/'two')), 1)
-    with pytest.raises(AmodalError, match='a run is alive there'): launch(replace(config, resume='auto'), 1)
-    assert two.wait()['state'] == 'finished'
-    until(trains(one))
-    p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *train_arguments(replace(config, resume='auto'))], capture_output=True, text=True)
-    assert p.returncode == 1 and 'another process trains there' in p.stderr.splitlines()[-1], p.stderr
-    assert one.stop()['state'] == 'stopped'
 
 def test_a_port_that_is_taken_is_one_line(config):
     with socket.create_server(('127.0.0.1', 0)) as other:
@@ -257,22 +245,16 @@ def test_a_port_that_is_taken_is_one_line(config):
             launch(config, 1, nnodes=2, rdzv_endpoint=f'127.0.0.1:{other.getsockname()[1]}')
     assert not Path(config.out).exists()
 
-def test_six_ranks_on_shards_make_what_six_make_of_folders(config, whole, tmp_path):
-    "They make what six ranks without torchrun make of folders, through three epochs, a worker each."
+def test_two_machines_make_of_shards_what_one_makes_of_folders(config, whole, tmp_path):
+    "Two agents of two ranks each, with a worker each, make through three epochs what four ranks without torchrun make."
     write_shards(find_scenes(config.data), tmp_path/'shards', per_shard=4)
-    six = replace(config, data=str(tmp_path/'shards'), batch_size=1, steps=6, workers=1)
-    assert launch(six, 6).wait()['state'] == 'finished'
-    assert_same(Path(config.out), whole(6, steps=6))
-
-def test_two_machines_make_what_one_makes(config, whole):
-    "Two agents of three ranks each make what six ranks without torchrun make."
     port = free_port()
-    six = replace(config, batch_size=1, steps=6)
-    agents = [launch(six, 3, nnodes=2, rdzv_endpoint=f'127.0.0.1:{port}') for _ in range(2)]
+    four = replace(config, data=str(tmp_path/'shards'), batch_size=1, steps=9, workers=1)
+    agents = [launch(four, 2, nnodes=2, rdzv_endpoint=f'127.0.0.1:{port}') for _ in range(2)]
     for a in agents: assert a.wait()['state'] == 'finished'
-    assert [r['rank'] for r in agents[0].ranks()] == list(range(6))
-    assert steps_of(Path(config.out)) == list(range(1, 7))
-    assert_same(Path(config.out), whole(6, steps=6))
+    assert [r['rank'] for r in agents[0].ranks()] == list(range(4))
+    assert steps_of(Path(config.out)) == list(range(1, 10))
+    assert_same(Path(config.out), whole(4, steps=9))
 
 def test_a_slurm_job_trains_to_its_end(config, tmp_path, monkeypatch):
     "The script as bash runs it, with a scheduler of one machine."
@@ -280,7 +262,7 @@ def test_a_slurm_job_trains_to_its_end(config, tmp_path, monkeypatch):
         (tmp_path/name).write_text(text)
         (tmp_path/name).chmod(0o755)
     port = free_port()
-    script = write_slurm_script(config, tmp_path/'job.sbatch', 1, 2, port=port)
+    script = write_slurm_script(config, tmp_path/'job.sbatch', 1, 1, port=port)
     env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
     p = subprocess.run(['bash', script], env=env, capture_output=True, text=True, timeout=240)
     assert p.returncode == 0 and steps_of(Path(config.out)) == list(range(1, 14)), p.stderr

@@ -1,5 +1,5 @@
 "What is kept: no command removes or replaces what it reads, or what somebody else put where it writes; a replacement that is interrupted loses nothing."
-import json, os, shutil, subprocess, sys
+import json, os, shutil
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
@@ -285,11 +285,11 @@ write_scene(scene(**NEW), sys.argv[2], overwrite=True)
 """
 
 @pytest.mark.parametrize('step, left', [(1, {'a': 'old'}), (2, {'a.replaced': 'old'}), (3, {'a': 'new', 'a.replaced': 'old'})])
-def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, caplog):
+def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, caplog, forks):
     "In a process of its own, which ends before its first, second or third rename."
     out = tmp_path/f'killed{step}' # a name of its own, as a line is printed once in a process
     write_scene(scene(**OLD), out)
-    assert subprocess.run([sys.executable, '-c', KILLED, Path(__file__).parent, out, str(step)]).returncode == 9
+    assert forks(KILLED, Path(__file__).parent, out, step).returncode == 9
     assert {p.name: whole(p) for p in out.iterdir() if not p.name.startswith('.')} == left
     assert all(p.name.endswith('.tmp') for p in out.iterdir() if p.name.startswith('.'))
     if step == 2: # nothing reads it, but it is named

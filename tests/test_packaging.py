@@ -108,9 +108,16 @@ def test_wheel_and_sdist_hold_the_data_and_work_elsewhere(project, tmp_path):
     check_shipped(assets, project/'data')
     run_demo_of_the_wheel(elsewhere, tmp_path/'installed')
 
+DEMO = """
+from amodal_nb.app import cli, demo
+find_scenes = demo.find_scenes
+demo.find_scenes = lambda folder: find_scenes(folder)[:2]
+cli.main(['demo', '--out', 'out'])
+"""
+
 def run_demo_of_the_wheel(cwd, installed):
-    "The wheel runs `amodal demo` from any folder."
-    said = python('from amodal_nb.app.cli import main; main(["demo", "--out", "out"])', cwd=cwd, PYTHONPATH=str(installed))
+    "The wheel runs `amodal demo` from any folder; here it measures two scenes of eight, as the demo's notebook measures all."
+    said = python(DEMO, cwd=cwd, PYTHONPATH=str(installed))
     table = (cwd/'out'/'table.md').read_text(encoding='utf-8')
     assert '| vote ' in table and '| order ' in table and '| reference ' in table and '| oracle ' in table and table.strip() in said
     assert (cwd/'out'/'sheet.png').stat().st_size > 10_000
@@ -125,7 +132,7 @@ def test_editable_install_maps_the_package_and_finds_data(project, tmp_path):
     install = [sys.executable, '-m', 'pip', '--python', interpreter, 'install', '--no-deps', '--no-build-isolation', '-e', project]
     done = subprocess.run(install, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    file, assets = map(Path, python(WHERE, interpreter=interpreter, cwd=tmp_path).splitlines())
+    file, assets = map(Path, python(WHERE, interpreter=interpreter, cwd=tmp_path, PYTHONPATH='').splitlines())
     assert file == (project/'amodal_nb'/'core'/'files.py').resolve() and assets == (project/'data').resolve()
     assert (tmp_path/'venv'/'bin'/'amodal').is_file()
     check_shipped(assets, project/'data')

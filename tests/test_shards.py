@@ -79,7 +79,7 @@ def test_a_bad_scene_in_a_shard_is_left_out_as_one_in_a_folder_is(both, tmp_path
 
 # Writing
 
-def test_killed_while_writing_leaves_no_set_that_looks_whole(both, tmp_path):
+def test_killed_while_writing_leaves_no_set_that_looks_whole(both, forks, tmp_path):
     code = '''
 import os, signal, sys; from amodal_nb.scenes.folders import find_scenes; from amodal_nb.scenes.shards import write_shards
 def folders():
@@ -87,7 +87,7 @@ def folders():
         if k == 6: os.kill(os.getpid(), signal.SIGKILL)
         yield p
 write_shards(folders(), sys.argv[2], 4)'''
-    assert subprocess.run([sys.executable, '-c', code, both/'scenes', tmp_path/'out']).returncode == KILLED
+    assert forks(code, both/'scenes', tmp_path/'out').returncode == KILLED
     assert not (tmp_path/'out').exists()
     assert len(write_shards(find_scenes(both/'scenes'), tmp_path/'out', 4)) == 3
 

@@ -27,8 +27,7 @@ def test_a_killed_run_resumes_exactly(data, tmp_path, train, whole):
         assert train(1, arguments(data, run, resume='auto'), ('all', death, when)) == [-signal.SIGKILL]
         for path in run.glob('*.safetensors'): load_weights(path)  # whole, whenever the process died
         assert info_step(run) == last
-    p = subprocess.run([sys.executable, '-m', 'amodal_nb.train', *arguments(data, run, resume='auto', workers=1)], env=os.environ | ENV)
-    assert p.returncode == 0
+    assert train(1, arguments(data, run, resume='auto', workers=1)) == [0]
     assert_same(run, whole(1))
     assert steps_of(run) == list(range(1, 14))
     assert not [p for p in run.iterdir() if p.name.endswith('.tmp')], 'what the killed process had begun to write is still there'

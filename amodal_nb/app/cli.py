@@ -178,7 +178,7 @@ def eval(
     from amodal_nb.fusion.refine import with_harmonisation
     from amodal_nb.models.baselines import BASELINES
     from amodal_nb.models.checkpoint import SHIPPED_MODELS
-    from amodal_nb.evaluation.evaluate import evaluate, published_table, score_table
+    from amodal_nb.evaluation.evaluate import evaluate, order_table, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.core.files import write_json
     errors, shipped = [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
@@ -187,7 +187,7 @@ def eval(
     results = evaluate(predictors, readable_scenes(root, errors, 31 if lpips else 6), lpips)
     if any(r['scenes'] for r in results.values()):
         typer.echo(f'{score_table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n')
-        typer.echo(published_table(results))
+        typer.echo(f'{order_table(results)}\n\nPublished values on other data sets, %:\n\n{published_table()}')
     for name, r in results.items():
         for line in r['errors']: print_error(f'{name}: {line}')
     if json: write_json(json, {'results': results, 'failed': errors})

@@ -36,7 +36,7 @@ def pair_confidences(
     "Compute the mean confidence of pairs, weighted by their overlap, and the least one."
     if not pairs: return None, None
     sure = [max(o['p_a_front'], 1-o['p_a_front']) for o in pairs]
-    overlaps = [o['overlap_px'] for o in pairs]
+    overlaps = [max(1, o['overlap_px']) for o in pairs] # a pair that only touches counts as a pixel
     mean = sum(p*px for p, px in zip(sure, overlaps))/sum(overlaps)
     return mean, min(sure)
 

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'OVERLAPS', 'MAX_COORDINATE_PX', 'find_picture', 'find_mask', 'check_total_pixels',
            'scale_picture', 'keeps_aspect', 'check_sizes', 'NothingToRestore', 'overlap_mask', 'hide_overlaps',
-           'build_scene', 'SceneSource', 'raise_format_error', 'build_scenes', 'list_files', 'list_pictures',
-           'check_integers']
+           'shuffled_order', 'build_scene', 'SceneSource', 'raise_format_error', 'build_scenes', 'list_files',
+           'list_pictures', 'check_integers']
 
 # %% ../../nbs/8_formats/01_common.ipynb #c003
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -93,7 +94,8 @@ def check_sizes(
     others = {name: tuple(s) for name, s in sizes.items() if tuple(s) != tuple(size)}
     if not others: return
     first, (h, w) = next(iter(others.items()))
-    where = f'{id}: {first}' + (f' and {len(others)-1} more' if len(others) > 1 else '')
+    more = f' and {len(others)-1} more' if len(others) > 1 else ''
+    where = f'{id}: {first}{more}'
     change = f'{w}x{h} px, but the picture has {size[1]}x{size[0]}'
     if not resize: raise FormatError(where, change, 'give --resize to scale them, or bring all to one size')
     if len(sizes)*size[0]*size[1] > MAX_SCENE_PIXELS:
@@ -125,17 +127,36 @@ def hide_overlaps(
     problem = 'no two completions overlap, so there is nothing to restore'
     raise NothingToRestore(scene.id, problem, 'give a mask with --mask, or none')
 
+def shuffled_order(
+    id: str, # of the scene
+    n: int, # number of completions
+) -> list: # of n indices: completion k+1 of the scene is object number `shuffled_order(id, n)[k]` of the files, from 0
+    "Return the order in which the objects of a scene are numbered: shuffled, the same on every machine."
+    def digest(k): return hashlib.sha256(f'{id}/{k}'.encode(errors='surrogatepass')).digest()
+    return sorted(range(n), key=digest)
+
+def _shuffle_completions(id, completions, pairs, object_names):
+    "Return completions and their names in shuffled order, and their pairs by the new numbers."
+    objects = shuffled_order(id, len(completions))
+    number = {k: i for i, k in enumerate(objects, 1)}
+    pairs = [(number[f-1], number[b-1]) for f, b in pairs]
+    names = [object_names[k] for k in objects] if object_names else object_names
+    return [completions[k] for k in objects], pairs, names
+
 def build_scene(
     id: str, # of the scene
     picture: torch.Tensor, # [3,H,W], the true picture
-    completions: list, # of [4,H,W], RGB and alpha
+    completions: list, # of [4,H,W], RGB and alpha, in the order of the files
     mask: 'torch.Tensor | str | None' = None, # [1,H,W] of 0 and 1; None: the whole picture is known; `OVERLAPS`: see `overlap_mask`
     background: 'torch.Tensor | None' = None, # [3,H,W]
     pairs: 'list | None' = None, # of (front, back), numbers from 1
     seam_px: int = 0, # see `overlap_mask`
     object_names: 'list | tuple' = (), # what the completions are called, one each
 ) -> Scene: # checked
-    "Make a scene of what an adapter has read. Raises `NothingToRestore` or another `SceneError`."
+    """Make a scene of what an adapter has read; completions of known order are numbered as `shuffled_order` gives.
+    Raises `NothingToRestore` or another `SceneError`."""
+    if pairs is not None:
+        completions, pairs, object_names = _shuffle_completions(id, completions, pairs, object_names)
     region = None if isinstance(mask, str) else mask
     scene = make_scene(picture, region, completions, background, pairs, id=id, object_names=object_names)
     return hide_overlaps(scene, seam_px) if isinstance(mask, str) else scene

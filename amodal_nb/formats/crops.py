@@ -51,10 +51,10 @@ def _read_input_picture(folder, image, upright=True):
     return read_rgb(find_picture(image, folder.name), upright)
 
 def _read_objects(folder, readers, on_error):
-    "Call the readers of a folder's objects, one an object. Raises `FormatError` if none can be read."
-    completions = []
-    for read in readers:
-        try: completions.append(read())
+    "Call the readers of a folder's objects: name -> completion. Raises `FormatError` if none can be read."
+    completions = {}
+    for name, read in readers.items():
+        try: completions[name] = read()
         except AmodalError as e: on_error(scene_id(folder.name), e)
     if not completions: raise FormatError(folder, 'no object of it can be read', 'see above')
     return completions
@@ -99,9 +99,10 @@ def offsets_scene(
         raise FormatError(path, 'does not have the form {"class_id": [row, column], …}')
     _check_canvas(path, len(offsets), picture)
     is_only, size = len(offsets) == 1, picture.shape[-2:]
-    readers = [partial(_read_offset_object, folder, key, value, is_only, size) for key, value in offsets.items()]
+    readers = {key: partial(_read_offset_object, folder, key, value, is_only, size) for key, value in offsets.items()}
     completions = _read_objects(folder, readers, on_error)
-    scene = build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    scene = build_scene(scene_id(folder.name), picture, list(completions.values()), find_mask(mask, folder.name),
+                        object_names=list(completions))
     return with_profile(scene, find_picture(image, folder.name), [])
 
 def from_offsets(
@@ -160,9 +161,10 @@ def pix2gestalt_scene(
     size = tuple(picture.shape[-2:])
     _check_canvas(folder, len(files), picture)
     crops = _read_crops(folder, files, size)
-    readers = [partial(_read_gestalt_object, p, crops.get(p.stem), size) for p in files]
+    readers = {p.stem: partial(_read_gestalt_object, p, crops.get(p.stem), size) for p in files}
     completions = _read_objects(folder, readers, on_error)
-    scene = build_scene(scene_id(folder.name), picture, completions, find_mask(mask, folder.name))
+    scene = build_scene(scene_id(folder.name), picture, list(completions.values()), find_mask(mask, folder.name),
+                        object_names=list(completions))
     return with_profile(scene, find_picture(image, folder.name), {p.name: p for p in files})
 
 def from_pix2gestalt(

@@ -153,7 +153,8 @@ def label_scene(
     number = {k: i for i, k in enumerate(alphas, 1)}
     usable = [(number[f], number[b]) for f, b in pairs if f in number and b in number and f != b]
     completions = [torch.cat([picture*a, a]) for a in alphas.values()]
-    return build_scene(id, picture, completions, mask, None, list(dict.fromkeys(usable)), seam_px)
+    names = [f'object {k}' for k in alphas]
+    return build_scene(id, picture, completions, mask, None, list(dict.fromkeys(usable)), seam_px, names)
 
 def ranked_pairs(
     segmentations: list, # one an object

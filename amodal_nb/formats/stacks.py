@@ -56,18 +56,18 @@ def read_layers(
     id: str, # of the scene
     paths: dict, # number -> path
     on_error: Callable, # called with (id, error) for each layer that cannot be used, and once for all missing numbers
-) -> list: # of [4,H,W], bottom to top; RGB becomes opaque
+) -> dict: # name of the file -> [4,H,W], bottom to top; RGB becomes opaque
     "Read layers of one size. Raises `FormatError` if none can be read."
     check_total_pixels(id, list(paths.values()))
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
     if n_missing:
         on_error(id, FormatError(id, f'{n_missing} of the layers {first} to {last} are missing', 'write them again'))
-    layers = []
+    layers, size = {}, None
     for path in paths.values():
-        size = tuple(layers[0].shape[-2:]) if layers else None
-        try: layers.append(_read_layer(path, size))
+        try: layers[path.stem] = layer = _read_layer(path, size)
         except AmodalError as e: on_error(id, e)
+        else: size = size or tuple(layer.shape[-2:])
     if not layers: raise FormatError(id, 'no layer of it can be read', 'see above')
     return layers
 
@@ -127,9 +127,9 @@ def stack_scene(
     resize: bool = False, # scale the layers, and the mask, to the size of the picture that is given
 ) -> Scene: # with pairs, and a background if the bottom is opaque
     "Read one stack as a scene. Raises `AmodalError`."
-    layers = read_layers(id, paths, on_error)
+    names, layers = zip(*read_layers(id, paths, on_error).items())
     picture = background = None
-    if bottom_is_flattened(layers): picture, layers = layers[0][:3], layers[1:]
+    if bottom_is_flattened(layers): picture, names, layers = layers[0][:3], names[1:], layers[1:]
     check_opaque_layers(id, layers)
     region, source = find_mask(mask, id), paths[min(paths)]
     if image is not None:
@@ -138,9 +138,11 @@ def stack_scene(
         layers = _match_layers(id, layers, tuple(picture.shape[-2:]), resize)
         if resize and isinstance(region, torch.Tensor): region = scale_picture(region, tuple(picture.shape[-2:]))
     if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
-    if fills_canvas(layers[0]) and len(layers) > 1: background, layers = layers[0][:3], layers[1:]
-    layers = [c for c in layers if c[3].max() > .5]
-    scene = build_scene(id, picture, layers, region, background, stack_order_pairs(layers) if layers else None)
+    if fills_canvas(layers[0]) and len(layers) > 1: background, names, layers = layers[0][:3], names[1:], layers[1:]
+    seen = {name: c for name, c in zip(names, layers) if c[3].max() > .5}
+    layers = list(seen.values())
+    pairs = stack_order_pairs(layers) if layers else None
+    scene = build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
     return with_profile(scene, source, {path.name: path for path in paths.values()})
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c034

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXACT_RESIDUAL', 'MAX_RESIDUAL_RATIO', 'MIN_GAIN', 'MAX_GAIN', 'Correction', 'apply_correction', 'PlacedCompletion',
-           'place_completion', 'visible_interior', 'subpixel_shift', 'median_residual', 'estimate_correction_at',
-           'estimate_shift', 'estimate_correction']
+           'place_completion', 'visible_interior', 'subpixel_shift', 'median_residual', 'fits_exactly',
+           'estimate_correction_at', 'estimate_shift', 'estimate_correction']
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #ad0d386a
 import math
@@ -99,6 +99,17 @@ def median_residual(
 ) -> float: # in the range of the colours
     "Return the median over pixels of the absolute difference, averaged over channels."
     return residual.abs().mean(0).median().item()
+
+def fits_exactly(
+    picture: torch.Tensor, # [3,h,w] in 0..1
+    visible: torch.Tensor, # [1,h,w] in 0..1: the picture is known, and no completion is in front
+    colour: torch.Tensor, # [3,h,w] the completion
+    alpha: torch.Tensor, # [1,h,w] in 0..1
+    config: HarmoniseConfig, # settings
+) -> bool: # False where it is not visible
+    "Return whether a completion equals the picture, to a grey level, where it is visible."
+    y, x = sample_pixels((alpha > .9)*visible, config.max_sampled_pixels)
+    return median_residual((picture-colour)[:, y, x]) <= EXACT_RESIDUAL
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #32574f6a
 def estimate_correction_at(

@@ -12,7 +12,7 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import pairwise_overlap
+from ..core.geometry import meeting_pairs, pairwise_overlap
 from ..scenes.batches import make_batch, to_device
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor, wrap_predictor
@@ -148,11 +148,12 @@ def pair_probabilities(
     alphas: torch.Tensor, # [N,1,H,W]
     number: torch.Tensor, # [N] completion numbers; 0 for an empty slot
 ) -> list: # of {'a', 'b', 'p_a_front', 'overlap_px'}, a < b, completion numbers
-    """Return every overlapping pair with the probability that `a` is in front of `b`, and how many pixels both cover
-    (alpha above 0.5)."""
-    overlap_px, probability = pairwise_overlap(alphas[:, 0] > .5).long(), order.sigmoid()
+    """Return every pair that meets with the probability that `a` is in front of `b`, and how many pixels both cover
+    (alpha above 0.5); 0 for a pair that only touches."""
+    cover, probability = alphas[:, 0] > .5, order.sigmoid()
+    overlap_px, meet = pairwise_overlap(cover).long(), meeting_pairs(cover)
     pairs = []
-    for i, j in (overlap_px > 0).triu(1).nonzero().tolist():
+    for i, j in meet.triu(1).nonzero().tolist():
         p = round(float(probability[i, j]), 6)
         pairs.append({'a': int(number[i]), 'b': int(number[j]), 'p_a_front': p, 'overlap_px': int(overlap_px[i, j])})
     return pairs

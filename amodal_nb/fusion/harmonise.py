@@ -5,9 +5,9 @@ choice among the completions as they were given."""
 
 # %% auto #0
 __all__ = ['Visibility', 'estimate_visibility', 'correct_colours', 'propagation_cell', 'propagate_residual',
-           'estimate_background', 'correct_background', 'warp_all_alphas', 'correct_alphas', 'propagate_all_residuals',
-           'CorrectionReport', 'correction_report', 'harmonise_and_report', 'harmonise', 'Harmoniser',
-           'find_harmoniser']
+           'estimate_background', 'correct_background', 'warp_all_alphas', 'exact_completions', 'correct_alphas',
+           'given_colours', 'propagate_all_residuals', 'CorrectionReport', 'correction_report', 'harmonise_and_report',
+           'harmonise', 'Harmoniser', 'find_harmoniser']
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #c2a70b35
 import math
@@ -17,12 +17,12 @@ from typing import Callable, TypedDict
 import torch
 
 from ..core.compositing import front_to_back, transmittance
-from ..core.geometry import bounding_box, dilate, normalized_convolution
+from ..core.geometry import bounding_box, dilate, erode, normalized_convolution
 from ..scenes.scene import Scene
 from ..models.baselines import order_by_residual
 from ..models.registration import geman_mcclure_weight
 from .config import HarmoniseConfig
-from .correction import apply_correction, Correction, estimate_correction
+from .correction import apply_correction, Correction, estimate_correction, fits_exactly
 from .fuse import predict_scene
 from .outlines import alpha_offset_levels, estimate_alpha_offset, offset_alpha, warp_alphas
 from .photometric import extrapolate_colours
@@ -126,6 +126,20 @@ def warp_all_alphas(
         alphas[k][window] = warp_alphas(scene.alphas[k][window], correction, config)
     return alphas
 
+def exact_completions(
+    scene: Scene, # any scene
+    visibility: Visibility, # of its completions
+    config: HarmoniseConfig, # settings
+) -> set: # of indices
+    "Return the completions that equal the picture, to a grey level, where they are visible."
+    exact = set()
+    for k, box in enumerate(visibility.boxes):
+        if box is None: continue
+        window = (slice(None), *box)
+        picture, visible = scene.partial[window], visibility.visible[k][window]
+        if fits_exactly(picture, visible, scene.completions[k][window], scene.alphas[k][window], config): exact.add(k)
+    return exact
+
 def correct_alphas(
     scene: Scene, # any scene
     visibility: Visibility, # of its completions
@@ -137,17 +151,32 @@ def correct_alphas(
     "Warp every alpha as its colours were, and correct its outline."
     alphas = warp_all_alphas(scene, visibility.boxes, corrections, config)
     visible = transmittance(alphas, visibility.sequence)*(1-scene.mask)
+    exact = exact_completions(scene, visibility, config)
     behind, offsets_px = behind.clone(), [0.]*scene.n
     for k in reversed(visibility.sequence):
         if visibility.boxes[k] is None: continue
         window = (slice(None), *visibility.boxes[k])
-        if config.use_alpha_offset:
+        if config.use_alpha_offset and k not in exact:
             levels = warp_alphas(alpha_offset_levels(scene.alphas[k][window]), corrections[k], config)
             picture, colour, back = scene.partial[window], colours[k][window], behind[window]
             offsets_px[k] = estimate_alpha_offset(picture, visible[k][window], colour, levels, back, config)
             if offsets_px[k]: alphas[k][window] = offset_alpha(levels, -offsets_px[k])
         behind[window] = torch.lerp(behind[window], colours[k][window], alphas[k][window])
     return alphas, offsets_px
+
+# %% ../../nbs/5_fusion/07_harmonise.ipynb #h302
+def given_colours(
+    scene: Scene, # as it was given
+    boxes: list, # of two slices each, or None for an empty completion
+    corrections: list, # a `Correction` or None for each completion
+    config: HarmoniseConfig, # settings
+) -> torch.Tensor: # bool [N,1,H,W]
+    "Return where corrected colours come from given ones and not from extrapolation."
+    warped = warp_all_alphas(scene, boxes, corrections, config)
+    given = warped > .5
+    for k, correction in enumerate(corrections):
+        if correction is not None: given[k] = erode(warped[k]) > .5
+    return given
 
 # %% ../../nbs/5_fusion/07_harmonise.ipynb #6bd13147
 def propagate_all_residuals(
@@ -211,13 +240,15 @@ def harmonise_and_report(
     behind, background_correction, background_px = correct_background(scene, config)
     alphas, offsets_px = correct_alphas(scene, visibility, colours, corrections, behind, config)
     if config.use_propagation: propagate_all_residuals(scene, visibility, colours, alphas, corrections)
+    given = given_colours(scene, visibility.boxes, corrections, config)
     evidence_px = ((scene.alphas > .9)*visibility.visible).sum((1, 2, 3)).int().tolist()
     report = [correction_report(k+1, *row) for k, row in enumerate(zip(evidence_px, corrections, offsets_px))]
     for k, row in enumerate(report):
         colours[k] = colours[k]*(alphas[k] > 0) if row['changed'] else scene.completions[k]
-    if scene.background is None: return replace(scene, completions=colours, alphas=alphas), report
+    harmonised = replace(scene, completions=colours, alphas=alphas, given=given)
+    if scene.background is None: return harmonised, report
     report.append(correction_report('background', background_px, background_correction))
-    return replace(scene, completions=colours, alphas=alphas, background=behind), report
+    return replace(harmonised, background=behind), report
 
 def harmonise(
     scene: Scene, # any number of completions, any size

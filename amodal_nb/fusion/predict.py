@@ -101,7 +101,7 @@ class FusedScene:
     result: torch.Tensor # [3,H,W] in 0..1: the partial outside the mask, fused inside
     weights: torch.Tensor # [S,H,W] in 0..1, one for each of `slots`; they sum to 1 wherever something covers
     slots: list # 'comp1' … 'compN', and 'background' where the scene has one
-    pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap
+    pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap or touch
     order: list # completion numbers, front to back
     uncovered: float # share of the mask, 0..1, that nothing covers
     harmonise: 'list | None' = None # what was done to each completion first, see `CorrectionReport`; None if nothing was to be done

@@ -30,14 +30,15 @@ def residual_differences(
     mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
     completions: torch.Tensor, # [N,3,H,W], harmonised
     alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    given: torch.Tensor, # bool [N,1,H,W]: where the colours are given, not extrapolated
     sequence: list, # indices of all completions, front first: the order so far
 ) -> torch.Tensor: # [N,N], antisymmetric, in px times colour: how much larger the column's residual is than the row's where one of them should be visible
-    "Compare the residuals of each pair where both cover the picture and no completion is in front of both."
-    contested = ((alphas > .5).sum(0) > 1) & (mask < .5)             # [1,H,W]
-    alpha = alphas[:, contested]                                     # [N,P]
-    covers = (alpha > .5).float()
+    "Compare the residuals of each pair where both cover the picture as given and no completion is in front of both."
+    covers = given & (alphas > .5)                                   # [N,1,H,W]
+    contested = (covers.sum(0) > 1) & (mask < .5)                    # [1,H,W]
+    alpha, covers = alphas[:, contested], covers[:, contested].float() # [N,P]
     residual = completions[:, :, contested[0]] - picture[:, contested[0]]
-    residual = residual.abs().mean(1).clamp(max=MAX_COMPARED_RESIDUAL)  # [N,P]
+    residual = (residual.abs().mean(1) - EXACT_RESIDUAL).clamp(0, MAX_COMPARED_RESIDUAL) # [N,P]
     visible = covers*(transmittance(alpha, sequence) > .5)           # no completion is in front of the front one of the two
     difference = visible @ (covers*residual).T - (visible*residual) @ covers.T # [N,N]
     rank = torch.tensor(sequence).argsort()
@@ -50,7 +51,9 @@ def refine_log_odds(
     differences: torch.Tensor, # [N,N] from `residual_differences`
     config: HarmoniseConfig, # settings
 ) -> torch.Tensor: # [N,N] log-odds
-    "Add residual evidence, and what it implies for other pairs, to an order."
+    """Add residual evidence, and what it implies for other pairs, to an order. Without any, the order comes back as it
+    was."""
+    if not differences.any(): return order
     evidence = config.residual_weight*differences.sign()*differences.abs().log1p()
     implied = transitive_log_odds(evidence[None])[0]
     return config.prior_order_weight*order + evidence + config.transitive_weight*implied
@@ -114,6 +117,7 @@ def refine_order(
     mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
     completions: torch.Tensor, # [N,3,H,W], harmonised
     alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    given: torch.Tensor, # bool [N,1,H,W]: where the colours are given, not extrapolated
     valid: torch.Tensor, # [N] bool
     config: HarmoniseConfig, # settings
 ) -> tuple: # (weights [N+1,H,W], order [N,N])
@@ -122,7 +126,7 @@ def refine_order(
     if ((alphas > .9) & (mask < .5)).sum() < config.min_visible_px: return weights, order
     if config.use_order_refinement:
         old_sequence = front_to_back(order[None], valid[None])
-        differences = residual_differences(picture, mask, completions, alphas, old_sequence[0].tolist())
+        differences = residual_differences(picture, mask, completions, alphas, given, old_sequence[0].tolist())
         order = refine_log_odds(order, differences, config)
         weights = recomposite(weights, alphas, old_sequence, front_to_back(order[None], valid[None]))
     if config.use_blending and not is_exact_fit(weights, picture, mask, completions):
@@ -139,7 +143,8 @@ def refine_prediction(
     "Refine the order of every scene of a batch."
     if order is None or not (config.use_order_refinement or config.use_blending): return weights, order
     if weights.shape[1] == order.shape[1]: weights = with_background_slot(weights, batch)
-    tensors = [batch[k] for k in ('partial', 'mask', 'completions', 'alphas', 'valid')]
+    given = batch['given'] if 'given' in batch else batch['alphas'] > .5 # not harmonised: as given everywhere
+    tensors = [batch[k] for k in ('partial', 'mask', 'completions', 'alphas')] + [given, batch['valid']]
     refined = [refine_order(*scene, config) for scene in zip(weights, order, *tensors)]
     weights, order = zip(*refined)
     return torch.stack(weights), torch.stack(order)

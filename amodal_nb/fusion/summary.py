@@ -33,10 +33,11 @@ def summarize(
     fused: FusedScene, # any fusion
 ) -> FusionSummary: # of it
     "Count what a fusion rests on."
-    guesses = [[p['a'], p['b']] for p in fused.pairs if is_guess(p)]
+    pairs = [p for p in fused.pairs if p['overlap_px']] # those that only touch change no pixel
+    guesses = [[p['a'], p['b']] for p in pairs if is_guess(p)]
     not_found = [row['comp'] for row in fused.harmonise or [] if row.get('found') is False]
     return FusionSummary(
-        id=fused.id, pairs=len(fused.pairs), by_evidence=len(fused.pairs)-len(guesses), guesses=guesses,
+        id=fused.id, pairs=len(pairs), by_evidence=len(pairs)-len(guesses), guesses=guesses,
         uncovered=round(fused.uncovered, 6), not_found=not_found)
 
 # %% ../../nbs/5_fusion/12_summary.ipynb #s008

@@ -44,7 +44,7 @@ def mirror(
             chosen = flips[:, axis].view(-1, *[1]*(t.ndim-1))
             t = torch.where(chosen, t.flip(axis-2), t)
         return t
-    return batch | {k: flip(batch[k]) for k in PICTURE_KEYS}
+    return batch | {k: flip(batch[k]) for k in PICTURE_KEYS & batch.keys()}
 
 def augment(
     batch: dict, # a batch, on any device

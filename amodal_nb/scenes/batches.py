@@ -64,23 +64,25 @@ def scene_to_item(
         'alphas': in_slots(scene.alphas),           # [N,1,H,W]
         'valid': numbers > 0, # [N]
         'number': numbers}
+    if scene.given is not None: slots['given'] = in_slots(scene.given) # [N,1,H,W]
     front = F.pad(front, (0, n_empty)*2)            # [N,N]
     size = torch.tensor(scene.size)
     own = dict(id=scene.id, mask=scene.mask, partial=scene.partial, size=size)
     return own | known | pictures | slots | {'front': front}
 
 # %% ../../nbs/2_scenes/04_batches.ipynb #c012
-PICTURE_KEYS = {'image', 'partial', 'background', 'mask', 'completions', 'alphas'} # of an item, padded to one size
+PICTURE_KEYS = {'image', 'partial', 'background', 'mask', 'completions', 'alphas', 'given'} # of an item, padded to one size
 
 def collate(
     items: list, # from `scene_to_item`, all with the same number of slots
-) -> dict: # id: list of B; image, partial, background [B,3,H,W]; mask [B,1,H,W]; completions [B,N,3,H,W]; alphas [B,N,1,H,W]; valid [B,N]; number [B,N]; front [B,N,N]; has_image, has_background, has_order [B]; size [B,2] (height, width)
+) -> dict: # id: list of B; image, partial, background [B,3,H,W]; mask [B,1,H,W]; completions [B,N,3,H,W]; alphas [B,N,1,H,W]; valid [B,N]; number [B,N]; front [B,N,N]; has_image, has_background, has_order [B]; size [B,2] (height, width); given [B,N,1,H,W] where a scene has been harmonised, see `Scene`
     "Stack items into a batch; pictures are padded to the largest height and width."
     h, w = (max(int(item['size'][k]) for item in items) for k in (0, 1))
     def pad(t):
         if t.shape[-2:] == (h, w): return t
         return F.pad(t, (0, w-t.shape[-1], 0, h-t.shape[-2]))
     def stack(tensors): return default_collate(tensors) if len(tensors) > 1 else tensors[0][None]
+    if any('given' in item for item in items): items = [{'given': item['alphas'] > .5} | item for item in items]
     batch = dict(id=[item['id'] for item in items])
     for key in items[0]:
         if key == 'id': continue

@@ -60,6 +60,7 @@ class Scene:
     empty: tuple = () # numbers of the slots without a completion, which are black with alpha 0
     object_names: tuple = () # of the completions, one a slot, e.g. their files' names; () if they have none
     icc: 'bytes | None' = None # colour profile of all its pictures; None: sRGB
+    given: 'torch.Tensor | None' = None # bool [N,1,H,W], of harmonised completions: where colours are given, not extrapolated; None: wherever alpha exceeds 0.5
 
     @property
     def n(self) -> int: # number of slots, empty ones too
