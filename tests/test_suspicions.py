@@ -36,7 +36,7 @@ def everywhere(scene): return with_completion(scene, 1, torch.cat([scene.partial
 def nothing(scene): return with_completion(scene, 1, 0*rgba(scene, 1))
 def multiplied(scene): return with_completion(scene, 1, torch.cat([scene.completions[0]*scene.alphas[0], scene.alphas[0]]))
 def moved(scene): return with_completion(scene, 1, torch.roll(rgba(scene, 1), (64, -90), (1, 2)))
-def half_size(scene): return with_completion(scene, 1, F.pad(F.interpolate(rgba(scene, 1)[None], scale_factor=.5, mode='area')[0], (0, 128, 0, 128)))
+def half_size(scene): return with_completion(scene, 3, F.pad(F.interpolate(rgba(scene, 3)[None], scale_factor=.5, mode='area')[0], (0, 128, 0, 128)))
 def hidden(scene): return replace(with_completion(scene, 1, rgba(scene, 1)*scene.mask), pairs=None)
 def twice(scene): return with_completion(scene, 2, rgba(scene, 1))
 KINDS = {inverted: 'inverted', beside: 'no completion covers the mask', everywhere: 'covers nearly all', nothing: 'comp1 covers nothing', multiplied: 'multiplied by alpha',

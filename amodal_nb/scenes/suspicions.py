@@ -39,7 +39,7 @@ def is_premultiplied(
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c007
 BLOCKS_PER_SIDE = 24 # of the visible part's box
-MIN_BLOCK_PX, MIN_BLOCKS = 4, 24 # smallest side of a block; how many are needed
+MIN_BLOCK_PX, MIN_BLOCKS = 8, 16 # smallest side of a block, larger than a shift of 6 px; how many are needed
 MAX_CAST, NEAR_COLOUR = .1, .1 # in any channel, in 0..1: the cast that is corrected, the difference within which a block then agrees
 MAX_NEAR_SHARE, MAX_FIT_CORRELATION = .08, .5 # share of blocks that agree, and correlation, of a completion that fits nowhere
 
