@@ -34,9 +34,10 @@ def pair_confidences(
     pairs: list, # {'p_a_front', 'overlap_px', …}, as in `FusedScene`
 ) -> tuple: # (weighted mean, least), each 0.5..1, or None without pairs
     "Compute the mean confidence of pairs, weighted by their overlap, and the least one."
+    pairs = [o for o in pairs if o['overlap_px']] # the order of two that only touch changes no pixel
     if not pairs: return None, None
     sure = [max(o['p_a_front'], 1-o['p_a_front']) for o in pairs]
-    overlaps = [max(1, o['overlap_px']) for o in pairs] # a pair that only touches counts as a pixel
+    overlaps = [o['overlap_px'] for o in pairs]
     mean = sum(p*px for p, px in zip(sure, overlaps))/sum(overlaps)
     return mean, min(sure)
 

@@ -210,7 +210,7 @@ export const controls = {
     this.pairsTitle = el('summary', {}, 'Pairs');
     const hint = el('span', {className: 'ai-dim'}, 'front to back; drag to correct');
     const rows = el('div', {className: 'ai-rows'}, ...this.rows.map(o => o.row));
-    const details = {className: 'ai-details', open: this.meta.pairs.length <= 6};
+    const details = {className: 'ai-details', open: this.fusion.overlaps.length <= 6};
     return el(
       'aside',
       {className: 'ai-side'},
@@ -245,7 +245,7 @@ export const controls = {
       if (is) card.setAttribute('aria-current', 'true');
       else card.removeAttribute('aria-current');
     }
-    if (this.listed !== slot && this.meta.pairs.length > 12) this.listPairs();
+    if (this.listed !== slot && this.fusion.overlaps.length > 12) this.listPairs();
     const ofSlot = OF_SLOT.includes(view) ? `: ${this.slotName(slot - 1)}` : '';
     const overlay = on ? `, with overlay ${this.get('overlay')}` : '';
     this.canvas.setAttribute('aria-label', `${ABOUT[view]}${ofSlot}${overlay}`);

@@ -33,6 +33,7 @@ export class Fusion {
       original: bytes(data.originals[s]),
     })); // the background's are in `background`, and RGB
     this.indexSets();
+    this.overlaps = meta.pairs.filter(o => o.overlap_px); // the order of two that only touch changes no pixel
     this.baseOrder = correctedOrder(this.n, meta.pairs, meta.order, []);
     this.order = this.baseOrder;
     this.decode();
@@ -217,7 +218,7 @@ export class Fusion {
   }
 
   overlap(i, j) {
-    return this.meta.pairs.find(o => o.a === Math.min(i, j) + 1 && o.b === Math.max(i, j) + 1);
+    return this.overlaps.find(o => o.a === Math.min(i, j) + 1 && o.b === Math.max(i, j) + 1);
   }
 
   cached(key, make) {

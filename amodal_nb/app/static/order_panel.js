@@ -99,7 +99,7 @@ export const orderPanel = {
   },
 
   listPairs() {
-    const all = this.meta.pairs;
+    const all = this.fusion.overlaps;
     const slot = this.get('slot');
     const few = all.length <= 12;
     this.listed = slot;
