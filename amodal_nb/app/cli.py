@@ -220,7 +220,7 @@ def scenes(
     cutouts: str = 'cc0', # 'cc0' (shipped), 'repainted' (these in other colours), 'procedural' (invented), 'tuxpaint' (photographs, fetched from Debian's package), a folder of RGBA PNG files, or several joined by commas
     backgrounds: str = 'procedural', # 'procedural', 'skimage' (photographs), or a folder of pictures
     seed: int = 0, # the same seed gives the same bytes
-    noise: str = 'clean', # of the completions: 'clean', 'noisy', 'varied' (from scene to scene, for training), or e.g. 'shift=2,blur=1,jpeg=40'
+    noise: str = 'clean', # of the completions: 'clean', 'noisy', 'wild' (of other origin), 'varied' (from scene to scene, for training), or e.g. 'shift=2,blur=1,jpeg=40'
     objects: str = '2-5', # how many, or the least and the most
     hide: float = .6, # share of the overlaps that the mask hides, 0..1
     holes: str = '0-2', # holes elsewhere in the mask, how many, or the least and the most
