@@ -309,7 +309,7 @@ def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, caplog
 
 def test_what_fails_while_it_is_written_leaves_the_old_scene(tmp_path, monkeypatch):
     write_scene(scene(**OLD), tmp_path)
-    def full(path, picture): raise OSError(28, 'No space left on device', str(path))
+    def full(path, *args): raise OSError(28, 'No space left on device', str(path))
     monkeypatch.setattr(folders_module, 'write_picture', full)
     with pytest.raises(OSError): write_scene(scene(**NEW), tmp_path, overwrite=True)
     monkeypatch.undo()
@@ -318,8 +318,8 @@ def test_what_fails_while_it_is_written_leaves_the_old_scene(tmp_path, monkeypat
 def test_what_comes_while_the_scene_is_written_is_kept(tmp_path, monkeypatch):
     write_scene(scene(**OLD), tmp_path)
     write = write_picture
-    def meanwhile(path, picture):
-        write(path, picture)
+    def meanwhile(path, *args):
+        write(path, *args)
         (tmp_path/'a'/'notes.txt').write_text('mine')
     monkeypatch.setattr(folders_module, 'write_picture', meanwhile)
     with pytest.raises(AmodalError, match='notes.txt'): write_scene(scene(**NEW), tmp_path, overwrite=True)
