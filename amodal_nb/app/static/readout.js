@@ -145,7 +145,10 @@ export const readout = {
   explain(weights, alphas, isMasked) {
     const covering = [...Array(this.meta.n).keys()].filter(s => alphas[s] > 0.05);
     const top = weights.reduce((best, v, s) => (v > weights[best] ? s : best), 0);
-    if (!weights[top]) return [isMasked ? `Nothing covers this pixel: ${FILL[this.meta.fill] ?? 'it is filled, a guess'}.` : 'Nothing covers this pixel: the picture shows it.'];
+    if (!weights[top]) {
+      const what = isMasked ? (FILL[this.meta.fill] ?? 'it is filled, a guess') : 'the picture shows it';
+      return [`Nothing covers this pixel: ${what}.`];
+    }
     if (top >= this.meta.n) return ['No completion covers this pixel: the background shows.'];
     const others = covering.filter(s => s !== top);
     if (!others.length) return ['Only ', this.badge(top), ' covers this pixel.'];
