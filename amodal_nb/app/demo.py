@@ -54,7 +54,7 @@ def next_steps(
     "Return what a person can do after the demo."
     commands = {
         f'amodal inspect {assets()/"scenes"} --fused {out/"fused"}': 'see and correct why a pixel came out as it did',
-        'amodal fuse SCENES --out OUT': 'fuse your own completions',
+        'amodal fuse photo.jpg cat.png box.png --out OUT': 'fuse your own completions',
         'jupyter lab nbs/tutorials/fuse_your_own.ipynb': 'the same in a notebook, step by step'}
     width = max(map(len, commands))
     return [f'{command:{width}}  {purpose}' for command, purpose in commands.items()]

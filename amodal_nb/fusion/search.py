@@ -9,7 +9,7 @@ __all__ = ['SEARCH_PARAMETERS', 'LEVEL_FACTORS', 'MIN_LEVEL_PX', 'MAX_PATTERN_ST
            'make_levels', 'PlaceFit', 'place_fit', 'misfit', 'fits_well', 'correction_map', 'placing_correction',
            'recentre_map', 'map_distance', 'refine_map', 'Place', 'is_better_place', 'search_place',
            'CompletionCorrection', 'is_found', 'search_unit', 'is_exact', 'is_confirmed', 'correct_completion',
-           'is_mostly_exact', 'search_farther', 'is_beyond']
+           'search_farther', 'is_beyond']
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s004
 import math
@@ -22,7 +22,7 @@ from ..models.registration import fit_gain_bias
 from .affine import affine_problem, gauss_newton_step
 from .config import HarmoniseConfig
 from .correction import (Correction, EXACT_RESIDUAL, estimate_correction, estimate_correction_at,
-    place_completion, visible_interior)
+    fits_exactly, place_completion, visible_interior)
 from .photometric import extrapolate_colours, sample_pixels
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s006
@@ -421,12 +421,12 @@ def correct_completion(
     visible: torch.Tensor, # [1,H,W] in 0..1: the picture is known, and no completion is in front
     completion: torch.Tensor, # [3,H,W] in 0..1
     alpha: torch.Tensor, # [1,H,W] in 0..1
+    colour: torch.Tensor, # [3,h,w] in 0..1, the completion in its box, extrapolated
     box: tuple, # two slices, from `bounding_box`
     config: HarmoniseConfig, # settings
 ) -> CompletionCorrection: # of this completion
     "Estimate the correction of a completion, and search farther where the first one does not fit."
     window = (slice(None), *box)
-    colour = extrapolate_colours(completion[window], alpha[window])
     first = estimate_correction(picture[window], visible[window], colour, alpha[window], config)
     y, x = sample_pixels((alpha[window] > .9)*visible[window], config.max_sampled_pixels)
     if not config.use_search or len(y) < config.min_visible_px: return CompletionCorrection(box, first, None)
@@ -435,15 +435,6 @@ def correct_completion(
     visible_px = (alpha*visible).sum()/search_unit(alpha, config)**2
     if visible_px < config.min_search_visible_px: return CompletionCorrection(box, first, None)
     return search_farther(picture, visible, completion, alpha, CompletionCorrection(box, first, True), config)
-
-def is_mostly_exact(
-    picture: torch.Tensor, # [3,h,w] in 0..1
-    visible: torch.Tensor, # [1,h,w] in 0..1
-    stack: torch.Tensor, # [5,h,w] from `with_outline_band`
-) -> bool: # True: the first correction found nothing to do
-    "Return whether at least half of the visible pixels are equal to a grey level."
-    where = ((stack[3:4] > .9)*visible)[0] > 0
-    return is_exact((picture - stack[:3])[:, where], .5)
 
 FIRST_REACH_PX = 3 # of the first search; its result is not trusted beyond
 
@@ -467,7 +458,7 @@ def search_farther(
     is_limit = bool(first.correction) and max(map(abs, first.correction.alpha_shift)) > FIRST_REACH_PX
     given = Place(affine, place_fit(level, affine, config), is_limit)
     is_textured = given.fit.correlation > config.flat_correlation
-    is_untouched = first.correction is None and is_mostly_exact(picture, visible, stack)
+    is_untouched = first.correction is None and fits_exactly(picture, visible, stack[:3], stack[3:4], config)
     if is_untouched and is_textured or not is_limit and fits_well(given.fit, config): return first
     levels = [*make_levels(picture, visible, stack, unit, config, LEVEL_FACTORS[:-1]), level]
     start = exhaustive_shifts(levels[0], config)
