@@ -2071,6 +2071,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                  'amodal_nb/training/loopback.py'),
                                              'amodal_nb.training.loopback.create_rendezvous': ( '7_training/loopback.html#create_rendezvous',
                                                                                                 'amodal_nb/training/loopback.py'),
+                                             'amodal_nb.training.loopback.end_once': ( '7_training/loopback.html#end_once',
+                                                                                       'amodal_nb/training/loopback.py'),
                                              'amodal_nb.training.loopback.loopback_environment': ( '7_training/loopback.html#loopback_environment',
                                                                                                    'amodal_nb/training/loopback.py'),
                                              'amodal_nb.training.loopback.main': ( '7_training/loopback.html#main',

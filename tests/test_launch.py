@@ -159,6 +159,16 @@ def test_what_is_left_of_two_runs_whose_kernel_is_killed(config, kernel, train, 
 
 # Deaths
 
+def test_signals_that_are_repeated_end_a_run_with_a_checkpoint(config, tmp_path, monkeypatch):
+    "Linux repeats the signal of a parent's death for each thread of the parent."
+    patch_rank(monkeypatch, tmp_path, 0, 'if len(calls) > 2: time.sleep(2)') # so that all arrive before the checkpoint
+    run = launch(replace(config, steps=LONG), 1)
+    until(lambda: (info_step(run.out) or 0) >= 2)
+    for _ in range(4):
+        os.kill(run.record['pid'], signal.SIGTERM)
+        time.sleep(.2)
+    check_stopped(run)
+
 def test_a_rank_is_killed_and_the_run_goes_on_by_hand(config, whole, tmp_path):
     with pytest.MonkeyPatch.context() as m:
         patch_rank(m, tmp_path, 1, 'if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)')
