@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_FLATTENED_DIFFERENCE', 'MAX_ENTRY_BYTES', 'MAX_UNPACKED_BYTES', 'MAX_ENTRIES', 'UNPACK_ERRORS', 'NO_LAYERS',
            'numbered_layers', 'read_layers', 'is_opaque', 'fills_canvas', 'bottom_is_flattened', 'check_opaque_layers',
-           'stack_order_pairs', 'stack_scene', 'check_entry', 'unpack', 'stack_scenes', 'from_rgba_stack', 'from_mulan']
+           'stack_order_pairs', 'layers_scene', 'stack_scene', 'check_entry', 'unpack', 'stack_scenes',
+           'from_rgba_stack', 'from_mulan']
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c003
 import itertools, re, stat, tempfile, zipfile, zlib
@@ -118,6 +119,30 @@ def _match_layers(id, layers, size, resize):
     check_sizes(id, {f'layer {k}': l.shape[-2:] for k, l in enumerate(layers, 1)}, size, resize)
     return [scale_picture(l, size) for l in layers]
 
+def layers_scene(
+    id: str, # of the scene
+    layers: dict, # name -> [4,H,W], bottom to top; an opaque bottom becomes the background
+    picture: 'torch.Tensor | None', # [3,H,W], of which they are the layers; None: their composite
+    image: 'str | Path | None', # replaces `picture`: a file, or a folder of pictures
+    mask: 'str | Path | None', # the region to restore, or a folder of masks; None: nothing of a picture, and `OVERLAPS` of a composite; `OVERLAPS`: see `overlap_mask`
+    resize: bool = False, # scale the layers, and the mask, to the size of the picture that is given
+    is_ordered: bool = True, # of two layers that overlap, the upper is in front; False: the order is unknown
+) -> Scene: # with a background if the bottom is opaque, and pairs if the order is known
+    "Make a scene of layers. Raises `AmodalError`."
+    names, layers, region = list(layers), list(layers.values()), find_mask(mask, id)
+    if image is not None:
+        picture = read_rgb(find_picture(image, id))
+        size = tuple(picture.shape[-2:])
+        layers = _match_layers(id, layers, size, resize)
+        if resize and isinstance(region, torch.Tensor): region = scale_picture(region, size)
+    if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
+    background = None
+    if fills_canvas(layers[0]) and len(layers) > 1: background, names, layers = layers[0][:3], names[1:], layers[1:]
+    seen = {name: c for name, c in zip(names, layers) if c[3].max() > .5}
+    layers = list(seen.values())
+    pairs = stack_order_pairs(layers) if layers and is_ordered else None
+    return build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
+
 def stack_scene(
     id: str, # of the scene
     paths: dict, # number -> path of a layer, bottom to top
@@ -127,22 +152,11 @@ def stack_scene(
     resize: bool = False, # scale the layers, and the mask, to the size of the picture that is given
 ) -> Scene: # with pairs, and a background if the bottom is opaque
     "Read one stack as a scene. Raises `AmodalError`."
-    names, layers = zip(*read_layers(id, paths, on_error).items())
-    picture = background = None
-    if bottom_is_flattened(layers): picture, names, layers = layers[0][:3], names[1:], layers[1:]
-    check_opaque_layers(id, layers)
-    region, source = find_mask(mask, id), paths[min(paths)]
-    if image is not None:
-        source = find_picture(image, id)
-        picture = read_rgb(source)
-        layers = _match_layers(id, layers, tuple(picture.shape[-2:]), resize)
-        if resize and isinstance(region, torch.Tensor): region = scale_picture(region, tuple(picture.shape[-2:]))
-    if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
-    if fills_canvas(layers[0]) and len(layers) > 1: background, names, layers = layers[0][:3], names[1:], layers[1:]
-    seen = {name: c for name, c in zip(names, layers) if c[3].max() > .5}
-    layers = list(seen.values())
-    pairs = stack_order_pairs(layers) if layers else None
-    scene = build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
+    layers, picture = read_layers(id, paths, on_error), None
+    if bottom_is_flattened(list(layers.values())): picture = layers.pop(next(iter(layers)))[:3]
+    check_opaque_layers(id, list(layers.values()))
+    scene = layers_scene(id, layers, picture, image, mask, resize)
+    source = paths[min(paths)] if image is None else find_picture(image, id)
     return with_profile(scene, source, {path.name: path for path in paths.values()})
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c034
