@@ -91,8 +91,9 @@ def is_object_group(
     names: list, # of the layers of a group
 ) -> bool: # True if they are the parts of one object
     "Tell if a group is one object."
-    parts = [str(name).lower() for name in names]
-    return bool(parts) and set(parts) <= set(OBJECT_PARTS) and parts != ['mask'] and len(set(parts)) == len(parts)
+    parts = sorted(str(name).lower() for name in names)
+    is_repeated = len(set(parts)) < len(parts)
+    return set(parts) <= set(OBJECT_PARTS) and parts not in ([], ['mask']) and not is_repeated
 
 # %% ../../nbs/8_formats/11_layer_stack.ipynb #a020
 NO_DIFFERENCE = 2/255 # mean absolute difference in 0..1 that rounding to eight bits explains
@@ -132,6 +133,15 @@ class StackBuilder:
         "Raise `FormatError` for a layer."
         raise FormatError(f'{self.path}: layer {name!r}', problem, fix)
 
+    def note_cropping(self,
+        name: str, # of the layer
+        box: tuple, # (left, top, right, bottom) of its pixels, in px
+    ):
+        "Add a line if a layer reaches beyond the canvas."
+        (left, top, right, bottom), (h, w) = box, self.size
+        if min(left, top, w - right, h - bottom) >= 0: return
+        self.note(name, f'reaches beyond the canvas of {w}x{h} px: cropped')
+
     def add(self,
         name: str, # of the layer, see `layer_name`
         rgba: torch.Tensor, # [4,H,W]
@@ -144,7 +154,8 @@ class StackBuilder:
             self.note(name, 'is empty: left out')
             return
         if mode and (is_shown & self.is_covered).any():
-            self.refuse(name, f'has the blend mode {mode}, which is not modelled', 'merge it with what is below in the editor')
+            fix = 'merge it with what is below in the editor'
+            self.refuse(name, f'has the blend mode {mode}, which is not modelled', fix)
         if mode: self.note(name, f'has the blend mode {mode}, which makes no difference as nothing is below it')
         self.is_covered |= is_shown
         names, number = {l.name for l in self.layers}, len(self.layers) + 1

@@ -16,8 +16,8 @@ import torch
 from ..core.errors import AmodalError, FormatError
 from ..core.pictures import icc_profile, MAX_SCENE_PIXELS, open_picture, read_picture
 from .crops import paste_crop
-from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, fade_layer, is_object_group, layer_name, LayerStack,
-    StackBuilder)
+from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, fade_layer, is_object_group, layer_name,
+    LayerStack, StackBuilder)
 from .stacks import check_entry, MAX_ENTRIES, MAX_UNPACKED_BYTES
 from .common import MAX_COORDINATE_PX
 
@@ -39,7 +39,8 @@ def parse_xml(
     data: bytes, # a file
     where: str, # its name, for messages
 ) -> XmlNode: # the outermost element
-    "Parse XML without entities of its own. Raises `FormatError` if it is damaged, declares a document type, or nests too deep."
+    """Parse XML without entities of its own. Raises `FormatError` if it is damaged, declares a document type, or nests
+    too deep."""
     open_nodes, count = [XmlNode('', {})], 0
     def start(tag, attributes):
         nonlocal count
@@ -196,9 +197,8 @@ class _OraReader:
 
     def read_layer(self, item, builder):
         picture = _read_png(self.entry(item))
-        (h, w), (H, W) = picture.shape[-2:], builder.size
-        is_inside = item.x >= 0 and item.y >= 0 and item.y + h <= H and item.x + w <= W
-        if not is_inside: builder.note(item.name, f'reaches beyond the canvas of {W}x{H} px: cropped')
+        h, w = picture.shape[-2:]
+        builder.note_cropping(item.name, (item.x, item.y, item.x + w, item.y + h))
         return paste_crop(picture, builder.size, item.y, item.x)
 
     def add_group(self, group, builder):

@@ -16,8 +16,8 @@ import numpy as np, torch
 from ..core.errors import AmodalError, FormatError, one_line
 from ..core.files import import_extra
 from ..core.pictures import MAX_SCENE_PIXELS
-from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, is_object_group, layer_name, LayerStack, OBJECT_PARTS,
-    StackBuilder)
+from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, is_object_group, layer_name, LayerStack,
+    OBJECT_PARTS, StackBuilder)
 from .layers import ICC_RESOURCE
 
 # %% ../../nbs/8_formats/13_psd.ipynb #p007
@@ -76,7 +76,8 @@ def reading_psd(
             yield
     except (AmodalError, MemoryError, KeyboardInterrupt): raise
     except ImportError as e:
-        raise FormatError(path, f'needs more of psd-tools ({one_line(str(e)):.60})', "pip install 'psd-tools[composite]'") from None
+        problem = f'needs more of psd-tools ({one_line(str(e)):.60})'
+        raise FormatError(path, problem, "pip install 'psd-tools[composite]'") from None
     except Exception as e: # psd-tools raises exceptions of any type on damaged data
         problem = f'is damaged, or beyond psd-tools ({type(e).__name__}: {one_line(str(e)):.100})'
         raise FormatError(path, problem, 'open it in an editor and save it again') from None
@@ -100,7 +101,8 @@ def draw_layer(
 # %% ../../nbs/8_formats/13_psd.ipynb #p016
 _DRAWN_EFFECTS = 'ColorOverlay', 'GradientOverlay', 'PatternOverlay', 'Stroke'
 _STORED_KINDS = {'smartobject': 'a smart object', 'type': 'text'} # whose pixels the editor has stored
-_DRAWN_KINDS = {'shape': 'a shape', 'solidcolorfill': 'a fill', 'gradientfill': 'a gradient', 'patternfill': 'a pattern'}
+_DRAWN_KINDS = {'shape': 'a shape', 'solidcolorfill': 'a fill', 'gradientfill': 'a gradient',
+                'patternfill': 'a pattern'}
 
 def _note_effects(layer, name, builder):
     "Name the layer styles that are drawn, and those that are left out."
@@ -136,11 +138,11 @@ def check_layer(
     _note_effects(layer, name, builder)
     kind = layer.kind
     if kind in _STORED_KINDS:
-        if not layer.has_pixels(): builder.refuse(name, f'is {_STORED_KINDS[kind]} without pixels', 'rasterise it in the editor')
-        builder.note(name, f'is {_STORED_KINDS[kind]}: its pixels are read as the editor has stored them')
+        stored = _STORED_KINDS[kind]
+        if not layer.has_pixels(): builder.refuse(name, f'is {stored} without pixels', 'rasterise it in the editor')
+        builder.note(name, f'is {stored}: its pixels are read as the editor has stored them')
     if kind in _DRAWN_KINDS: builder.note(name, f'is {_DRAWN_KINDS[kind]}: drawn by psd-tools')
-    (left, top, right, bottom), (h, w) = layer.bbox, builder.size
-    if left < 0 or top < 0 or right > w or bottom > h: builder.note(name, f'reaches beyond the canvas of {w}x{h} px: cropped')
+    builder.note_cropping(name, layer.bbox)
 
 # %% ../../nbs/8_formats/13_psd.ipynb #p019
 def _blend_mode(layer):
@@ -178,7 +180,7 @@ class _PsdReader:
 
     def check_pixels(self, psd, size):
         leaves = [layer for layer in iterate_layers(psd, self.path) if not layer.is_group()]
-        if not leaves: raise FormatError(self.path, 'holds no layers', 'give the file with its layers, not the flattened one')
+        if not leaves: raise FormatError(self.path, 'holds no layers', 'give the file that is not flattened')
         check_canvas(self.path, size, len(leaves))
         total = sum(max(0, layer.width)*max(0, layer.height) for layer in leaves)
         if total <= MAX_SCENE_PIXELS: return

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_FLATTENED_DIFFERENCE', 'MAX_ENTRY_BYTES', 'MAX_UNPACKED_BYTES', 'MAX_ENTRIES', 'UNPACK_ERRORS', 'NO_LAYERS',
            'numbered_layers', 'read_layers', 'is_opaque', 'fills_canvas', 'bottom_is_flattened', 'check_opaque_layers',
-           'stack_order_pairs', 'layers_scene', 'stack_scene', 'check_entry', 'unpack', 'stack_scenes',
-           'from_rgba_stack', 'from_mulan']
+           'stack_order_pairs', 'layers_scene', 'stack_scene', 'check_entry', 'unpack', 'find_stacks', 'stack_scenes',
+           'stack_sources', 'from_rgba_stack', 'from_mulan']
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c003
 import itertools, re, stat, tempfile, zipfile, zlib
@@ -217,8 +217,11 @@ def unpack(
 # %% ../../nbs/8_formats/02_stacks.ipynb #c036
 NO_LAYERS = 'holds no layers: expected layer_0.png, layer_1.png, … or 0000.png, …' # a problem and its fix
 
-def _find_stacks(folder, recursive):
-    "Find the stacks of a folder, and of the folders in it if `recursive`: folder -> (number -> path)."
+def find_stacks(
+    folder: Path, # that holds layers
+    recursive: bool, # search the folders in it, too
+) -> dict: # folder -> (number -> path)
+    "Find the stacks of a folder. Raises `FormatError` if there is none."
     folders = [folder]
     if recursive: folders += sorted(p for p in folder.rglob('*') if p.is_dir() and p.name != '__MACOSX')
     stacks = {f: numbered_layers(f) for f in folders}
@@ -232,6 +235,7 @@ def stack_scenes(
     mask: 'str | Path | None', # see `stack_scene`
     on_error: Callable, # called with (id, error) for what cannot be read
     resize: bool = False, # see `stack_scene`
+    find: Callable = find_stacks, # takes a folder and whether to search in it, as `find_stacks` does
 ) -> Iterator: # of `Scene`
     "Build the scenes of one folder or of one zip."
     is_zip = not source.is_dir()
@@ -241,7 +245,7 @@ def stack_scenes(
         def report_error(id, e): on_error(id, type(e)(str(e).replace(str(folder), str(source)))) # name the archive, not the temporary folder
         try:
             if source.is_file(): unpack(source, folder, report_error)
-            stacks = _find_stacks(folder, source.is_file())
+            stacks = find(folder, source.is_file())
         except AmodalError as e:
             report_error(id, e)
             return
@@ -250,6 +254,17 @@ def stack_scenes(
             name = id if len(stacks) == 1 else scene_id(f'{id}_{stack.name}')
             scenes.append(SceneSource(name, partial(stack_scene, name, paths, image, mask, report_error, resize)))
         yield from build_scenes(scenes, report_error)
+
+def stack_sources(
+    src: 'str | Path', # a folder of layers or a zip of them, or a folder of such folders and zips
+) -> list: # of folders and zips
+    "Find the folders and zips that hold layers. Raises `FormatError` if there are none."
+    src = Path(src).absolute()
+    if not src.exists(): raise FormatError(src, 'missing', 'give a folder of layers, or a zip')
+    is_one = src.is_file() or any(_LAYER.fullmatch(p.name) for p in src.iterdir())
+    sources = [src] if is_one else sorted(p for p in src.iterdir() if p.is_dir() or p.suffix.lower() == '.zip')
+    if not sources: raise FormatError(src, NO_LAYERS)
+    return sources
 
 def from_rgba_stack(
     src: 'str | Path', # a folder of layers or a zip of them, or a folder of such folders and zips
@@ -260,11 +275,7 @@ def from_rgba_stack(
 ) -> Iterator: # of `Scene`, named after folder or zip
     """Read scenes from stacks of RGBA layers: Qwen-Image-Layered, LayerD, ComfyUI. Raises `FormatError` if `src` holds
     none."""
-    src = Path(src).absolute()
-    if not src.exists(): raise FormatError(src, 'missing', 'give a folder of layers, or a zip')
-    is_one = src.is_file() or any(_LAYER.fullmatch(p.name) for p in src.iterdir())
-    sources = [src] if is_one else sorted(p for p in src.iterdir() if p.is_dir() or p.suffix.lower() == '.zip')
-    if not sources: raise FormatError(src, NO_LAYERS)
+    sources = stack_sources(src)
     return itertools.chain.from_iterable(stack_scenes(source, image, mask, on_error, resize) for source in sources)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c041
