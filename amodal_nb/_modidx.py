@@ -748,6 +748,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'amodal_nb/formats/layered.py'),
                                            'amodal_nb.formats.layered.from_layout': ( '8_formats/layered.html#from_layout',
                                                                                       'amodal_nb/formats/layered.py'),
+                                           'amodal_nb.formats.layered.layout_files': ( '8_formats/layered.html#layout_files',
+                                                                                       'amodal_nb/formats/layered.py'),
                                            'amodal_nb.formats.layered.note_reverse': ( '8_formats/layered.html#note_reverse',
                                                                                        'amodal_nb/formats/layered.py'),
                                            'amodal_nb.formats.layered.numbered_files': ( '8_formats/layered.html#numbered_files',

@@ -343,7 +343,7 @@ def demo(
 # %% ../../nbs/9_app/04_cli.ipynb #c041
 @command
 def convert(
-    format: str, # rgba-stack, mulan, offsets, pix2gestalt, cocoa, kins, instaorder, or manifest
+    format: str, # layers: rgba-stack, comfyui, mulan, deocclusion, art, see-through, reveallayer, openraster, psd; crops: offsets, pix2gestalt; labels: cocoa, kins, instaorder; your own: manifest
     src: Path, # the other system's file or folder
     out: Path, # gets a folder for each scene, and report.json
     *,
@@ -351,7 +351,7 @@ def convert(
     mask: Optional[Path] = None, # the region to restore, or a folder of masks, or 'overlaps': every pixel that two or more completions cover; without it the picture stays whole, and decides the order
     overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
-    resize: bool = False, # scale layers and completions to the size of the picture (rgba-stack, mulan, manifest)
+    resize: bool = False, # scale layers and completions to the size of the picture (the layers, and manifest)
 ):
     "Convert other systems' files to scenes. Files that cannot be read are named, and the exit status is then 1."
     from amodal_nb.formats.convert import convert

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LAYOUTS', 'read_rgba', 'stack_of_files', 'numbered_files', 'repaint_errors', 'note_reverse', 'read_deocclusion',
            'read_art', 'read_see_through', 'read_reveal_output', 'read_reveal_record', 'read_layer_stack',
-           'stack_to_scene', 'Layout', 'find_layouts', 'from_layout', 'split_runs', 'find_comfyui_runs', 'from_comfyui']
+           'stack_to_scene', 'Layout', 'find_layouts', 'layout_files', 'from_layout', 'split_runs', 'find_comfyui_runs',
+           'from_comfyui']
 
 # %% ../../nbs/8_formats/14_layered.ipynb #l004
 import itertools, re, tempfile, zipfile
@@ -375,6 +376,27 @@ def find_layouts(
     if not found and src.is_dir(): found = [f for child in sorted(src.iterdir()) for f in find(child)]
     if found: return found
     raise FormatError(src, f'holds no files of {layout}', f'it looks for {LAYOUTS[layout].expected}')
+
+def layout_files(
+    layout: str, # one of `LAYOUTS`
+    src: 'str | Path', # see `find_layouts`
+) -> list: # of paths outside of `src` that it names or that belong to it
+    "List the files that a conversion reads besides its source; what cannot be read is left out."
+    src = Path(src).absolute()
+    if layout == 'deocclusion': return [p for p in [_picture_beside(src)] if p is not None]
+    if layout == 'see-through': return [src.with_suffix('')] if src.is_file() else []
+    if layout != 'reveallayer' or src.suffix.lower() != '.json': return []
+    try: records = read_json(src)
+    except AmodalError: return [] # reading the records reports this error
+    paths = []
+    for record in records if isinstance(records, list) else []:
+        names = [record.get(k) for k in ('imgid', 'full_image', 'background')] if isinstance(record, dict) else []
+        raw = record.get('LayerInfoRaw') if names else None
+        names += raw if isinstance(raw, list) else []
+        for name in names:
+            try: paths.append(safe_join(src.parent, name))
+            except AmodalError: pass # likewise
+    return paths
 
 def from_layout(
     src: 'str | Path', # see `find_layouts`
