@@ -845,6 +845,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'amodal_nb/formats/openraster.py'),
                                               'amodal_nb.formats.openraster._OraReader.items': ( '8_formats/openraster.html#_orareader.items',
                                                                                                  'amodal_nb/formats/openraster.py'),
+                                              'amodal_nb.formats.openraster._OraReader.profile': ( '8_formats/openraster.html#_orareader.profile',
+                                                                                                   'amodal_nb/formats/openraster.py'),
                                               'amodal_nb.formats.openraster._OraReader.read_layer': ( '8_formats/openraster.html#_orareader.read_layer',
                                                                                                       'amodal_nb/formats/openraster.py'),
                                               'amodal_nb.formats.openraster._check_entries': ( '8_formats/openraster.html#_check_entries',

@@ -70,6 +70,7 @@ def stack_of_files(
     if not layers: raise FormatError(where, 'no layer of it can be read', 'see above')
     builder = StackBuilder(where, size, notes)
     for name, rgba in layers.items(): builder.add(name, rgba)
+    if not builder.layers: raise FormatError(where, 'all of its layers are empty', 'write them again')
     ground = _read_ground(background, size, notes) if background in present else None
     whole = composite_stack([read_rgba(picture, size)]) if picture in present else None # on black where it is transparent
     return LayerStack(builder.layers, ground, whole, True, notes, icc_profile(present[-1]) if present else None)
@@ -78,9 +79,12 @@ def numbered_files(
     folder: Path, # of pictures
     pattern: str, # a regular expression with one group, the number
 ) -> dict: # number -> path, in order
-    "Find the files of a folder whose whole name matches a pattern."
+    "Find the files of a folder whose whole name matches a pattern. Raises `FormatError` if two have one number."
     matches = [(re.fullmatch(pattern, p.name), p) for p in folder.iterdir()] if folder.is_dir() else []
-    return dict(sorted((int(m[1]), p) for m, p in matches if m))
+    numbered = sorted((int(m[1]), p) for m, p in matches if m)
+    for (below, _), (number, path) in zip(numbered, numbered[1:]):
+        if number == below: raise FormatError(path, 'has the number of another layer', 'remove one')
+    return dict(numbered)
 
 # %% ../../nbs/8_formats/14_layered.ipynb #l010
 def repaint_errors(
@@ -247,9 +251,9 @@ def _is_ora(path):
     if not zipfile.is_zipfile(path): return False
     with zipfile.ZipFile(path) as archive: return 'stack.xml' in archive.namelist()
 
-def _numbered_stack(folder, on_error):
+def _numbered_stack(folder, on_error, recursive=False):
     "Read numbered layers of a folder."
-    found = find_stacks(folder, True)
+    found = find_stacks(folder, recursive)
     if len(found) > 1:
         names = ', '.join(p.name for p in found)
         raise FormatError(folder, f'holds {len(found)} stacks ({names!r:.60})', 'give one of them')
@@ -271,7 +275,7 @@ def _read_zip(path, on_error):
             folders = [Path(d), *(p for p in Path(d).rglob('*') if p.is_dir())]
             for folder in folders:
                 if _folder_reader(folder) is not _numbered_stack: return read_layer_stack(folder, report)
-            return _numbered_stack(Path(d), report)
+            return _numbered_stack(Path(d), report, True)
         except AmodalError as e: raise type(e)(str(e).replace(d, str(path))) from None
 
 def _folder_reader(folder):
@@ -346,7 +350,8 @@ def _find_reveal(path):
     if _is_reveal_output(path): return [(scene_id(path.name), partial(read_reveal_output, path))]
     if not path.is_file() or path.suffix.lower() != '.json': return []
     records, found = read_json(path), []
-    if not isinstance(records, list): raise FormatError(path, 'is not a list of records', 'see RevealLayer')
+    if not isinstance(records, list): return []
+    if not any(isinstance(record, dict) and 'full_image' in record for record in records): return []
     for k, record in enumerate(records, 1):
         id = record.get('imgid') if isinstance(record, dict) else None
         where = f'{path}, record {k}'

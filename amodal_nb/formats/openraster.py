@@ -14,7 +14,7 @@ from xml.parsers import expat
 import torch
 
 from ..core.errors import AmodalError, FormatError
-from ..core.pictures import icc_profile, MAX_SCENE_PIXELS, open_picture, read_picture
+from ..core.pictures import icc_profile, MAX_SCENE_PIXELS, open_picture, read_picture, same_profile
 from .crops import paste_crop
 from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, fade_layer, is_object_group, layer_name,
     LayerStack, StackBuilder)
@@ -163,12 +163,14 @@ class _OraReader:
     "Walks the groups of one archive."
     def __init__(self, path, archive):
         self.path, self.root = path, zipfile.Path(archive)
+        self.profiles = {} # name of a layer -> its colour profile
 
     def entry(self, item):
         src = item.node.attributes.get('src')
         where = f'{self.path}: layer {item.name!r}'
         if not src: raise FormatError(where, 'names no picture', 'save it again')
-        if src.startswith('/'): raise FormatError(where, f'names the picture {src!r:.80} outside of the file', 'save it again')
+        if src.startswith('/'):
+            raise FormatError(where, f'names the picture {src!r:.80} outside of the file', 'save it again')
         return self.root/src
 
     def check_pixels(self, stack):
@@ -198,10 +200,19 @@ class _OraReader:
         builder.add(item.name, fade_layer(rgba, item.opacity), item.mode)
 
     def read_layer(self, item, builder):
-        picture = _read_png(self.entry(item))
+        entry = self.entry(item)
+        picture = _read_png(entry)
+        self.profiles[item.name] = icc_profile(entry)
         h, w = picture.shape[-2:]
         builder.note_cropping(item.name, (item.x, item.y, item.x + w, item.y + h))
         return paste_crop(picture, builder.size, item.y, item.x).float()/255 # cropped at 8 bits: a layer may be much larger
+
+    def profile(self, merged, notes):
+        "Return the colour profile of the file: of the merged picture, or of its layers."
+        icc = merged or next(filter(None, self.profiles.values()), None)
+        others = [name for name, p in self.profiles.items() if p is not None and not same_profile(p, icc)]
+        if others: notes.append(f'the colour profile of layer {others[0]!r} is not that of the others: left out')
+        return icc
 
     def add_group(self, group, builder):
         items = self.items(group)
@@ -253,7 +264,8 @@ def _read_archive(path, archive):
     reader.check_pixels(stack)
     outermost = OraItem('', stack, 0, 0, 1., None, True)
     reader.add_items(reader.items(outermost), builder)
-    return builder.finish(*_read_merged(reader.root/'mergedimage.png', size, notes))
+    picture, icc = _read_merged(reader.root/'mergedimage.png', size, notes)
+    return builder.finish(picture, reader.profile(icc, notes))
 
 def read_ora(
     path: 'str | Path', # a .ora
