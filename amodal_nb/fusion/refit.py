@@ -18,7 +18,7 @@ from typing import Callable, TypedDict
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 
-from ..core.compositing import composite_stack, front_to_back, quantize_8bit, transmittance
+from ..core.compositing import composite_stack, flatten_layers, front_to_back, quantize_8bit, transmittance
 from ..core.errors import SceneError
 from ..core.geometry import box_of_mask, bounding_box, dilate, erode
 from ..core.pictures import to_uint8
@@ -247,11 +247,7 @@ class RefitLayer:
     @property
     def rgba(self) -> torch.Tensor: # [4,H,W] in 0..1
         "Return the whole object: visible over hidden."
-        (front, a), (back, b) = (part.split([3, 1]) for part in (self.visible, self.hidden))
-        below = b*(1-a)
-        alpha = a + below
-        colour = (front*a + back*below)/alpha.clamp(min=1e-6)
-        return torch.cat([colour*(alpha > 0), alpha])
+        return flatten_layers([self.hidden, self.visible])
 
 @dataclass(repr=False)
 class Refit:
@@ -266,6 +262,7 @@ class Refit:
     exceptions: list # of `LocalException`
     report: dict # 'direction', 'repaint_error', 'halos', 'unexplained', 'inpainted_fraction'
     icc: 'bytes | None' = None # colour profile; None: sRGB
+    regions: 'np.ndarray | None' = None # int [H,W]: the number from 1 of the unexplained region in the report, 0 outside of all
 
     @property
     def order(self) -> list: # completion numbers, front to back
@@ -279,7 +276,13 @@ class Refit:
     def composite(self) -> torch.Tensor: # [3,H,W] in 0..1
         "Composite all layers: the photograph, to a step of eight bits."
         return composite_stack(self.stack())
-    def _repr_png_(self): return Image.fromarray(to_uint8(self.composite()))._repr_png_()
+    @property
+    def unpainted(self) -> torch.Tensor: # bool [H,W]
+        "Return the pixels that show inpainted background: nobody painted them."
+        through = torch.ones_like(self.picture[0])
+        for layer in self.layers: through = through*(1-layer.rgba[3])
+        return (through > .5) & ~self.known
+    def _repr_png_(self): return Image.fromarray(to_uint8(self.picture))._repr_png_()
     def __repr__(self):
         h, w = self.picture.shape[-2:]
         return f'Refit({self.id!r}, {w}x{h} px, front to back {self.order}, {len(self.exceptions)} exceptions)'
@@ -390,7 +393,8 @@ def refit_scene(
         regions = unexplained_regions(scene.partial, fitted.repaint())
         unexplained = torch.from_numpy(regions > 0)
         layers, background = split_layers(fitted, unexplained & residual)
-        made = Refit(scene.id, scene.partial, layers, background, fitted.known, None, pairs, exceptions, {}, scene.icc)
+        made = Refit(
+            scene.id, scene.partial, layers, background, fitted.known, None, pairs, exceptions, {}, scene.icc, regions)
         repainted = made.composite()
         if residual: made.residual = residual_layer(scene.partial, repainted, unexplained)
         made.report = {'direction': direction, **refit_errors(scene, made, repainted, unexplained)}
