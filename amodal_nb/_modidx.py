@@ -1124,6 +1124,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'amodal_nb/fusion/refit.py'),
                                         'amodal_nb.fusion.refit.residual_layer': ( '5_fusion/refit.html#residual_layer',
                                                                                    'amodal_nb/fusion/refit.py'),
+                                        'amodal_nb.fusion.refit.split_ground': ( '5_fusion/refit.html#split_ground',
+                                                                                 'amodal_nb/fusion/refit.py'),
                                         'amodal_nb.fusion.refit.split_layers': ( '5_fusion/refit.html#split_layers',
                                                                                  'amodal_nb/fusion/refit.py'),
                                         'amodal_nb.fusion.refit.stack_direction': ( '5_fusion/refit.html#stack_direction',

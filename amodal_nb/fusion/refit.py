@@ -8,7 +8,7 @@ __all__ = ['MIN_DIRECTION_RATIO', 'EXCEPTION_MARGIN', 'EXCEPTION_FIT', 'MIN_EXCE
            'LocalException', 'large_regions', 'local_misfit', 'both_shown', 'local_exceptions', 'cut_exceptions',
            'full_colours', 'complete_background', 'FittedStack', 'fit_stack', 'unexplained_regions', 'residual_layer',
            'RefitLayer', 'Refit', 'Halo', 'halo_report', 'refit_errors', 'Unexplained', 'unexplained_report',
-           'split_layers', 'check_whole', 'refit_scene', 'refit']
+           'split_layers', 'split_ground', 'check_whole', 'refit_scene', 'refit']
 
 # %% ../../nbs/5_fusion/16_refit.ipynb #1a76fb61
 from dataclasses import dataclass, replace
@@ -213,25 +213,26 @@ MIN_UNEXPLAINED_PX = 40 # px of a region; smaller ones are taken for noise
 def unexplained_regions(
     picture: torch.Tensor, # [3,H,W] in 0..1
     repainted: torch.Tensor, # [3,H,W] in 0..1, the stack
+    where: torch.Tensor, # bool [H,W], where the background is seen
 ) -> np.ndarray: # int [H,W]: the number of the region, 0 outside of all
-    """Find regions that the stack does not explain, by hysteresis thresholding (Canny 1986) of the mean difference of
-    3x3 pixels."""
+    """Find regions that the background does not explain, by hysteresis thresholding (Canny 1986) of the mean difference
+    of 3x3 pixels."""
     from skimage.filters import apply_hysteresis_threshold
     difference = F.avg_pool2d((picture-repainted).abs().mean(0)[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-    differs = apply_hysteresis_threshold(difference.numpy(), UNEXPLAINED_LOW, UNEXPLAINED_HIGH)
+    differs = apply_hysteresis_threshold((difference*where).numpy(), UNEXPLAINED_LOW, UNEXPLAINED_HIGH)
     return large_regions(differs, MIN_UNEXPLAINED_PX)
 
 def residual_layer(
     picture: torch.Tensor, # [3,H,W] in 0..1
-    repainted: torch.Tensor, # [3,H,W] in 0..1, the stack below
+    below: torch.Tensor, # [3,H,W] in 0..1
     where: torch.Tensor, # bool [H,W]
 ) -> torch.Tensor: # [4,H,W] in 0..1, whole steps of 1/255
-    "Return the layer of least alpha that turns the stack into the picture, alpha 0 elsewhere."
-    lighter = (picture-repainted)/(1-repainted).clamp(min=1e-6)
-    darker = (repainted-picture)/repainted.clamp(min=1e-6)
+    "Return the layer of least alpha that turns what is below it into the picture, alpha 0 elsewhere."
+    lighter = (picture-below)/(1-below).clamp(min=1e-6)
+    darker = (below-picture)/below.clamp(min=1e-6)
     alpha = torch.maximum(lighter, darker).amax(0, keepdim=True).clamp(0, 1)
     alpha = (alpha*255 - 1e-3).ceil()/255*where
-    colour = (picture-(1-alpha)*repainted)/alpha.clamp(min=1e-6)
+    colour = (picture-(1-alpha)*below)/alpha.clamp(min=1e-6)
     return torch.cat([quantize_8bit(colour.clamp(0, 1))*(alpha > 0), alpha])
 
 # %% ../../nbs/5_fusion/16_refit.ipynb #74eec91b
@@ -257,7 +258,7 @@ class Refit:
     layers: list # of `RefitLayer`, front to back
     background: torch.Tensor # [3,H,W] in 0..1
     known: torch.Tensor # bool [H,W]: where the background is given or seen, not inpainted
-    residual: 'torch.Tensor | None' # [4,H,W] in 0..1, what no layer explains; None if it was not asked for
+    residual: 'torch.Tensor | None' # [4,H,W] in 0..1, what no layer explains, directly above the background; None if it was not asked for
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px', 'why'} for each two completions that overlap or touch
     exceptions: list # of `LocalException`
     report: dict # 'direction', 'repaint_error', 'halos', 'unexplained', 'inpainted_fraction'
@@ -271,8 +272,8 @@ class Refit:
     def stack(self) -> list: # of [4,H,W], bottom to top
         "Return all layers as `composite_stack` takes them."
         parts = [part for layer in reversed(self.layers) for part in (layer.hidden, layer.visible)]
-        top = [] if self.residual is None else [self.residual]
-        return [torch.cat([self.background, torch.ones_like(self.background[:1])]), *parts, *top]
+        ground = [torch.cat([self.background, torch.ones_like(self.background[:1])])]
+        return ground + [self.residual]*(self.residual is not None) + parts
     def composite(self) -> torch.Tensor: # [3,H,W] in 0..1
         "Composite all layers: the photograph, to a step of eight bits."
         return composite_stack(self.stack())
@@ -293,7 +294,7 @@ class Halo(TypedDict):
     comp: int # number of the completion
     rim_px: int # px of the rim
     before: 'float | None' # L1 in 0..1 of the stack as given; None without a visible rim
-    after: 'float | None' # L1 in 0..1 of the refitted stack, without the residual layer
+    after: 'float | None' # L1 in 0..1 of the refitted stack
 
 def halo_report(
     scene: Scene, # as it was given, whose picture is known
@@ -313,13 +314,13 @@ def halo_report(
 def refit_errors(
     scene: Scene, # as it was given, whose picture is known
     made: Refit, # of it
-    repainted: torch.Tensor, # [3,H,W] in 0..1, its stack without the residual layer
-    unexplained: torch.Tensor, # bool [H,W]
-) -> dict: # 'repaint_error', of the stack 'given' in this order and 'refit', L1 in 0..1 outside of unexplained pixels; 'unexplained_fraction'
+) -> dict: # 'repaint_error', of the stack 'given' and 'refit', L1 in 0..1 outside of unexplained pixels; 'unexplained_fraction'
     "Measure how far the stack is from the photograph, before and after."
-    given = repaint(scene, [k-1 for k in made.order])
-    given, refit = (float((p-scene.partial)[:, ~unexplained].abs().mean()) for p in (given, repainted))
-    return dict(repaint_error=dict(given=given, refit=refit), unexplained_fraction=float(unexplained.float().mean()))
+    explained = torch.ones(scene.size, dtype=torch.bool)
+    if made.residual is not None: explained = made.residual[3] == 0
+    stacks = {'given': repaint(scene, [k-1 for k in made.order]), 'refit': made.composite()}
+    errors = {name: float((p-scene.partial)[:, explained].abs().mean()) for name, p in stacks.items()}
+    return {'repaint_error': errors, 'unexplained_fraction': 1-float(explained.float().mean())}
 
 class Unexplained(TypedDict):
     "A region that no layer explains: a dict of JSON."
@@ -348,8 +349,7 @@ def unexplained_report(
 # %% ../../nbs/5_fusion/16_refit.ipynb #f2005b18
 def split_layers(
     fitted: FittedStack, # of a scene
-    keep: torch.Tensor, # bool [H,W]: where colours stay as they are, as no layer explains the photograph there
-) -> tuple: # (list of `RefitLayer`, front to back; the background [3,H,W])
+) -> tuple: # (list of `RefitLayer`, front to back; the background [3,H,W], as seen)
     "Split each completion into visible and hidden, with the colours that make the stack exact."
     alphas, colours, sequence = fitted.scene.alphas, fitted.colours, fitted.sequence
     visible, hidden, seen = split_alphas(alphas, sequence)
@@ -357,14 +357,23 @@ def split_layers(
     stack = torch.stack([*parts, torch.ones_like(alphas[0])])        # [2*N+1,1,H,W], the background last
     shares = stack*transmittance(stack, list(range(len(stack))))
     given = torch.stack([colours[k] for k in sequence for _ in range(2)] + [fitted.background])
-    target = torch.where(keep, (shares*given).sum(0), fitted.scene.partial)
-    exact = quantize_8bit(exact_colours(target, given, shares))
+    exact = quantize_8bit(exact_colours(fitted.scene.partial, given, shares))
     rgba = [torch.cat([colour*(alpha > 0), alpha]) for colour, alpha in zip(exact, parts)]
     layers = []
     for i, k in enumerate(sequence):
         front, back = rgba[2*i:2*i+2]
         layers.append(RefitLayer(k+1, fitted.scene.name_of(k+1), front, back, seen[k]))
     return layers, exact[-1]
+
+def split_ground(
+    fitted: FittedStack, # of a scene
+    ground: torch.Tensor, # [3,H,W] in 0..1, the background as the photograph shows it
+) -> tuple: # (the background [3,H,W]; the residual layer [4,H,W]; its regions, int [H,W])
+    "Split what is behind all objects into the background as it was given, and what it does not explain."
+    is_seen = (1-fitted.scene.alphas).prod(0)[0] > .5
+    regions = unexplained_regions(fitted.scene.partial, fitted.repaint(), is_seen)
+    where, plate = torch.from_numpy(regions > 0), quantize_8bit(fitted.background)
+    return torch.where(where, plate, ground), residual_layer(ground, plate, where), regions
 
 def check_whole(
     scene: Scene, # any scene
@@ -390,16 +399,14 @@ def refit_scene(
         order, pairs = refit_order(fused, stack if front_is_known else direction['order'])
         exceptions = local_exceptions(fused.scene, order)
         fitted = fit_stack(fused.scene, order, exceptions)
-        regions = unexplained_regions(scene.partial, fitted.repaint())
-        unexplained = torch.from_numpy(regions > 0)
-        layers, background = split_layers(fitted, unexplained & residual)
+        layers, ground = split_layers(fitted)
+        background, residual_rgba, regions = split_ground(fitted, ground) if residual else (ground, None, None)
         made = Refit(
-            scene.id, scene.partial, layers, background, fitted.known, None, pairs, exceptions, {}, scene.icc, regions)
-        repainted = made.composite()
-        if residual: made.residual = residual_layer(scene.partial, repainted, unexplained)
-        made.report = {'direction': direction, **refit_errors(scene, made, repainted, unexplained)}
-        made.report['halos'] = halo_report(scene, fitted, repainted)
-        made.report['unexplained'] = unexplained_report(regions, fitted)
+            scene.id, scene.partial, layers, background, fitted.known, residual_rgba, pairs, exceptions, {}, scene.icc,
+            regions)
+        made.report = {'direction': direction, **refit_errors(scene, made)}
+        made.report['halos'] = halo_report(scene, fitted, made.composite())
+        made.report['unexplained'] = [] if regions is None else unexplained_report(regions, fitted)
         made.report['inpainted_fraction'] = 1-float(fitted.known.float().mean())
     return made
 
