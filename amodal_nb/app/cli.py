@@ -172,7 +172,7 @@ def missing_measures(
         text = f'{n_whole} of {n} scenes have no mask, so nothing is restored in them and only their order is measured'
         return f'{text}: `amodal convert --mask overlaps` hides what completions overlap'
     if any('contested_l1' in r for r in results.values()): return None
-    return 'no two completions overlap in a mask, so no pixel is contested, and measures of contested pixels are missing'
+    return 'no two completions overlap in a mask, so no pixel is contested, and nothing is measured there'
 
 def readable_scenes(
     root: Path, # scenes

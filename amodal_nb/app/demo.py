@@ -38,7 +38,8 @@ def comparison_sheet(
 def check_demo_folder(
     out: Path, # the folder that is to get the demo
 ):
-    "Check that the demo replaces nothing but an earlier demo. Raises `ConfigError` if it would, `SceneError` for a file."
+    """Check that the demo replaces nothing but an earlier demo. Raises `ConfigError` if it would, `SceneError` if `out`
+    is a file."""
     check_folder(out)
     ours = {'fused', 'sheet.png', 'table.md'}
     entries = {p.name for p in out.iterdir()} if out.exists() else set()

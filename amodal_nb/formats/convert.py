@@ -158,11 +158,11 @@ def convert(
     not have, another `AmodalError` if nothing of the source can be used, `Interrupted` after Ctrl-C."""
     adapter = adapter_of(format, resize)
     check_given_paths(image, mask)
+    check_report(out)
     out, report = Path(out), ConvertReport(report_line)
     scenes = adapter(src, image, mask, report.add_error)
     sources = sources_of(format, src, image, mask)
     if shards: check_new_folder(out)
-    check_report(out)
     try:
         if shards:
             with tempfile.TemporaryDirectory() as tmp:
@@ -172,8 +172,9 @@ def convert(
             for _ in write_scene_folders(scenes, out, report.done, report.add_error, overwrite, sources): pass
     except BaseException as e:
         if shards: report.done.clear() # shards appear together, or not at all
-        if isinstance(e, KeyboardInterrupt): raise Interrupted(f"{len(report.done)} scenes done; see {out/'report.json'}") from None
-        raise
+        if not isinstance(e, KeyboardInterrupt): raise
+        line = f"{len(report.done)} scenes done; see {out/'report.json'}"
+        raise Interrupted(line) from None
     finally: # also after Ctrl-C
         report.report_idle()
         write_json(out/'report.json', report.as_dict())

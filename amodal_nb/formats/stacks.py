@@ -62,7 +62,8 @@ def read_layers(
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
     if n_missing:
-        log_warning(f'{id}: {n_missing} of the layers {first} to {last} are missing: write them again, unless they are empty')
+        problem = f'{n_missing} of the layers {first} to {last} are missing'
+        log_warning(f'{id}: {problem}: write them again, unless they are empty')
     layers, size = {}, None
     for path in paths.values():
         try: layers[path.stem] = layer = _read_layer(path, size)

@@ -193,8 +193,8 @@ def write_cutouts(
     mask: 'str | Path | None' = None, # the region to restore; None: the whole picture is known
     background: 'str | Path | None' = None, # the scene behind all objects
 ) -> Path: # the scene's folder, named after the photograph
-    """Make a scene folder of a photograph and its cut-outs. Raises `SceneError` if they do not fit together, or `out` has
-    results of another photograph of this name."""
+    """Make a scene folder of a photograph and its cut-outs. Raises `SceneError` if they do not fit together, or
+    `out` has results of another photograph of this name."""
     sources = Sources([p for p in (photo, *cutouts, mask, background) if p is not None])
     id = scene_id(Path(photo).stem)
     if id in RESERVED_NAMES: id += '_'

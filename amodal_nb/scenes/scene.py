@@ -100,9 +100,9 @@ def _is_binary(t, white):
 
 def _as_bool(mask):
     "Convert an array or tensor that holds 0 and 255 in another type than 8 bits to bool; others stay as they are."
-    is_array = isinstance(mask, (np.ndarray, torch.Tensor)) and mask.dtype not in (np.uint8, torch.uint8)
-    is_mask = is_array and 0 not in mask.shape and mask.max() == 255 and ((mask == 0) | (mask == 255)).all()
-    return mask > 0 if is_mask else mask
+    if not isinstance(mask, (np.ndarray, torch.Tensor)) or 0 in mask.shape: return mask
+    if mask.dtype in (np.uint8, torch.uint8) or mask.max() != 255: return mask
+    return mask > 0 if ((mask == 0) | (mask == 255)).all() else mask
 
 def _check_mask(picture, where, raw=False):
     "Convert a mask of any two values to [1,H,W] of 0 and 1 (0 and 255 if raw)."
