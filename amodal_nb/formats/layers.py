@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LAYER_TOLERANCE', 'THUMBNAIL_PX', 'MAX_PSD_SIDE_PX', 'ICC_RESOURCE', 'Layer', 'layer_alphas', 'merge_layers',
-           'layer_sequence', 'fusion_layers', 'patched_fraction', 'png_bytes', 'write_ora', 'write_psd']
+           'merged_picture', 'layer_sequence', 'fusion_layers', 'patched_fraction', 'png_bytes', 'write_ora',
+           'write_psd']
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c003
 import io, zipfile
@@ -47,16 +48,27 @@ def layer_alphas(
 LAYER_TOLERANCE = 2/255 # largest error of a composite by eight bits of alpha and of colour
 
 def merge_layers(
-    layers: list, # of `Layer`, top to bottom; the last is opaque
-) -> torch.Tensor: # [3,H,W]
+    layers: list, # of `Layer`, top to bottom
+) -> torch.Tensor: # [3,H,W], on black
     "Compute the composite of the visible layers, which an image editor shows."
     return composite_stack([torch.cat([l.picture, l.alpha]) for l in reversed(layers) if l.is_visible])
 
+def merged_picture(
+    layers: list, # of `Layer`, top to bottom
+) -> torch.Tensor: # [3,H,W] in 0..1, or [4,H,W], straight alpha, if it is transparent in places
+    "Compute the composite of the visible layers with their alpha."
+    through = torch.stack([1-l.alpha for l in layers if l.is_visible]).prod(0)   # [1,H,W]
+    picture, alpha = merge_layers(layers), 1-through
+    if not through.any(): return picture
+    return torch.cat([(picture/alpha.clamp(min=1/255)).clamp(max=1), alpha])
+
 def _bottom_layer(scene, fused):
-    "Return the background, or the partial with what fills its uncovered pixels."
-    name, picture = 'background', scene.background
-    if picture is None: name, picture = 'partial', torch.where(fused.covered, scene.partial, fused.result)
-    return Layer(name, quantize_8bit(picture), torch.ones_like(scene.mask))
+    "Return the background, or the partial with what fills its uncovered pixels, which may be transparent."
+    alpha = torch.ones_like(scene.mask)
+    if scene.background is not None: return Layer('background', quantize_8bit(scene.background), alpha)
+    hole = ~fused.covered & (scene.mask > 0)                                     # [1,H,W]
+    if fused.uncovered_fill == 'transparent': alpha = 1 - hole.float()
+    return Layer('partial', quantize_8bit(torch.where(fused.covered, scene.partial, fused.result)), alpha)
 
 def layer_sequence(
     scene: Scene, # what was fused
@@ -80,7 +92,7 @@ def fusion_layers(
     layers = [Layer(scene.name_of(k), quantize_8bit(scene.completions[k-1]), a) for k, a in alphas.items()]
     layers.append(_bottom_layer(scene, fused))
     difference = (merge_layers(layers) - fused.result).abs()
-    differs = (difference > LAYER_TOLERANCE).any(0, keepdim=True).float()
+    differs = (difference > LAYER_TOLERANCE).any(0, keepdim=True)*layers[-1].alpha
     alpha, is_visible = torch.maximum(1-scene.mask, differs), bool(scene.mask.any())
     return [Layer('picture', quantize_8bit(fused.result), alpha, is_visible), *layers]
 
@@ -122,7 +134,7 @@ def write_ora(
     icc: 'bytes | None' = None, # colour profile of all of them
 ):
     "Write an OpenRaster file, whole or not at all."
-    picture = Image.fromarray(to_uint8(merge_layers(layers)))
+    picture = Image.fromarray(to_uint8(merged_picture(layers)))
     thumbnail = picture.copy()
     thumbnail.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, 'w', zipfile.ZIP_STORED) as z: # PNG is compressed already
@@ -146,7 +158,7 @@ def _icc_resource(icc):
 
 def write_psd(
     path: 'str | Path', # a .psd
-    layers: list, # of `Layer`, top to bottom; the last is opaque
+    layers: list, # of `Layer`, top to bottom
     icc: 'bytes | None' = None, # colour profile of all of them
 ):
     """Write a PSD, whole or not at all. Raises `AmodalError` if psd-tools is not installed, or the picture is larger
