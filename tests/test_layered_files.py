@@ -89,6 +89,7 @@ ORA = { # name -> (file, a part of the one line, or None where it is read)
     'groups, 1000 deep': lambda: (ora(deep(1000)), 'nests more than'),
     'groups, 100,000 deep': lambda: (ora(deep(100_000)), 'nests more than'),
     'elements, 100,000': lambda: (ora('<layer/>'*100_000), 'elements'),
+    'layers, 2000': lambda: (ora(layer(src='data/1.png')*600), 'layers, over the limit'),
     'two stacks': lambda: (ora(xml='<image w="4" h="4"><stack/><stack/></image>'), 'one <stack>'),
     'no image': lambda: (ora(xml='<svg/>'), 'one <stack>'),
     'a canvas of 10^9 px': lambda: (ora(size='w="1000000000" h="1000000000"'), 'no number in range'),

@@ -267,5 +267,6 @@ def read_psd(
         psd = psd_tools.PSDImage.open(path, max_alloc_bytes=MAX_PSD_BYTES, parse_limits=limits)
         reader, builder = _PsdReader(path), StackBuilder(path, size, notes)
         reader.check_pixels(psd, size)
+        if psd.depth == 16: notes.append('16 bits a channel, of which scenes keep 8')
         reader.add_items(psd, builder)
         return builder.finish(_merged_picture(psd, size), _rgb_profile(psd, notes))
