@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MIN_SHARE', 'DETAIL_RADIUS_PX', 'MIN_OUTLINE_PX', 'CUES', 'MAX_PRIOR_LOG_ODDS', 'MAX_DEPTH_PROBABILITY',
            'DEPTH_REACH_PX', 'MIN_DEPTH_PX', 'RANK_LOG_ODDS', 'SILENT_LOG_ODDS', 'EVIDENCE_SCALE',
-           'MIN_DECIDED_LOG_ODDS', 'working_covers', 'size_ratio', 'containment', 'height_difference',
+           'MIN_DECIDED_LOG_ODDS', 'MIN_TRACE_PX', 'working_covers', 'size_ratio', 'containment', 'height_difference',
            'smoothing_residual', 'outline_detail', 'pair_cues', 'fit_antisymmetric_logistic', 'prior_weights',
            'natural_prior', 'nearer_probability', 'depth_log_odds', 'rank_log_odds', 'combined_prior',
-           'visible_overlap', 'silent_pairs', 'add_prior', 'sequence_log_odds', 'pair_reasons']
+           'visible_overlap', 'silent_pairs', 'add_prior', 'sequence_log_odds', 'leaves_trace', 'pair_reasons']
 
 # %% ../../nbs/4_models/12_prior.ipynb #p003
 import json
@@ -185,9 +185,10 @@ def combined_prior(
     mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
     depth: 'torch.Tensor | None' = None, # [1,H,W], larger is nearer
     ranks: 'list | tuple' = (), # [N] numbers or None, see `rank_log_odds`
+    use_shapes: bool = True, # whether the rules of photographs hold
 ) -> torch.Tensor: # [N,N] log-odds that the row is in front of the column, antisymmetric
     "Add what shapes and depth tell of each pair; ranks replace both where they are known."
-    prior = natural_prior(alphas)
+    prior = natural_prior(alphas) if use_shapes else alphas.new_zeros(len(alphas), len(alphas))
     if depth is not None: prior = prior + depth_log_odds(alphas, depth, mask)
     if not ranks: return prior
     ranked = rank_log_odds(ranks)
@@ -234,6 +235,17 @@ def sequence_log_odds(
 
 # %% ../../nbs/4_models/12_prior.ipynb #p048
 MIN_DECIDED_LOG_ODDS = 1e-3 # smaller log-odds are rounding
+MIN_TRACE_PX = .01 # px at the working size, of two alphas and what is known
+
+def leaves_trace(
+    alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
+) -> torch.Tensor: # bool [N,N], symmetric
+    "Tell which pairs a model can compare: both completions cover something known, soft rims included."
+    size = working_size(tuple(mask.shape[-2:]))
+    soft = F.interpolate(alphas, size=size, mode='area')[:, 0]
+    visible = 1 - F.interpolate(mask[None], size=size, mode='area')[0]
+    return pairwise_overlap(soft*visible, soft) > MIN_TRACE_PX
 
 def pair_reasons(
     order: torch.Tensor, # [N,N] log-odds before the prior
@@ -243,7 +255,7 @@ def pair_reasons(
 ) -> list: # [N] of [N] of 'evidence', 'inferred', 'prior' or None
     "Explain each pair: what its order rests on."
     is_decided = order.abs() > MIN_DECIDED_LOG_ODDS
-    is_seen = visible_overlap(alphas, mask) > 0
+    is_seen = leaves_trace(alphas, mask)
     def reason(i, j):
         if by_prior[i, j]: return 'prior'
         if not is_decided[i, j]: return None
