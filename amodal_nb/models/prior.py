@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MIN_SHARE', 'DETAIL_RADIUS_PX', 'MIN_OUTLINE_PX', 'CUES', 'MAX_PRIOR_LOG_ODDS', 'MAX_DEPTH_PROBABILITY',
-           'DEPTH_REACH_PX', 'MIN_DEPTH_PX', 'RANK_LOG_ODDS', 'SILENT_LOG_ODDS', 'EVIDENCE_SCALE',
-           'MIN_DECIDED_LOG_ODDS', 'MIN_TRACE_PX', 'working_covers', 'size_ratio', 'containment', 'height_difference',
-           'smoothing_residual', 'outline_detail', 'pair_cues', 'fit_antisymmetric_logistic', 'prior_weights',
-           'natural_prior', 'nearer_probability', 'depth_log_odds', 'rank_log_odds', 'combined_prior',
-           'visible_overlap', 'silent_pairs', 'add_prior', 'sequence_log_odds', 'leaves_trace', 'pair_reasons']
+           'DEPTH_REACH_PX', 'MIN_DEPTH_PX', 'RANK_LOG_ODDS', 'MIN_TRACE_PX', 'MIN_EVIDENCE_LOG_ODDS',
+           'SILENT_LOG_ODDS', 'EVIDENCE_SCALE', 'MIN_DECIDED_LOG_ODDS', 'working_covers', 'size_ratio', 'containment',
+           'height_difference', 'smoothing_residual', 'outline_detail', 'pair_cues', 'fit_antisymmetric_logistic',
+           'prior_weights', 'natural_prior', 'nearer_probability', 'depth_log_odds', 'rank_log_odds', 'combined_prior',
+           'leaves_trace', 'shows_order', 'silent_pairs', 'add_prior', 'sequence_log_odds', 'pair_reasons']
 
 # %% ../../nbs/4_models/12_prior.ipynb #p003
 import json
@@ -18,7 +18,7 @@ import torch, torch.nn.functional as F
 
 from ..core.errors import FormatError
 from ..core.files import assets
-from ..core.geometry import dilate, erode, meeting_pairs, MIN_OVERLAP_PX, pairwise_overlap
+from ..core.geometry import dilate, erode, meeting_pairs, pairwise_overlap
 from .windows import working_size
 
 # %% ../../nbs/4_models/12_prior.ipynb #p007
@@ -195,15 +195,27 @@ def combined_prior(
     return torch.where(ranked != 0, ranked, prior)
 
 # %% ../../nbs/4_models/12_prior.ipynb #p041
+MIN_TRACE_PX = .01 # px at the working size, of two alphas and what is known
+MIN_EVIDENCE_LOG_ODDS = .2007 # log-odds of a probability of 0.55; a trace that says less is none
 SILENT_LOG_ODDS = .8473 # log-odds of a probability of 0.7; a silent pair is below
 
-def visible_overlap(
+def leaves_trace(
     alphas: torch.Tensor, # [N,1,H,W] in 0..1
     mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
-) -> torch.Tensor: # [N,N] px
-    "Count the known pixels that both completions of each pair cover."
-    cover = alphas[:, 0] > .5
-    return pairwise_overlap(cover & (mask == 0), cover)
+) -> torch.Tensor: # bool [N,N], symmetric
+    "Return the pairs that a model can compare: both completions cover something that is known."
+    size = working_size(tuple(mask.shape[-2:]))
+    soft = F.interpolate(alphas, size=size, mode='area')[:, 0]
+    visible = 1 - F.interpolate(mask[None], size=size, mode='area')[0]
+    return pairwise_overlap(soft*visible, soft) > MIN_TRACE_PX
+
+def shows_order(
+    order: torch.Tensor, # [N,N] log-odds of a predictor, refined
+    alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
+) -> torch.Tensor: # bool [N,N], symmetric
+    "Return the pairs whose trace says something of their order."
+    return leaves_trace(alphas, mask) & (order.abs() >= MIN_EVIDENCE_LOG_ODDS)
 
 def silent_pairs(
     order: torch.Tensor, # [N,N] log-odds of a predictor, refined
@@ -211,8 +223,7 @@ def silent_pairs(
     mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
 ) -> torch.Tensor: # bool [N,N], symmetric; False on the diagonal
     "Return the pairs whose order neither the picture shows nor other pairs imply."
-    undecided = order.abs() < SILENT_LOG_ODDS
-    silent = undecided & (visible_overlap(alphas, mask) < MIN_OVERLAP_PX)
+    silent = (order.abs() < SILENT_LOG_ODDS) & ~shows_order(order, alphas, mask)
     return silent & ~torch.eye(len(order), dtype=torch.bool, device=order.device)
 
 # %% ../../nbs/4_models/12_prior.ipynb #p043
@@ -235,17 +246,6 @@ def sequence_log_odds(
 
 # %% ../../nbs/4_models/12_prior.ipynb #p048
 MIN_DECIDED_LOG_ODDS = 1e-3 # smaller log-odds are rounding
-MIN_TRACE_PX = .01 # px at the working size, of two alphas and what is known
-
-def leaves_trace(
-    alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
-) -> torch.Tensor: # bool [N,N], symmetric
-    "Tell which pairs a model can compare: both completions cover something known, soft rims included."
-    size = working_size(tuple(mask.shape[-2:]))
-    soft = F.interpolate(alphas, size=size, mode='area')[:, 0]
-    visible = 1 - F.interpolate(mask[None], size=size, mode='area')[0]
-    return pairwise_overlap(soft*visible, soft) > MIN_TRACE_PX
 
 def pair_reasons(
     order: torch.Tensor, # [N,N] log-odds before the prior
@@ -254,11 +254,11 @@ def pair_reasons(
     by_prior: torch.Tensor, # bool [N,N]: pairs to which a prior was added
 ) -> list: # [N] of [N] of 'evidence', 'inferred', 'prior' or None
     "Explain each pair: what its order rests on."
-    is_decided = order.abs() > MIN_DECIDED_LOG_ODDS
-    is_seen = leaves_trace(alphas, mask)
+    is_shown = shows_order(order, alphas, mask)
+    is_inferred = ~leaves_trace(alphas, mask) & (order.abs() > MIN_DECIDED_LOG_ODDS)
     def reason(i, j):
         if by_prior[i, j]: return 'prior'
-        if not is_decided[i, j]: return None
-        return 'evidence' if is_seen[i, j] else 'inferred'
+        if is_shown[i, j]: return 'evidence'
+        return 'inferred' if is_inferred[i, j] else None
     n = range(len(order))
     return [[reason(i, j) for j in n] for i in n]
