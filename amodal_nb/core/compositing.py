@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_TRANSMITTANCE', 'front_to_back', 'transmittance', 'composite_weights', 'expected_composite_weights',
-           'composite_stack', 'quantize_8bit', 'layer_share']
+           'composite_stack', 'quantize_8bit', 'layer_share', 'flatten_layers']
 
 # %% ../../nbs/1_core/05_compositing.ipynb #c003
 import torch
@@ -105,3 +105,14 @@ def layer_share(
     "Return the alpha that gives a layer its weight; its own alpha where it is hidden."
     share = weight/through.clamp(min=MIN_TRANSMITTANCE)
     return torch.where(through > MIN_TRANSMITTANCE, share, alpha).clamp(0, 1)
+
+# %% ../../nbs/1_core/05_compositing.ipynb #c024
+def flatten_layers(
+    layers: list, # of [4,H,W], bottom to top; straight alpha
+) -> torch.Tensor: # [4,H,W], straight alpha, black where it is 0
+    "Flatten layers into one that gives the same composite on any ground (Porter and Duff, 1984)."
+    colour, alpha = torch.zeros_like(layers[0][:3]), torch.zeros_like(layers[0][3:])
+    for layer in layers:
+        colour = torch.lerp(colour, layer[:3], layer[3:]) # premultiplied
+        alpha = layer[3:] + alpha*(1-layer[3:])
+    return torch.cat([colour/alpha.clamp(min=1e-6), alpha]).clamp(0, 1)
