@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
-           'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'read_scene_with_target',
-           'readable_scenes', 'eval', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo',
-           'convert', 'export', 'main']
+           'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
+           'read_scene_with_target', 'missing_measures', 'readable_scenes', 'eval', 'parse_range', 'scenes',
+           'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
 from contextlib import suppress
 from dataclasses import MISSING, fields
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Callable, Optional
 
 import typer
 from fastcore.docments import docments
 
-from ..core.errors import AmodalError, ConfigError, one_line, SceneError, warnings_on_stderr
+from ..core.errors import AmodalError, ConfigError, Interrupted, one_line, SceneError, warnings_on_stderr
 
 # %% ../../nbs/9_app/04_cli.ipynb #c005
 def error_line(
@@ -58,9 +59,15 @@ def options(
 def command(
     f: Callable, # its parameters have annotations that typer knows, and comments
 ) -> Callable: # `f` itself
-    "Register a function as the subcommand of its name."
+    "Register a function as the subcommand of its name. Ctrl-C becomes one line and status 130."
+    @wraps(f)
+    def run(*args, **kwargs):
+        try: return f(*args, **kwargs)
+        except KeyboardInterrupt as e:
+            print_error(f'interrupted: {e}' if str(e) else 'interrupted')
+            raise typer.Exit(130) from None
     parameters = list(inspect.signature(f).parameters.values())
-    app.command(f.__name__)(documented(f, parameters, docments(f)))
+    app.command(f.__name__)(documented(run, parameters, docments(f)))
     return f
 
 # %% ../../nbs/9_app/04_cli.ipynb #c010
@@ -142,6 +149,52 @@ def fuse(
         print_line(f'layers: {shell_command("export ora", root, out)} --out layers')
     exit_if_failed(report['failed'])
 
+# %% ../../nbs/9_app/04_cli.ipynb #r002
+@command
+def refit(
+    photo: Path, # the photograph
+    layers: Path, # its layers: an OpenRaster or PSD file, a folder or zip of RGBA pictures, or a scene folder of `amodal convert`
+    *,
+    out: Path, # gets <id>/: the parts of each object, the background, order and report, and layers for image editors
+    background: Optional[Path] = None, # the scene behind all objects, if the layers have none
+    edits: Optional[Path] = None, # a JSON file of edits, done at once
+    resize: bool = False, # scale the layers to the size of the photograph
+    residual: bool = True, # keep what no layer explains, such as shadows, as a layer of its own
+    model: str = 'order', # see `amodal fuse --help`
+):
+    """Refit finished layers to their photograph: what is seen and what was invented apart, and a stack that is the
+    photograph."""
+    from amodal_nb.formats.refit_files import layers_to_scene, write_refit
+    from amodal_nb.fusion.edit import edit_layers, read_edits
+    from amodal_nb.fusion.predict import load_predictor
+    from amodal_nb.fusion.refit import refit_scene, refit_summary
+    from amodal_nb.scenes.folders import Sources
+    changes, predictor = [] if edits is None else read_edits(edits), load_predictor(model)
+    scene, front_is_known = layers_to_scene(photo, layers, background, resize)
+    made = refit_scene(scene, front_is_known=front_is_known, model=predictor, residual=residual)
+    for line in refit_summary(made): print_line(line)
+    if changes: made = edit_layers(made, changes)
+    sources = Sources([p for p in (photo, layers, background, edits) if p is not None])
+    folder = write_refit(made, out, sources)
+    print_line(f'see {folder}; in an image editor: {folder/(made.id + "_layers.ora")}')
+
+@command
+def edit(
+    folder: Path, # that `amodal refit` or `amodal edit` wrote
+    edits: Path, # a JSON file: {"version": 1, "edits": [{"op": "move", "layer": "cat", "dx": 12, "dy": 0}, …]}; ops: move, scale, turn, reorder, duplicate, hide, show, delete
+    *,
+    out: Path, # gets <id>/, as `amodal refit` writes it
+    residual_follows: bool = True, # what no layer explains, such as a shadow, goes with the object it touches
+):
+    "Edit a refitted photograph: move, scale, turn, duplicate, reorder, hide or delete its objects."
+    from amodal_nb.formats.refit_files import read_refit, write_refit
+    from amodal_nb.fusion.edit import edit_layers, read_edits
+    from amodal_nb.scenes.folders import Sources
+    made = edit_layers(read_refit(folder), read_edits(edits), residual_follows)
+    written = write_refit(made, out, Sources([folder, edits]))
+    changed_px, unpainted_px = made.report['changed_px'], made.report['unpainted_px']
+    print_line(f'{changed_px} px changed, {unpainted_px} of them inpainted; see {written}')
+
 # %% ../../nbs/9_app/04_cli.ipynb #c013
 def read_scene_with_target(
     folder: Path, # of one scene
@@ -156,6 +209,18 @@ def read_scene_with_target(
         problem = f'a side is under {min_side} px, the least for SSIM (6) and LPIPS (31)'
         raise SceneError(folder, problem, 'leave it out')
     return scene
+
+def missing_measures(
+    results: dict, # from `evaluate`
+    n_whole: int, # scenes without a mask
+) -> 'str | None': # one line; None if nothing is missing
+    "Describe why the pictures of scenes are not measured."
+    n = max(r['scenes'] for r in results.values())
+    if n_whole:
+        text = f'{n_whole} of {n} scenes have no mask, so nothing is restored in them and only their order is measured'
+        return f'{text}: `amodal convert --mask overlaps` hides what completions overlap'
+    if any('contested_l1' in r for r in results.values()): return None
+    return 'no two completions overlap in a mask, so no pixel is contested, and nothing is measured there'
 
 def readable_scenes(
     root: Path, # scenes
@@ -188,14 +253,24 @@ def eval(
     from amodal_nb.models.checkpoint import SHIPPED_MODELS
     from amodal_nb.evaluation.evaluate import evaluate, order_table, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
+    from amodal_nb.scenes.folders import find_scenes
     from amodal_nb.core.files import write_json
-    errors, shipped = [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
+    errors, are_whole, shipped = [], [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
     fused = {'order, harmonised': with_harmonisation(shipped['order'])} # as `amodal fuse` does
     predictors = BASELINES | shipped | fused | {m: load_predictor(m) for m in model}
-    results = evaluate(predictors, readable_scenes(root, errors, 31 if lpips else 6), lpips)
+    def scenes():
+        for scene in readable_scenes(root, errors, 31 if lpips else 6):
+            are_whole.append(not scene.mask.any())
+            yield scene
+    try: results = evaluate(predictors, scenes(), lpips)
+    except KeyboardInterrupt:
+        n_measured = max(0, len(are_whole)-1)
+        raise Interrupted(f'{n_measured} of {len(find_scenes(root))} scenes measured; no results') from None
     if any(r['scenes'] for r in results.values()):
         typer.echo(f'{score_table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n')
         typer.echo(f'{order_table(results)}\n\nPublished values on other data sets, %:\n\n{published_table()}')
+        missing = missing_measures(results, sum(are_whole))
+        if missing: typer.echo(f'\n{missing}')
     for name, r in results.items():
         for line in r['errors']: print_error(f'{name}: {line}')
     if json: write_json(json, {'results': results, 'failed': errors})
@@ -405,7 +480,7 @@ def main(
     try:
         with warnings_on_stderr(): app(args, prog_name='amodal')
     except KeyboardInterrupt:
-        print_error('stopped')
+        print_error('interrupted')
         sys.exit(130)
     except Exception as e:
         line = error_line(e)

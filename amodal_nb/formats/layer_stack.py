@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_NESTING', 'OBJECT_PARTS', 'NO_DIFFERENCE', 'StackLayer', 'LayerStack', 'check_canvas', 'check_nesting',
-           'flatten_layers', 'fade_layer', 'is_object_group', 'layer_name', 'StackBuilder']
+           'fade_layer', 'is_object_group', 'layer_name', 'StackBuilder']
 
 # %% ../../nbs/8_formats/11_layer_stack.ipynb #a004
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ..core.compositing import composite_stack
+from ..core.compositing import composite_stack, flatten_layers
 from ..core.errors import FormatError, one_line
 from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS
 from .stacks import fills_canvas, MAX_FLATTENED_DIFFERENCE
@@ -67,16 +67,6 @@ def check_nesting(
         raise FormatError(path, f'nests more than {MAX_NESTING} groups', 'merge some of them in the editor')
 
 # %% ../../nbs/8_formats/11_layer_stack.ipynb #a014
-def flatten_layers(
-    layers: list, # of [4,H,W], the lowest first; straight alpha
-) -> torch.Tensor: # [4,H,W], straight alpha, black where it is 0
-    "Flatten layers into one that gives the same composite on any ground."
-    colour, alpha = torch.zeros_like(layers[0][:3]), torch.zeros_like(layers[0][3:])
-    for layer in layers:
-        colour = torch.lerp(colour, layer[:3], layer[3:]) # premultiplied
-        alpha = layer[3:] + alpha*(1-layer[3:])
-    return torch.cat([colour/alpha.clamp(min=1e-6), alpha]).clamp(0, 1)
-
 def fade_layer(
     layer: torch.Tensor, # [4,H,W]
     opacity: 'float | torch.Tensor', # 0..1, or [1,H,W]

@@ -17,7 +17,7 @@ from typing import Callable, Iterator
 import torch
 
 from ..core.compositing import composite_stack
-from ..core.errors import AmodalError, FormatError
+from ..core.errors import AmodalError, FormatError, log_warning
 from ..core.geometry import pairwise_overlap
 from ..core.pictures import read_picture, read_rgb
 from ..scenes.inputs import scene_id
@@ -56,14 +56,15 @@ def _read_layer(path, size):
 def read_layers(
     id: str, # of the scene
     paths: dict, # number -> path
-    on_error: Callable, # called with (id, error) for each layer that cannot be used, and once for all missing numbers
+    on_error: Callable, # called with (id, error) for each layer that cannot be used
 ) -> dict: # name of the file -> [4,H,W], bottom to top; RGB becomes opaque
-    "Read layers of one size. Raises `FormatError` if none can be read."
+    "Read layers of one size. Raises `FormatError` if none can be read; logs a warning for missing numbers."
     check_total_pixels(id, list(paths.values()))
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
     if n_missing:
-        on_error(id, FormatError(id, f'{n_missing} of the layers {first} to {last} are missing', 'write them again'))
+        problem = f'{n_missing} of the layers {first} to {last} are missing'
+        log_warning(f'{id}: {problem}: write them again, unless they are empty')
     layers, size = {}, None
     for path in paths.values():
         try: layers[path.stem] = layer = _read_layer(path, size)
