@@ -130,6 +130,7 @@ def fuse(
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
     harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
     uncovered: str = 'inpaint', # masked pixels that nothing covers: 'inpaint' from their surroundings, 'keep' black, or 'transparent'
+    prior: str = 'natural', # pairs that leave no trace: 'natural' decides by the shapes of photographs, depth and ranks (shapes count neither in composed scenes nor in designs), 'none' leaves them at even odds
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder. Scenes that cannot be used are named, and the
     exit status is then 1."""
@@ -137,9 +138,10 @@ def fuse(
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.fusion.summary import total_line
     predictor = load_predictor(model)
-    check_options(out, on_extra, uncovered) # before anything is written
+    check_options(out, on_extra, uncovered, prior) # before anything is written
     root = cutouts_to_scene(root, cutouts, out, mask, background)
-    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line)
+    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line,
+                         prior)
     print_line(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
     if report['scenes']:
         print_line(total_line(report['scenes']))
