@@ -8,7 +8,7 @@ __all__ = ['MIN_DIRECTION_RATIO', 'EXCEPTION_MARGIN', 'EXCEPTION_FIT', 'MIN_EXCE
            'LocalException', 'large_regions', 'local_misfit', 'both_shown', 'local_exceptions', 'cut_exceptions',
            'full_colours', 'complete_background', 'FittedStack', 'fit_stack', 'unexplained_regions', 'residual_layer',
            'RefitLayer', 'Refit', 'Halo', 'halo_report', 'refit_errors', 'Unexplained', 'unexplained_report',
-           'split_layers', 'split_ground', 'check_whole', 'refit_scene', 'refit']
+           'split_layers', 'split_ground', 'check_whole', 'refit_scene', 'refit', 'mean_halo', 'refit_summary']
 
 # %% ../../nbs/5_fusion/16_refit.ipynb #1a76fb61
 from dataclasses import dataclass, replace
@@ -421,3 +421,26 @@ def refit(
     "Refit a stack of layers to its photograph, in memory. Raises `SceneError` for anything that does not fit together."
     scene = from_pictures(picture, None, layers, background)
     return refit_scene(scene, None, front_is_known, model, residual)
+
+# %% ../../nbs/5_fusion/16_refit.ipynb #b32bfb12
+def mean_halo(
+    halos: list, # of `Halo`
+    when: str, # 'before' or 'after'
+) -> float: # L1 in 0..1
+    "Return the colour error over the rims of all objects."
+    measured = [h for h in halos if h[when] is not None]
+    rim_px = sum(h['rim_px'] for h in measured)
+    return sum(h[when]*h['rim_px'] for h in measured)/max(1, rim_px)
+
+def refit_summary(
+    made: Refit, # a refitted photograph
+) -> list: # of lines
+    "Describe what a refitted photograph rests on."
+    report, names = made.report, ', '.join(layer.name for layer in made.layers)
+    n_silent = sum(pair['why'] not in ('evidence', 'inferred') for pair in made.pairs)
+    first = f'{made.id}: front to back {names}; {len(made.pairs)} pairs, {n_silent} of them not shown by the photograph'
+    if made.exceptions: first += f'; {len(made.exceptions)} exceptions by place'
+    given, refit = report['repaint_error'].values()
+    before, after = (mean_halo(report['halos'], when) for when in ('before', 'after'))
+    second = f'{made.id}: error {given:.4f} -> {refit:.4f}, along the outlines {before:.4f} -> {after:.4f} (L1, 0 to 1)'
+    return [first, second + f"; {report['unexplained_fraction']:.1%} explained by no layer"]
