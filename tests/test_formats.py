@@ -326,7 +326,6 @@ def damage(path): path.write_bytes(path.read_bytes()[:60])
 HALF = {
     'a layer': (layers, 'rgba-stack', lambda d: damage(d/'shot'/'layer_1.png'), 'layer_1.png'),
     'a layer of another size': (layers, 'rgba-stack', lambda d: save(d/'shot'/'layer_1.png', block(0)[:9]), 'layer_1.png'),
-    'a layer is missing': (stack_of(opaque, block(0), block(0), block(1)), 'rgba-stack', lambda d: (d/'shot'/'layer_1.png').unlink(), '1 of the layers 0 to 3'),
     'a crop': (offsets, 'offsets', lambda d: damage(d/'out'/'shot'/'amodal_completions'/'toy car_1.jpg'), 'toy car_1.jpg'),
     'a whole': (pix2gestalt, 'pix2gestalt', lambda d: damage(d/'shot'/'1.png'), '1.png'),
     'a region': (cocoa, 'cocoa', lambda d: edit(d/'coco'/'annotations'/'COCO_amodal_val2014.json', ('annotations', 0, 'regions', 0, 'segmentation'), [1e9]*6), 'object 1'),
