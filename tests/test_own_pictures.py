@@ -221,3 +221,140 @@ def test_a_mask_that_is_none_is_named(own, capsys):
     Image.fromarray(np.tile(np.linspace(0, 255, 96, dtype=np.uint8), (96, 1))).save(own/'hole.png')
     fuse_own(own, '--mask', own/'hole.png')
     assert 'is it a mask?' in capsys.readouterr().err
+
+def test_another_photograph_of_the_same_name_is_refused_and_nothing_changes(own, scene, capsys):
+    fuse_own(own)
+    before = {p: p.read_bytes() for p in (own/'out').rglob('*') if p.is_file()}
+    (own/'trip').mkdir()
+    Image.fromarray(as_uint8(scene.image.flip(2))).save(own/'trip'/'photo.png')
+    assert amodal('fuse', own/'trip'/'photo.png', own/'cat.png', '--out', own/'out') == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert str(own/'out'/'scenes'/'photo'/'photo_image.png') in line and str(own/'trip'/'photo.png') in line
+    assert {p: p.read_bytes() for p in (own/'out').rglob('*') if p.is_file()} == before
+    for options in ['--mask', own/'hole.png'], []: # the same one is fused again, with a mask and without
+        assert fuse_own(own, *options) == 0
+    assert order_of(own)['names'] == list(NAMES)
+
+def test_results_of_a_folder_are_not_replaced_by_a_photograph_of_that_name(own, scene, capsys):
+    write_scene(type(scene)(**vars(scene) | {'id': 'photo'}), own/'in')
+    amodal('fuse', own/'in', '--out', own/'out')
+    assert fuse_own(own) == 1 and 'maybe of another photograph' in capsys.readouterr().err
+    assert not (own/'out'/'scenes').exists()
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_a_transparent_result_is_transparent_in_openraster(bare, tmp_path, fused):
+    from zipfile import ZipFile
+    write_scene(bare, tmp_path/'in')
+    amodal('fuse', tmp_path/'in', '--out', tmp_path/'out', '--uncovered', 'transparent')
+    options = ['--fused', tmp_path/'out'] if fused else []
+    assert amodal('export', 'ora', tmp_path/'in', '--out', tmp_path/'layers', *options) == 0
+    with ZipFile(tmp_path/'layers'/f'{bare.id}.ora') as z:
+        merged, *layers = [Image.open(z.open(name)) for name in z.namelist() if name == 'mergedimage.png' or 'layer' in name][::-1]
+        canvas = Image.new('RGBA', merged.size)
+        for layer in layers: canvas.alpha_composite(layer.convert('RGBA'))
+    stored = Image.open(tmp_path/'out'/bare.id/f'{bare.id}_fused.png')
+    if not fused: # an export that fuses itself inpaints
+        assert merged.mode == 'RGB'
+        return
+    expected = np.asarray(stored)
+    assert (expected[..., 3] == 0).any()
+    for picture in merged, canvas:
+        picture = np.asarray(picture).astype(int)
+        assert np.array_equal(picture[..., 3], expected[..., 3])
+        assert np.abs(picture - expected)[expected[..., 3] > 0].max() <= 3
+
+def interrupting(real, after):
+    "A function that is interrupted as by Ctrl-C when it is called for the n-th time."
+    calls = []
+    def call(*args, **kwargs):
+        calls.append(1)
+        if len(calls) > after: raise KeyboardInterrupt
+        return real(*args, **kwargs)
+    return call
+
+BATCHES = {'fuse': ('amodal_nb.fusion.folder.fuse_scene', ['{in}', '--out', '{out}'], '1 of 3 scenes done; see {out}/report.json'),
+           'export': ('amodal_nb.formats.export.fuse_scene', ['ora', '{in}', '--out', '{out}'], '1 of 3 scenes done; see {out}/report.json'),
+           'convert': ('amodal_nb.formats.convert.write_scene', ['manifest', '{in}/all.json', '{out}'], '1 scenes done; see {out}/report.json'),
+           'scenes': ('amodal_nb.synthesis.composer.write_scene', ['{out}', '--n', '3', '--size', '48'], '1 of 3 scenes done'),
+           'eval': ('amodal_nb.app.cli.read_scene_with_target', ['{in}', '--no-lpips', '--json', '{out}.json'], '0 of 3 scenes measured; no results'),
+           'demo': ('amodal_nb.fusion.folder.fuse_scene', ['--out', '{out}'], '1 of 8 scenes done; see {out}/fused/report.json')}
+
+@pytest.mark.parametrize('command', BATCHES)
+def test_ctrl_c_says_how_far_a_batch_came(scene, tmp_path, monkeypatch, capsys, command):
+    from amodal_nb.core.files import write_json
+    target, words, message = BATCHES[command]
+    for id in 'abc': write_scene(type(scene)(**vars(scene) | {'id': id}), tmp_path/'in')
+    write_json(tmp_path/'in'/'all.json', [{'id': id, 'image': f'{id}/{id}_image.png', 'completions': [f'{id}/{id}_comp1.png']} for id in 'abc'])
+    def filled(text): return text.replace('{in}', str(tmp_path/'in')).replace('{out}', str(tmp_path/'out'))
+    module, name = target.rsplit('.', 1)
+    from importlib import import_module
+    monkeypatch.setattr(target, interrupting(getattr(import_module(module), name), 1))
+    assert amodal(command, *map(filled, words)) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f'interrupted: {filled(message)}'
+    if command == 'eval': assert not (tmp_path/'out.json').exists()
+    if command in ('fuse', 'export'):
+        report = json.loads((tmp_path/'out'/'report.json').read_text())
+        assert (report['done'], report['failed'], report['not_done']) == (['a'], [], ['b', 'c'])
+    if command == 'fuse': # the report does not stand in the way of the next run
+        monkeypatch.undo()
+        assert amodal('fuse', tmp_path/'in', '--out', tmp_path/'out') == 0
+        assert 'not_done' not in json.loads((tmp_path/'out'/'report.json').read_text())
+
+def test_eval_says_why_nothing_but_the_order_is_measured(scene, tmp_path, capsys):
+    whole = type(scene)(**vars(scene) | {'id': 'whole', 'mask': torch.zeros_like(scene.mask), 'partial': scene.image})
+    write_scene(scene, tmp_path/'in')
+    amodal('eval', tmp_path/'in', '--no-lpips')
+    assert 'mask' not in capsys.readouterr().out.splitlines()[-1]
+    write_scene(whole, tmp_path/'in')
+    amodal('eval', tmp_path/'in', '--no-lpips')
+    assert capsys.readouterr().out.splitlines()[-1].startswith('1 of 2 scenes have no mask')
+
+@pytest.mark.parametrize('words', [['fuse', '{in}', '--out'], ['fuse', '{photo}', '{cat}', '--out'], ['export', 'ora', '{in}', '--out'], ['convert', 'rgba-stack', '{stack}'],
+                                   ['scenes', '--n', '1'], ['scenes', '--n', '2', '--shards', '1'], ['demo', '--out'], ['share', '--out']])
+@pytest.mark.parametrize('place', ['file', 'file/below'])
+def test_out_is_a_file(own, scene, capsys, words, place):
+    write_scene(scene, own/'in')
+    (own/'file').write_text('mine')
+    names = {'{in}': own/'in', '{stack}': own/'in'/scene.id, '{photo}': own/'photo.png', '{cat}': own/'cat.png'}
+    assert amodal(*(names.get(w, w) for w in words), own/place) == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'{own/"file"}: is a file, not a folder') and (own/'file').read_text() == 'mine'
+
+@pytest.mark.parametrize('option, words', [('--mask', "or the word 'overlaps'"), ('--image', 'folder with one picture a scene')])
+def test_a_mistyped_mask_or_image_names_what_is_possible(own, scene, capsys, option, words):
+    for k, name in enumerate(NAMES): (own/f'{name}.png').rename(own/f'layer_{k}.png')
+    (own/'st').mkdir()
+    for k in range(3): (own/f'layer_{k}.png').rename(own/'st'/f'layer_{k}.png')
+    assert amodal('convert', 'rgba-stack', own/'st', own/'out', option, 'overlap') == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'{option} overlap: no file or folder') and words in line and not (own/'out').exists()
+
+def test_a_missing_number_of_a_stack_is_no_failure(own, scene, capsys):
+    (own/'st').mkdir()
+    for k, name in zip((1, 2, 4), NAMES): (own/f'{name}.png').rename(own/'st'/f'layer_{k}.png')
+    assert amodal('convert', 'rgba-stack', own/'st', own/'out', '--image', own/'photo.png') == 0
+    out, err = capsys.readouterr()
+    assert '1 converted, 0 failed, 0 parts left out' in out and '1 of the layers 1 to 4 are missing' in err
+    assert read_scene(own/'out'/'st').n == 3
+
+def test_an_empty_cutout_has_no_place_in_the_order_and_is_named(own, capsys):
+    Image.new('RGBA', (96, 96)).save(own/'box.png')
+    assert fuse_own(own) == 0
+    out, err = capsys.readouterr()
+    line = next(line for line in out.splitlines() if line.startswith('photo: front to back'))
+    assert 'box' not in line.split('; ')[0] and 'empty: box' in line and 'box covers nothing' in err
+    assert sorted(order_of(own)['order']) == [1, 3]
+    report, = json.loads((own/'out'/'report.json').read_text())['scenes']
+    assert report['empty'] == [2]
+    scene = read_scene(own/'out'/'scenes'/'photo')
+    assert [l.name for l in fusion_layers(scene, read_fused(scene, own/'out'))][-2] == 'box' # lowest of the objects
+
+@pytest.mark.parametrize('dtype', [bool, np.uint8, np.int64, np.float32])
+@pytest.mark.parametrize('axes', [0, 1, 2])
+@pytest.mark.parametrize('convert', [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize('white', [1, 255])
+def test_masks_as_sam_gives_them(scene, dtype, axes, convert, white):
+    from amodal_nb.scenes.inputs import from_pictures
+    mask = (scene.mask[0].numpy() > 0).astype(np.uint8)*np.uint8(white)
+    mask = convert(mask.astype(dtype)[(None,)*axes].copy())
+    assert torch.equal(from_pictures(scene.image, mask, list(scene.completions)).mask, scene.mask)

@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
            'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'read_scene_with_target',
-           'readable_scenes', 'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train',
-           'launch', 'share', 'demo', 'convert', 'export', 'main']
+           'missing_measures', 'readable_scenes', 'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes',
+           'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
 from contextlib import suppress
 from dataclasses import MISSING, fields
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Callable, Optional
 
 import typer
 from fastcore.docments import docments
 
-from ..core.errors import AmodalError, ConfigError, one_line, SceneError, warnings_on_stderr
+from ..core.errors import AmodalError, ConfigError, Interrupted, one_line, SceneError, warnings_on_stderr
 
 # %% ../../nbs/9_app/04_cli.ipynb #c005
 def error_line(
@@ -58,9 +59,15 @@ def options(
 def command(
     f: Callable, # its parameters have annotations that typer knows, and comments
 ) -> Callable: # `f` itself
-    "Register a function as the subcommand of its name."
+    "Register a function as the subcommand of its name. Ctrl-C becomes one line and status 130."
+    @wraps(f)
+    def run(*args, **kwargs):
+        try: return f(*args, **kwargs)
+        except KeyboardInterrupt as e:
+            print_error(f'interrupted: {e}' if str(e) else 'interrupted')
+            raise typer.Exit(130) from None
     parameters = list(inspect.signature(f).parameters.values())
-    app.command(f.__name__)(documented(f, parameters, docments(f)))
+    app.command(f.__name__)(documented(run, parameters, docments(f)))
     return f
 
 # %% ../../nbs/9_app/04_cli.ipynb #c010
@@ -155,6 +162,18 @@ def read_scene_with_target(
         raise SceneError(folder, problem, 'leave it out')
     return scene
 
+def missing_measures(
+    results: dict, # from `evaluate`
+    n_whole: int, # scenes without a mask
+) -> 'str | None': # one line; None if nothing is missing
+    "Describe why the pictures of scenes are not measured."
+    n = max(r['scenes'] for r in results.values())
+    if n_whole:
+        text = f'{n_whole} of {n} scenes have no mask, so nothing is restored in them and only their order is measured'
+        return f'{text}: `amodal convert --mask overlaps` hides what completions overlap'
+    if any('contested_l1' in r for r in results.values()): return None
+    return 'no two completions overlap in a mask, so no pixel is contested, and nothing is measured there'
+
 def readable_scenes(
     root: Path, # scenes
     errors: list, # gets a line for each scene that cannot be used
@@ -186,14 +205,24 @@ def eval(
     from amodal_nb.models.checkpoint import SHIPPED_MODELS
     from amodal_nb.evaluation.evaluate import evaluate, order_table, published_table, score_table
     from amodal_nb.fusion.predict import load_predictor
+    from amodal_nb.scenes.folders import find_scenes
     from amodal_nb.core.files import write_json
-    errors, shipped = [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
+    errors, are_whole, shipped = [], [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
     fused = {'order, harmonised': with_harmonisation(shipped['order'])} # as `amodal fuse` does
     predictors = BASELINES | shipped | fused | {m: load_predictor(m) for m in model}
-    results = evaluate(predictors, readable_scenes(root, errors, 31 if lpips else 6), lpips)
+    def scenes():
+        for scene in readable_scenes(root, errors, 31 if lpips else 6):
+            are_whole.append(not scene.mask.any())
+            yield scene
+    try: results = evaluate(predictors, scenes(), lpips)
+    except KeyboardInterrupt:
+        n_measured = max(0, len(are_whole)-1)
+        raise Interrupted(f'{n_measured} of {len(find_scenes(root))} scenes measured; no results') from None
     if any(r['scenes'] for r in results.values()):
         typer.echo(f'{score_table(results)}\n\nOrder as PCNet and InstaOrder score it, %:\n')
         typer.echo(f'{order_table(results)}\n\nPublished values on other data sets, %:\n\n{published_table()}')
+        missing = missing_measures(results, sum(are_whole))
+        if missing: typer.echo(f'\n{missing}')
     for name, r in results.items():
         for line in r['errors']: print_error(f'{name}: {line}')
     if json: write_json(json, {'results': results, 'failed': errors})
@@ -439,7 +468,7 @@ def main(
     try:
         with warnings_on_stderr(): app(args, prog_name='amodal')
     except KeyboardInterrupt:
-        print_error('stopped')
+        print_error('interrupted')
         sys.exit(130)
     except Exception as e:
         line = error_line(e)

@@ -12,7 +12,7 @@ from typing import Callable
 from ..core.errors import ConfigError
 from ..core.files import assets, atomic_write
 from ..core.pictures import show_pictures
-from ..scenes.folders import find_scenes, read_scene
+from ..scenes.folders import check_folder, find_scenes, read_scene
 from ..models.baselines import BASELINES
 from ..models.checkpoint import SHIPPED_MODELS
 from ..fusion.folder import fuse_folder
@@ -38,7 +38,9 @@ def comparison_sheet(
 def check_demo_folder(
     out: Path, # the folder that is to get the demo
 ):
-    "Check that the demo replaces nothing but an earlier demo. Raises `ConfigError` if it would."
+    """Check that the demo replaces nothing but an earlier demo. Raises `ConfigError` if it would, `SceneError` if `out`
+    is a file."""
+    check_folder(out)
     ours = {'fused', 'sheet.png', 'table.md'}
     entries = {p.name for p in out.iterdir()} if out.exists() else set()
     earlier_demo = 'fused' in entries and entries <= ours

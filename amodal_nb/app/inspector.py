@@ -142,11 +142,12 @@ def show_order(
 ): # a matplotlib Figure
     "Plot the completions from front to back, with the probability of each neighbouring pair."
     side = 96
-    squares = [fit_in_square(completion_on_white(scene, k), side) for k in fused.order]
+    sequence = fused.order or full_order(fused, scene.n) # where all are empty, they are shown all the same
+    squares = [fit_in_square(completion_on_white(scene, k), side) for k in sequence]
     pictures = [F.pad(square, (0, side//2, 0, 0), value=1.) for square in squares] # the text stands at the right
-    fig = show_pictures(pictures, width=1.5*width, cols=len(fused.order))
+    fig = show_pictures(pictures, width=1.5*width, cols=len(sequence))
     colours = slot_colours(scene.n)
-    for ax, k, behind in zip(fig.axes, fused.order, [*fused.order[1:], None]):
+    for ax, k, behind in zip(fig.axes, sequence, [*sequence[1:], None]):
         circle = dict(boxstyle='circle,pad=.25', fc=colours[k-1], ec='none')
         ax.set_title(k, fontsize=8, x=1/3, color=contrasting_ink(colours[k-1]), bbox=circle)
         if behind is None: continue
@@ -290,7 +291,7 @@ def apply_order_corrections(
     result = fused.result.clone()
     result[:, window] = sum(w[window]*p[:, window] for w, p in zip(held, pictures))
     sequence = front_to_back(after[None], torch.ones(1, scene.n, dtype=torch.bool))[0]
-    order = [int(k)+1 for k in sequence]
+    order = [k+1 for k in sequence.tolist() if scene.alphas[k].any()]
     pairs = correct_pairs(fused.pairs, corrections)
     return replace(fused, result=result, weights=new.weights, order=order, pairs=pairs)
 

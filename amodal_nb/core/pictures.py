@@ -59,8 +59,14 @@ def _pil_to_tensor(picture):
     planes = bytearray().join(c.tobytes() for c in picture.split()) # channel by channel, which is the order of a tensor
     return torch.frombuffer(planes, dtype=torch.uint8).view(-1, *picture.size[::-1])
 
+def _without_batch_axes(a):
+    "Remove leading axes of size 1 from an array or tensor of more than three, as SAM's masks [1,1,H,W] have."
+    while a.ndim > 3 and len(a) == 1: a = a[0]
+    return a
+
 def _array_to_tensor(a):
     "Convert numpy [H,W], [H,W,C] or [1,H,W], as masks of SAM come, to [1,H,W] or [C,H,W]."
+    a = _without_batch_axes(a)
     if a.ndim == 2: a = a[None]
     elif a.ndim == 3 and (a.shape[0] != 1 or a.shape[-1] in (1, 3, 4)): a = np.moveaxis(a, -1, 0).copy()
     return torch.from_numpy(a)
@@ -72,11 +78,11 @@ def _any_to_tensor(picture):
     if not isinstance(picture, torch.Tensor):
         kind = type(picture).__name__
         raise SceneError(f'a picture is a {kind}', 'give a PIL picture, a numpy array or a torch tensor')
-    t = picture.detach().cpu()
+    t = _without_batch_axes(picture.detach().cpu())
     return t[None] if t.ndim == 2 else t
 
 def to_tensor(
-    picture: 'Image.Image | np.ndarray | torch.Tensor', # PIL; numpy [H,W], [H,W,C] (uint8 or float 0..1); torch [C,H,W] or [H,W] (likewise)
+    picture: 'Image.Image | np.ndarray | torch.Tensor', # PIL; numpy [H,W], [H,W,C] (uint8 or float 0..1); torch [C,H,W] or [H,W] (likewise); either with batch axes of size 1 in front
     raw: bool = False, # leave 8 bits as they are
 ) -> torch.Tensor: # float32 [C,H,W] in 0..1, or uint8
     "Convert any picture to a tensor. Raises `SceneError` for a shape or range that is no picture."

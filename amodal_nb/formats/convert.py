@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-from ..core.errors import AmodalError, ConfigError, error_reason, log_warning, SceneError
+from ..core.errors import AmodalError, ConfigError, error_reason, Interrupted, log_warning, SceneError
 from ..core.files import write_json
 from ..scenes.folders import check_report, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
 from ..scenes.suspicions import warn_of_suspicions
-from .common import NothingToRestore
+from .common import check_given_paths, NothingToRestore
 from .crops import from_offsets, from_pix2gestalt
 from .labels import folders_near, from_cocoa, from_instaorder, from_kins
 from .manifest import from_manifest, manifest_files
@@ -155,13 +155,14 @@ def convert(
     resize: bool = False, # scale layers and completions to the size of the picture, for one of `RESIZED_FORMATS`
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'left_out': likewise, 'nothing_to_restore': [id, …]}
     """Convert another system's files to scenes. Raises `ConfigError` for an unknown format or an option that it does
-    not have, another `AmodalError` if nothing of the source can be used."""
+    not have, another `AmodalError` if nothing of the source can be used, `Interrupted` after Ctrl-C."""
     adapter = adapter_of(format, resize)
+    check_given_paths(image, mask)
+    check_report(out)
     out, report = Path(out), ConvertReport(report_line)
     scenes = adapter(src, image, mask, report.add_error)
     sources = sources_of(format, src, image, mask)
     if shards: check_new_folder(out)
-    check_report(out)
     try:
         if shards:
             with tempfile.TemporaryDirectory() as tmp:
@@ -169,9 +170,11 @@ def convert(
         else:
             out.mkdir(parents=True, exist_ok=True)
             for _ in write_scene_folders(scenes, out, report.done, report.add_error, overwrite, sources): pass
-    except BaseException:
+    except BaseException as e:
         if shards: report.done.clear() # shards appear together, or not at all
-        raise
+        if not isinstance(e, KeyboardInterrupt): raise
+        line = f"{len(report.done)} scenes done; see {out/'report.json'}"
+        raise Interrupted(line) from None
     finally: # also after Ctrl-C
         report.report_idle()
         write_json(out/'report.json', report.as_dict())

@@ -20,7 +20,7 @@ from ..core.errors import ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import read_picture, write_picture
-from ..scenes.folders import check_file_target, check_report, find_scenes, Sources, write_scene
+from ..scenes.folders import check_file_target, check_report, find_scenes, interruption, Sources, write_scene
 from ..scenes.scene import Scene
 from ..fusion.folder import failure_reason, read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene, harmonised_scene
@@ -283,7 +283,7 @@ def export(
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
     """Export every scene of a folder. Raises `AmodalError` if there is none, or if `out` holds files that must not be
-    replaced."""
+    replaced, `Interrupted` after Ctrl-C."""
     out = Path(out)
     _check_export(format, out, fused)
     coco, report = CocoWriter(), {'done': [], 'failed': []}
@@ -300,8 +300,9 @@ def export(
             else:
                 out.mkdir(parents=True, exist_ok=True)
                 for _ in written: pass
-        except BaseException:
+        except BaseException as e:
             if format == 'shards': report['done'] = [] # shards appear together, or not at all
+            if isinstance(e, KeyboardInterrupt): raise interruption(report, folders, out) from None
             raise
         finally: # also after Ctrl-C
             keeps_earlier_labels = not report['done'] and (out/'annotations.json').exists()

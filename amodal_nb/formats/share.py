@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from ..core.errors import CheckpointError, ConfigError
-from ..scenes.folders import check_file_target
+from ..scenes.folders import check_file_target, check_folder
 from ..models.checkpoint import checkpoint_path, load_weights
 from ..models.hub import is_pretrained_folder, load_pretrained, read_config, save_pretrained
 from .programs import (PROGRAM_TOLERANCE, comparison_scenes, export_onnx, export_torch,
@@ -71,6 +71,7 @@ def share(
     out, files = Path(out), SHARE_FORMATS[format]
     if format == 'hub' and (_is_same(out, model) or _is_same(out/'model.safetensors', model)):
         raise ConfigError(out, 'holds the model itself', 'choose another folder')
+    check_folder(out)
     for name in files: check_file_target(out/name, overwrite)
     net, info, card = load_trained(model)
     if format == 'hub': return f'{save_pretrained(net, info, out, card)}: {", ".join(files)}'

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_FLATTENED_DIFFERENCE', 'MAX_ENTRY_BYTES', 'MAX_UNPACKED_BYTES', 'MAX_ENTRIES', 'UNPACK_ERRORS', 'NO_LAYERS',
            'numbered_layers', 'read_layers', 'is_opaque', 'fills_canvas', 'bottom_is_flattened', 'check_opaque_layers',
-           'stack_order_pairs', 'stack_scene', 'check_entry', 'unpack', 'stack_scenes', 'from_rgba_stack', 'from_mulan']
+           'stack_order_pairs', 'layers_scene', 'stack_scene', 'check_entry', 'unpack', 'find_stacks', 'stack_scenes',
+           'stack_sources', 'from_rgba_stack', 'from_mulan']
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c003
 import itertools, re, stat, tempfile, zipfile, zlib
@@ -16,7 +17,7 @@ from typing import Callable, Iterator
 import torch
 
 from ..core.compositing import composite_stack
-from ..core.errors import AmodalError, FormatError
+from ..core.errors import AmodalError, FormatError, log_warning
 from ..core.geometry import pairwise_overlap
 from ..core.pictures import read_picture, read_rgb
 from ..scenes.inputs import scene_id
@@ -55,14 +56,15 @@ def _read_layer(path, size):
 def read_layers(
     id: str, # of the scene
     paths: dict, # number -> path
-    on_error: Callable, # called with (id, error) for each layer that cannot be used, and once for all missing numbers
+    on_error: Callable, # called with (id, error) for each layer that cannot be used
 ) -> dict: # name of the file -> [4,H,W], bottom to top; RGB becomes opaque
-    "Read layers of one size. Raises `FormatError` if none can be read."
+    "Read layers of one size. Raises `FormatError` if none can be read; logs a warning for missing numbers."
     check_total_pixels(id, list(paths.values()))
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
     if n_missing:
-        on_error(id, FormatError(id, f'{n_missing} of the layers {first} to {last} are missing', 'write them again'))
+        problem = f'{n_missing} of the layers {first} to {last} are missing'
+        log_warning(f'{id}: {problem}: write them again, unless they are empty')
     layers, size = {}, None
     for path in paths.values():
         try: layers[path.stem] = layer = _read_layer(path, size)
@@ -118,6 +120,30 @@ def _match_layers(id, layers, size, resize):
     check_sizes(id, {f'layer {k}': l.shape[-2:] for k, l in enumerate(layers, 1)}, size, resize)
     return [scale_picture(l, size) for l in layers]
 
+def layers_scene(
+    id: str, # of the scene
+    layers: dict, # name -> [4,H,W], bottom to top; an opaque bottom becomes the background
+    picture: 'torch.Tensor | None', # [3,H,W], of which they are the layers; None: their composite
+    image: 'str | Path | None', # replaces `picture`: a file, or a folder of pictures
+    mask: 'str | Path | None', # the region to restore, or a folder of masks; None: nothing of a picture, and `OVERLAPS` of a composite; `OVERLAPS`: see `overlap_mask`
+    resize: bool = False, # scale the layers, and the mask, to the size of the picture that is given
+    is_ordered: bool = True, # of two layers that overlap, the upper is in front; False: the order is unknown
+) -> Scene: # with a background if the bottom is opaque, and pairs if the order is known
+    "Make a scene of layers. Raises `AmodalError`."
+    names, layers, region = list(layers), list(layers.values()), find_mask(mask, id)
+    if image is not None:
+        picture = read_rgb(find_picture(image, id))
+        size = tuple(picture.shape[-2:])
+        layers = _match_layers(id, layers, size, resize)
+        if resize and isinstance(region, torch.Tensor): region = scale_picture(region, size)
+    if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
+    background = None
+    if fills_canvas(layers[0]) and len(layers) > 1: background, names, layers = layers[0][:3], names[1:], layers[1:]
+    seen = {name: c for name, c in zip(names, layers) if c[3].max() > .5}
+    layers = list(seen.values())
+    pairs = stack_order_pairs(layers) if layers and is_ordered else None
+    return build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
+
 def stack_scene(
     id: str, # of the scene
     paths: dict, # number -> path of a layer, bottom to top
@@ -127,22 +153,11 @@ def stack_scene(
     resize: bool = False, # scale the layers, and the mask, to the size of the picture that is given
 ) -> Scene: # with pairs, and a background if the bottom is opaque
     "Read one stack as a scene. Raises `AmodalError`."
-    names, layers = zip(*read_layers(id, paths, on_error).items())
-    picture = background = None
-    if bottom_is_flattened(layers): picture, names, layers = layers[0][:3], names[1:], layers[1:]
-    check_opaque_layers(id, layers)
-    region, source = find_mask(mask, id), paths[min(paths)]
-    if image is not None:
-        source = find_picture(image, id)
-        picture = read_rgb(source)
-        layers = _match_layers(id, layers, tuple(picture.shape[-2:]), resize)
-        if resize and isinstance(region, torch.Tensor): region = scale_picture(region, tuple(picture.shape[-2:]))
-    if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
-    if fills_canvas(layers[0]) and len(layers) > 1: background, names, layers = layers[0][:3], names[1:], layers[1:]
-    seen = {name: c for name, c in zip(names, layers) if c[3].max() > .5}
-    layers = list(seen.values())
-    pairs = stack_order_pairs(layers) if layers else None
-    scene = build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
+    layers, picture = read_layers(id, paths, on_error), None
+    if bottom_is_flattened(list(layers.values())): picture = layers.pop(next(iter(layers)))[:3]
+    check_opaque_layers(id, list(layers.values()))
+    scene = layers_scene(id, layers, picture, image, mask, resize)
+    source = paths[min(paths)] if image is None else find_picture(image, id)
     return with_profile(scene, source, {path.name: path for path in paths.values()})
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c034
@@ -203,8 +218,11 @@ def unpack(
 # %% ../../nbs/8_formats/02_stacks.ipynb #c036
 NO_LAYERS = 'holds no layers: expected layer_0.png, layer_1.png, … or 0000.png, …' # a problem and its fix
 
-def _find_stacks(folder, recursive):
-    "Find the stacks of a folder, and of the folders in it if `recursive`: folder -> (number -> path)."
+def find_stacks(
+    folder: Path, # that holds layers
+    recursive: bool, # search the folders in it, too
+) -> dict: # folder -> (number -> path)
+    "Find the stacks of a folder. Raises `FormatError` if there is none."
     folders = [folder]
     if recursive: folders += sorted(p for p in folder.rglob('*') if p.is_dir() and p.name != '__MACOSX')
     stacks = {f: numbered_layers(f) for f in folders}
@@ -218,6 +236,7 @@ def stack_scenes(
     mask: 'str | Path | None', # see `stack_scene`
     on_error: Callable, # called with (id, error) for what cannot be read
     resize: bool = False, # see `stack_scene`
+    find: Callable = find_stacks, # takes a folder and whether to search in it, as `find_stacks` does
 ) -> Iterator: # of `Scene`
     "Build the scenes of one folder or of one zip."
     is_zip = not source.is_dir()
@@ -227,7 +246,7 @@ def stack_scenes(
         def report_error(id, e): on_error(id, type(e)(str(e).replace(str(folder), str(source)))) # name the archive, not the temporary folder
         try:
             if source.is_file(): unpack(source, folder, report_error)
-            stacks = _find_stacks(folder, source.is_file())
+            stacks = find(folder, source.is_file())
         except AmodalError as e:
             report_error(id, e)
             return
@@ -236,6 +255,17 @@ def stack_scenes(
             name = id if len(stacks) == 1 else scene_id(f'{id}_{stack.name}')
             scenes.append(SceneSource(name, partial(stack_scene, name, paths, image, mask, report_error, resize)))
         yield from build_scenes(scenes, report_error)
+
+def stack_sources(
+    src: 'str | Path', # a folder of layers or a zip of them, or a folder of such folders and zips
+) -> list: # of folders and zips
+    "Find the folders and zips that hold layers. Raises `FormatError` if there are none."
+    src = Path(src).absolute()
+    if not src.exists(): raise FormatError(src, 'missing', 'give a folder of layers, or a zip')
+    is_one = src.is_file() or any(_LAYER.fullmatch(p.name) for p in src.iterdir())
+    sources = [src] if is_one else sorted(p for p in src.iterdir() if p.is_dir() or p.suffix.lower() == '.zip')
+    if not sources: raise FormatError(src, NO_LAYERS)
+    return sources
 
 def from_rgba_stack(
     src: 'str | Path', # a folder of layers or a zip of them, or a folder of such folders and zips
@@ -246,11 +276,7 @@ def from_rgba_stack(
 ) -> Iterator: # of `Scene`, named after folder or zip
     """Read scenes from stacks of RGBA layers: Qwen-Image-Layered, LayerD, ComfyUI. Raises `FormatError` if `src` holds
     none."""
-    src = Path(src).absolute()
-    if not src.exists(): raise FormatError(src, 'missing', 'give a folder of layers, or a zip')
-    is_one = src.is_file() or any(_LAYER.fullmatch(p.name) for p in src.iterdir())
-    sources = [src] if is_one else sorted(p for p in src.iterdir() if p.is_dir() or p.suffix.lower() == '.zip')
-    if not sources: raise FormatError(src, NO_LAYERS)
+    sources = stack_sources(src)
     return itertools.chain.from_iterable(stack_scenes(source, image, mask, on_error, resize) for source in sources)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c041

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['RESERVED_NAMES', 'remove_fused', 'write_fused', 'read_scene_guarded', 'failure_reason', 'check_unique_name',
-           'fuse_files', 'ignore', 'check_options', 'fuse_folder', 'write_cutouts']
+           'fuse_files', 'ignore', 'check_options', 'fuse_folder', 'read_photo', 'check_same_photo', 'write_cutouts']
 
 # %% ../../nbs/5_fusion/14_folder.ipynb #418d43d2
 from contextlib import suppress
 from pathlib import Path
 from typing import Callable
 
-import numpy as np
+import numpy as np, torch
 
 from ..core.errors import AmodalError, ConfigError, error_reason, log_warning, one_line, SceneError
 from ..core.files import atomic_write, write_json
-from ..core.pictures import open_picture, write_picture
-from ..scenes.folders import canvas_file, check_report, completion_files, find_scenes, read_scene, Sources, write_scene
+from ..core.pictures import open_picture, read_mask, read_picture, write_picture
+from ..scenes.folders import (canvas_file, check_report, completion_files, find_scenes, interruption, is_scene,
+    picture_file, read_scene, Sources, write_scene)
 from ..scenes.inputs import from_pictures, scene_id
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor
@@ -132,7 +133,7 @@ def fuse_folder(
     summary: Callable = ignore, # called with one line for each scene that was fused, see `summary_line`
 ) -> dict: # the report: {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'scenes': a `FusionSummary` for each that is done}
     """Fuse every scene of a folder. Raises `AmodalError` if there is none, an option is wrong or `out` holds another
-    report.json, `OSError` if it cannot be written."""
+    report.json, `OSError` if it cannot be written, `Interrupted` after Ctrl-C."""
     from tqdm.auto import tqdm
     predictor, folders, out = as_predictor(model), find_scenes(root), Path(out)
     check_options(out, on_extra, uncovered)
@@ -150,11 +151,40 @@ def fuse_folder(
                 report_line(reason if folder.name in reason else f'{folder}: {reason}')
                 report['failed'].append({'id': folder.name, 'reason': reason})
             else: summary(summary_line(fused))
+    except KeyboardInterrupt: raise interruption(report, folders, out) from None
     finally: write_json(out/'report.json', report) # also after Ctrl-C
     return report
 
 # %% ../../nbs/5_fusion/14_folder.ipynb #k002
 RESERVED_NAMES = 'scenes', 'report.json' # of entries of the folder of results
+
+def read_photo(
+    folder: Path, # of a scene
+) -> tuple: # (path of its picture, picture [3,H,W], known [1,H,W]: 1 outside of its mask)
+    "Read the picture of a scene, and where it is known. Raises `SceneError` if it cannot be read."
+    paths = {kind: picture_file(folder, kind) for kind in ('partial', 'image', 'mask')}
+    path = paths['partial' if paths['partial'].exists() else 'image']
+    picture = read_picture(path)
+    if not paths['mask'].exists(): return path, picture, torch.ones_like(picture[:1])
+    return path, picture, 1 - read_mask(paths['mask'], picture.shape[-2:])
+
+def check_same_photo(
+    scene: Scene, # that is to be written to `out`
+    photo: 'str | Path', # its photograph
+    out: Path, # the folder of results
+):
+    "Check that `out` has no scene or result of another photograph of this name. Raises `SceneError` if it has."
+    results, folder = out/scene.id, out/'scenes'/scene.id
+    fix = 'choose another folder for --out, or rename the photograph'
+    if not folder.is_dir():
+        if not (results/f'{scene.id}_fused.png').exists(): return
+        raise SceneError(results, f'holds results, maybe of another photograph than {photo}', fix)
+    if not is_scene(folder): return # `write_scene` reports what it holds
+    earlier, picture, known = read_photo(folder)
+    if picture.shape == scene.partial.shape:
+        compared = (known > 0) & (scene.mask == 0)                   # [1,H,W]
+        if ((picture == scene.partial) | ~compared).all(): return
+    raise SceneError(results, f'holds the results of another photograph, {earlier}, not of {photo}', fix)
 
 def write_cutouts(
     photo: 'str | Path', # the picture
@@ -163,7 +193,8 @@ def write_cutouts(
     mask: 'str | Path | None' = None, # the region to restore; None: the whole picture is known
     background: 'str | Path | None' = None, # the scene behind all objects
 ) -> Path: # the scene's folder, named after the photograph
-    "Make a scene folder of a photograph and its cut-outs. Raises `SceneError` if they do not fit together."
+    """Make a scene folder of a photograph and its cut-outs. Raises `SceneError` if they do not fit together, or
+    `out` has results of another photograph of this name."""
     sources = Sources([p for p in (photo, *cutouts, mask, background) if p is not None])
     id = scene_id(Path(photo).stem)
     if id in RESERVED_NAMES: id += '_'
@@ -172,4 +203,5 @@ def write_cutouts(
         problem = 'would get the results, and is, holds or lies in what is read'
         raise SceneError(results, problem, 'choose another folder')
     scene = from_pictures(photo, mask, cutouts, background, id=id, truth=mask is None)
+    check_same_photo(scene, photo, Path(out))
     return write_scene(scene, Path(out)/'scenes', overwrite=True, sources=sources)

@@ -102,7 +102,7 @@ class FusedScene:
     weights: torch.Tensor # [S,H,W] in 0..1, one for each of `slots`; they sum to 1 wherever something covers
     slots: list # 'comp1' … 'compN', and 'background' where the scene has one
     pairs: list # {'a', 'b', 'p_a_front', 'overlap_px'} for each two completions that overlap or touch
-    order: list # completion numbers, front to back
+    order: list # completion numbers, front to back, without those that cover nothing
     uncovered: float # share of the mask, 0..1, that nothing covers
     harmonise: 'list | None' = None # what was done to each completion first, see `CorrectionReport`; None if nothing was to be done
     scene: 'Scene | None' = None # what the weights are for: the scene with its completions harmonised; None in a fusion from files
@@ -151,7 +151,8 @@ def collect_result(
     slots = [f'comp{i+1}' for i in range(scene.n)] + ['background']*has_background
     pairs = pair_probabilities(fusion.order[0], batch['alphas'][0], number)
     sequence = front_to_back(fusion.order, batch['valid'])[0]
-    order = [int(number[slot]) for slot in sequence if number[slot]]
+    covers_any = batch['alphas'][0].flatten(1).any(1)                # [N] False: nothing to put in an order
+    order = [int(number[slot]) for slot in sequence if number[slot] and covers_any[slot]]
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
     result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)
     fill = getattr(uncovered, '__name__', str(uncovered))

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PAIRS_FORM', 'REPORT_KEYS', 'completion_files', 'picture_file', 'canvas_file', 'read_pairs', 'read_object_names',
            'read_scene', 'foreign_entry', 'Sources', 'target_taken', 'check_target', 'check_file_target',
-           'check_report', 'temporary_beside', 'replace_folder', 'write_scene', 'is_scene', 'find_scenes']
+           'check_folder', 'check_report', 'interruption', 'temporary_beside', 'replace_folder', 'write_scene',
+           'is_scene', 'find_scenes']
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c003
 import json, os, re, shutil
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..core.errors import SceneError, warn_once
+from ..core.errors import Interrupted, SceneError, warn_once
 from ..core.pictures import MAX_SCENE_PIXELS, path_exists, read_mask, read_picture, write_picture
 from .scene import check_pairs, make_scene, Scene, with_profile
 if TYPE_CHECKING: from importlib.abc import Traversable
@@ -242,7 +243,17 @@ def check_file_target(
     if path.is_symlink() or not path.is_file(): raise target_taken(path, ' and is no regular file')
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #f069
-REPORT_KEYS = {'done', 'failed', 'left_out', 'nothing_to_restore', 'scenes'} # lists of a report.json; the first two are always there
+REPORT_KEYS = {'done', 'failed', 'left_out', 'not_done', 'nothing_to_restore', 'scenes'} # lists of a report.json; the first two are always there
+
+def check_folder(
+    out: 'str | Path', # the folder that is to be written to, which need not exist
+):
+    "Check that files can be put into a folder. Raises `SceneError` if it, or what should hold it, is a file."
+    out = Path(out)
+    nearest = next((p for p in (out, *out.absolute().parents) if os.path.lexists(p)), out)
+    if nearest.is_dir(): return
+    problem = 'is a broken link' if nearest.is_symlink() and not nearest.exists() else 'is a file, not a folder'
+    raise SceneError(nearest, problem, 'give the name of a folder; it is made if it does not exist')
 
 def _read_report(path):
     "Parse a report.json; None if it is no regular file or no JSON."
@@ -253,7 +264,9 @@ def _read_report(path):
 def check_report(
     out: 'str | Path', # the folder that is to get report.json
 ):
-    "Check that only an earlier report is replaced. Raises `SceneError` if report.json is another file."
+    """Check that only an earlier report is replaced. Raises `SceneError` if report.json is another file, or `out` is no
+    folder."""
+    check_folder(out)
     path = Path(out)/'report.json'
     if not os.path.lexists(path): return
     try: report = _read_report(path)
@@ -261,6 +274,16 @@ def check_report(
     of_lists = isinstance(report, dict) and all(isinstance(v, list) for v in report.values())
     is_report = of_lists and {'done', 'failed'} <= set(report) <= REPORT_KEYS
     if not is_report: raise target_taken(path, ' and is no report of amodal')
+
+def interruption(
+    report: dict, # gets 'not_done': the ids of the other scenes
+    folders: list, # of all scenes (Path)
+    out: Path, # the folder that gets report.json
+) -> Interrupted: # to be raised
+    "Complete the report of a batch that Ctrl-C ended, and return the error that says how far it came."
+    reached = {*report['done'], *(failure['id'] for failure in report['failed'])}
+    report['not_done'] = [folder.name for folder in folders if folder.name not in reached]
+    return Interrupted(f"{len(report['done'])} of {len(folders)} scenes done; see {out/'report.json'}")
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c066e
 def temporary_beside(

@@ -98,8 +98,15 @@ def _is_binary(t, white):
     difference = t.bool().to(t)*white - t
     return len(t) == 1 and not difference.any()
 
+def _as_bool(mask):
+    "Convert an array or tensor that holds 0 and 255 in another type than 8 bits to bool; others stay as they are."
+    if not isinstance(mask, (np.ndarray, torch.Tensor)) or 0 in mask.shape: return mask
+    if mask.dtype in (np.uint8, torch.uint8) or mask.max() != 255: return mask
+    return mask > 0 if ((mask == 0) | (mask == 255)).all() else mask
+
 def _check_mask(picture, where, raw=False):
     "Convert a mask of any two values to [1,H,W] of 0 and 1 (0 and 255 if raw)."
+    picture = _as_bool(picture)
     t = _check_picture(picture, where, True) # uint8, or float in 0..1
     if not _is_binary(t, 255 if t.dtype == torch.uint8 else 1):
         if t.dtype != torch.uint8: t = (t*255).round().to(torch.uint8)

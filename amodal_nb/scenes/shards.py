@@ -19,7 +19,7 @@ from typing import Iterable
 from ..core.errors import AmodalError, ConfigError, SceneError, warn_once
 from ..core.files import write_json
 from .batches import find_splits, split_scenes, UnreachableError
-from .folders import find_scenes, target_taken, temporary_beside
+from .folders import check_folder, find_scenes, target_taken, temporary_beside
 
 # %% ../../nbs/2_scenes/05_shards.ipynb #c005
 SCENE_FILE_PATTERN = r'(?:image|partial|mask|background|scene|comp\d+)\.[^/]+'  # of a scene: what follows its name
@@ -141,6 +141,7 @@ def scenes_folder_or_shards(
     if not per_shard:
         yield Path(out)
         return
+    check_folder(out)
     scenes = _temporary_sibling(Path(out).absolute()).with_suffix('.scenes')
     scenes.mkdir(parents=True)
     try:

@@ -6,6 +6,7 @@
 __all__ = ['MIN_SIZE_PX', 'Composer', 'write_scenes']
 
 # %% ../../nbs/3_synthesis/06_composer.ipynb #c003
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import numpy as np, torch
 
-from ..core.errors import ConfigError, SceneError
+from ..core.errors import ConfigError, Interrupted, SceneError
 from ..core.pictures import MAX_PIXELS
-from ..scenes.folders import write_scene
+from ..scenes.folders import check_folder, write_scene
 from ..scenes.scene import Scene
 from .compose import compose
 from .degrade import Degradation, degrade, parse_degradation
@@ -101,8 +102,9 @@ class Composer:
 _worker_composer = None # of a worker process
 
 def _init_worker(composer):
-    "Keep the composer in a worker process, which uses one thread."
+    "Keep the composer in a worker process, which uses one thread, and leaves Ctrl-C to its parent."
     global _worker_composer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _worker_composer = composer
 
@@ -126,15 +128,19 @@ def write_scenes(
     workers: int = 0, # processes to use beside this one; 0: none
 ) -> list: # of the scenes' folders
     """Write scenes 0 to n-1 of a composer. Raises `ConfigError` for numbers that do not fit, `SceneError` if the
-    folder refuses or has such scenes already."""
+    folder refuses or has such scenes already, `Interrupted` after Ctrl-C."""
     from tqdm import tqdm
     out = Path(out)
     if n < 1: raise ConfigError(f'n {n}', 'does not fit', 'ask for at least 1 scene')
     if workers < 0: raise ConfigError(f'workers {workers}', 'does not fit', 'give a number from 0')
+    check_folder(out)
+    folders = []
     try:
         out.mkdir(parents=True, exist_ok=True)
         scenes = _iterate_scenes(composer, n, out, workers)
-        return list(tqdm(scenes, total=n, unit='scene', disable=None))  # None: no bar if stderr is no terminal
+        for folder in tqdm(scenes, total=n, unit='scene', disable=None): folders.append(folder) # None: no bar if stderr is no terminal
+        return folders
+    except KeyboardInterrupt: raise Interrupted(f'{len(folders)} of {n} scenes done') from None
     except OSError as e:
         fix = 'choose another folder, or free space there'
         raise SceneError(out, f'cannot be written ({e.strerror or e})', fix) from None
