@@ -70,10 +70,10 @@ def markdown_rows(text, title):
 
 def test_the_table_follows_from_the_lines_of_pairs(report):
     _, stdout, lines = report
-    rows = markdown_rows(stdout, 'Pairs in the right order')
-    assert {(r['set'], r['method']) for r in rows} == {(s, m) for s in ('deocclusion', 'cocoa') for m in ('area', 'vote', 'order', 'order, harmonised')}
-    for row in rows:
-        chosen = [l for l in lines if (l['set'], l['hide'], l['method']) == (row['set'], float(row['hidden share']), row['method'])]
+    tables = {name: markdown_rows(stdout, f'Pairs in the right order: {name}') for name in ('deocclusion', 'cocoa')}
+    for rows in tables.values(): assert [r['method'] for r in rows] == ['area', 'vote', 'order', 'order, harmonised']*2
+    for name, row in ((name, row) for name, rows in tables.items() for row in rows):
+        chosen = [l for l in lines if (l['set'], l['hide'], l['method']) == (name, float(row['hidden share']), row['method'])]
         for kind, wanted in {'all pairs': (True, False), 'shown': (True,), 'hidden': (False,)}.items():
             points = [l['correct'] for l in chosen if l['identifiable'] in wanted]
             assert row[kind].split()[0] == (f'{np.mean(points):.3f}' if points else '–')
@@ -96,12 +96,12 @@ def test_lines_name_the_pair_and_the_mask(report):
     assert {l['seed'] for l in report[2] if l['hide'] == .6} == {0, 1}
 
 def test_repaint_error_is_smallest_in_the_own_order(report):
-    rows = {(r['hidden share'], r['order']): float(r['L1'].split()[0]) for r in markdown_rows(report[1], 'Repaint error')}
+    rows = {(r['hidden share'], r['order']): float(r['L1'].split()[0]) for r in markdown_rows(report[1], 'Repaint error: deocclusion')}
     own, reverse = rows['–', "the stack's own"], rows['–', 'reversed']
     assert own < .005 < reverse
     assert all(own <= error <= reverse for error in rows.values())
-    assert 'deocclusion: the own order is closer than its reverse in 3 of 3 pictures.' in report[1]
-    assert 'cocoa' not in report[1].partition('## Repaint error')[2].partition('##')[0]     # labels have no background
+    assert 'The own order is closer than its reverse in 3 of 3 pictures.' in report[1]
+    assert 'Repaint error: cocoa' not in report[1]          # labels have no background
 
 class Page(HTMLParser):
     "What a page shows, and what it refers to."
@@ -124,11 +124,11 @@ def test_the_page_is_one_file_with_the_pictures_and_the_wrong_pairs(report):
     assert 'deocclusion: a&b_50%' in page.text and 'Pairs that a method got wrong' in page.text
     wrong = next(l for l in report[2] if l['correct'] == 0)
     front, back = ('a', 'b') if wrong['a_in_front'] else ('b', 'a')
-    assert f"{wrong[front]} {wrong[front + '_name']} over {wrong[back]} {wrong[back + '_name']}" in page.text
+    assert f"{wrong[front + '_name']} ({wrong[front]}) over {wrong[back + '_name']} ({wrong[back]})" in page.text
 
 def test_latex_is_escaped_ascii_with_as_many_cells_as_columns(report):
     text = (report[0]/'bench.tex').read_text(encoding='ascii')
-    assert text.count(r'\begin{tabular}') == text.count(r'\end{tabular}') == 3
+    assert text.count(r'\begin{tabular}') == text.count(r'\end{tabular}') == 3 + 2
     assert r'a\&b\_50\%' in text and 'a&b' not in text
     for part in text.split(r'\begin{tabular}')[1:]:
         columns, body = part.partition('}')[0].strip('{'), part.partition(r'\toprule')[2].partition(r'\bottomrule')[0]
@@ -137,7 +137,7 @@ def test_latex_is_escaped_ascii_with_as_many_cells_as_columns(report):
 
 def test_markdown_and_json_say_what_was_measured(report):
     text = (report[0]/'bench.md').read_text()
-    for part in '5 pictures of root', f'at most {SIDE} px', 'seeds 0, 1', '## Each picture', 'a&b_50%': assert part in text
+    for part in '5 pictures of root', f'at most {SIDE} px', 'seeds 0, 1', '## Each picture: cocoa', 'a&b_50%': assert part in text
     summary = json.loads((report[0]/'bench.json').read_text())
     assert summary['settings'] == {'hide': [.6, 1.], 'seeds': [0, 1], 'side': SIDE, 'methods': ['area', 'vote', 'order', 'order, harmonised']}
     assert summary['failed'] == [] and len(summary['repaint']) == 3
@@ -160,7 +160,7 @@ def test_a_bad_picture_does_not_stop_the_others(data, tmp_path, capsys):
     failed = json.loads((tmp_path/'out'/'bench.json').read_text())['failed']
     assert [(f['set'], f['id']) for f in failed] == [('deocclusion', 'first'), ('deocclusion', 'third'), ('cocoa', 'first')]
     for name in 'bench.md', 'bench.html': assert 'obj_001.png' in (tmp_path/'out'/name).read_text()
-    assert {r['picture'] for r in markdown_rows(stdout, 'Each picture')} == {'a&b_50%'}
+    assert [{r['picture'] for r in markdown_rows(stdout, f'Each picture: {name}')} for name in ('deocclusion', 'cocoa')] == [{'a&b_50%'}]*2
 
 def test_a_damaged_label_file_is_named(data, tmp_path, capsys):
     root = shutil.copytree(data, tmp_path/'root')
@@ -168,7 +168,7 @@ def test_a_damaged_label_file_is_named(data, tmp_path, capsys):
     file.write_text(file.read_text()[:-20])
     status, stdout, stderr = run(capsys, root, '--out', tmp_path/'out', '--seeds', 0, '--hide', 1, '--size', SIDE)
     assert status == 1 and file.name in stderr and len(stderr.splitlines()) == 1
-    assert {r['set'] for r in markdown_rows(stdout, 'Each picture')} == {'deocclusion'}
+    assert 'Each picture: deocclusion' in stdout and 'Each picture: cocoa' not in stdout
 
 @pytest.mark.parametrize('args, part', [
     ([], 'holds no completions'), (['--hide', '0'], 'hide'), (['--hide', 'all'], 'join them by commas'), (['--seeds', '-1'], 'seeds'),
@@ -210,6 +210,6 @@ def test_real_completions(root, tmp_path, capsys):
     if not real.is_dir(): pytest.skip('needs ../shared, which is not part of the project')
     status, stdout, _ = run(capsys, real/'deocclusion', '--out', tmp_path/'out', '--seeds', 0, '--hide', 0.6, '--size', 192)
     assert status == 0
-    order = next(r for r in markdown_rows(stdout, 'Pairs in the right order') if r['method'] == 'order')
+    order = next(r for r in markdown_rows(stdout, 'Pairs in the right order: deocclusion') if r['method'] == 'order')
     assert float(order['shown'].split()[0]) == 1 and float(order['all pairs'].split()[0]) > .6
-    assert 'the own order is closer than its reverse in 4 of 4 pictures.' in stdout
+    assert 'The own order is closer than its reverse in 4 of 4 pictures.' in stdout

@@ -79,10 +79,13 @@ class BenchSettings:
         if self.side < MIN_SIDE_PX:
             raise ConfigError(f'size {self.side}', f'is under {MIN_SIDE_PX} px', 'give a larger one')
     @property
+    def shares(self) -> list: # in 0..1, each once
+        return list(dict.fromkeys(self.hide))
+    @property
     def masks(self) -> list: # of (share, seed)
         "List the masks of each picture; at a share of 1 there is one."
         def seeds(share): return self.seeds[:1] if share == 1 else dict.fromkeys(self.seeds)
-        return [(share, seed) for share in dict.fromkeys(self.hide) for seed in seeds(share)]
+        return [(share, seed) for share in self.shares for seed in seeds(share)]
 
 @dataclass
 class Trial:
@@ -225,22 +228,19 @@ def order_intervals(
 
 def accuracy_table(
     result: BenchResult, # with pictures
-) -> ReportTable: # a row for each set, share and method
-    "Tabulate the pairs in the right order."
-    rows = [['set', 'hidden share', 'method', 'pictures', 'pairs', *PAIR_KINDS, 'ECE']]
-    for name in result.sets:
-        pictures = result.of_set(name)
-        n_pairs = sum(p.n_pairs for p in pictures)
-        for hide in dict.fromkeys(result.settings.hide):
-            for method in result.methods:
-                cells = order_intervals(pictures, method, hide)
-                counts = [str(len(pictures)), str(n_pairs)]
-                rows.append([name, f'{hide:g}', method.name, *counts, *map(str, cells.values())])
-    seeds = ', '.join(map(str, result.settings.seeds))
-    note = (f'Share of pairs in the right order, undecided ones half, over the masks of seeds {seeds}; in brackets '
-            f'95 % intervals, {N_RESAMPLES} bootstrap resamples of the pictures. Shown: the order also shows outside '
-            'the mask. ECE: expected calibration error.')
-    return ReportTable('Pairs in the right order', rows, note)
+    name: str, # of a set
+) -> ReportTable: # a row for each share and method
+    "Tabulate the pairs of a set in the right order."
+    pictures, rows = result.of_set(name), [['hidden share', 'method', *PAIR_KINDS, 'ECE']]
+    for hide in result.settings.shares:
+        for method in result.methods:
+            cells = order_intervals(pictures, method, hide)
+            rows.append([f'{hide:g}', method.name, *map(str, cells.values())])
+    n_pairs, seeds = sum(p.n_pairs for p in pictures), ', '.join(map(str, result.settings.seeds))
+    note = (f'{len(pictures)} pictures, {n_pairs} pairs, masks of seeds {seeds}. Share of pairs in the right order, '
+            f'undecided ones half, with 95 % intervals, {N_RESAMPLES} bootstrap resamples of the pictures. Shown: the '
+            'order also shows outside the mask. ECE: expected calibration error.')
+    return ReportTable(f'Pairs in the right order: {name}', rows, note)
 
 # %% ../../nbs/8_formats/18_bench.ipynb #c019
 def _mean(values): # interval of the mean of one value a picture
@@ -261,39 +261,37 @@ def repaint_intervals(
 
 def repaint_table(
     result: BenchResult, # with pictures
-) -> 'ReportTable | None': # None: no picture has a background
-    "Tabulate repaint errors: of the stack's own order, of its reverse, and of each method's."
-    rows, closer = [['set', 'hidden share', 'order', 'pictures', 'L1']], []
-    for name in result.sets:
-        pictures = [p for p in result.of_set(name) if p.own_repaint is not None]
-        if not pictures: continue
-        n = str(len(pictures))
-        n_closer = sum(p.own_repaint < p.reverse_repaint for p in pictures)
-        closer.append(f'{name}: the own order is closer than its reverse in {n_closer} of {n} pictures.')
-        rows.append([name, '–', "the stack's own", n, str(_mean([p.own_repaint for p in pictures]))])
-        rows.append([name, '–', 'reversed', n, str(_mean([p.reverse_repaint for p in pictures]))])
-        for hide in dict.fromkeys(result.settings.hide):
-            means = repaint_intervals(pictures, result.methods, hide)
-            rows += [[name, f'{hide:g}', method, n, str(mean)] for method, mean in means.items()]
-    if not closer: return None
+    name: str, # of a set
+) -> 'ReportTable | None': # None: no picture of it has a background
+    "Tabulate the repaint errors of a set: of the stack's own order, of its reverse, and of each method's."
+    pictures = [p for p in result.of_set(name) if p.own_repaint is not None]
+    if not pictures: return None
+    rows = [['hidden share', 'order', 'L1'], ['–', "the stack's own", str(_mean([p.own_repaint for p in pictures]))],
+            ['–', 'reversed', str(_mean([p.reverse_repaint for p in pictures]))]]
+    for hide in result.settings.shares:
+        means = repaint_intervals(pictures, result.methods, hide)
+        rows += [[f'{hide:g}', method, str(mean)] for method, mean in means.items()]
+    n_closer = sum(p.own_repaint < p.reverse_repaint for p in pictures)
     note = ('L1 in 0..1 between the photograph and its completions as given, composited in this order over the '
-            'background, where they cover it. ' + ' '.join(closer))
-    return ReportTable('Repaint error', rows, note)
+            f'background, where they cover it. The own order is closer than its reverse in {n_closer} of '
+            f'{len(pictures)} pictures.')
+    return ReportTable(f'Repaint error: {name}', rows, note)
 
 def picture_table(
     result: BenchResult, # with pictures
+    name: str, # of a set
 ) -> ReportTable: # a row for each picture and share
-    "Tabulate each picture."
-    names = [method.name for method in result.methods]
-    rows = [['picture', 'set', 'hidden share', 'pairs', *names, 'own repaint', 'reversed']]
-    for p in result.pictures:
+    "Tabulate each picture of a set."
+    methods = [method.name for method in result.methods]
+    rows = [['picture', 'hidden share', 'pairs', *methods, 'own repaint', 'reversed']]
+    for p in result.of_set(name):
         repaint = ['–' if error is None else f'{error:.4f}' for error in (p.own_repaint, p.reverse_repaint)]
-        for hide in dict.fromkeys(result.settings.hide):
-            counts = [_counts([p], name, hide, PAIR_KINDS['all pairs']).sum(0) for name in names]
+        for hide in result.settings.shares:
+            counts = [_counts([p], method, hide, PAIR_KINDS['all pairs']).sum(0) for method in methods]
             cells = [f'{share_correct(c):.3f}' for c in counts]
-            rows.append([p.id, p.set, f'{hide:g}', str(p.n_pairs), *cells, *repaint])
+            rows.append([p.id, f'{hide:g}', str(p.n_pairs), *cells, *repaint])
     note = 'Share of all pairs in the right order, over all masks; repaint errors of the whole stack.'
-    return ReportTable('Each picture', rows, note)
+    return ReportTable(f'Each picture: {name}', rows, note)
 
 # %% ../../nbs/8_formats/18_bench.ipynb #c022
 def _verdict(records, has_probabilities): # of one pair by one method, over the masks
@@ -317,7 +315,7 @@ def wrong_pairs(
     rows = [['front over back', 'hidden share', *(m.name for m in methods)]]
     for (front, back, hide), by_method in sorted(pairs.items()):
         if not any(r.correct < .5 for records in by_method.values() for r in records): continue
-        pair = ' over '.join(f'{k} {picture.names[k-1]}' for k in (front, back))
+        pair = ' over '.join(f'{picture.names[k-1]} ({k})' for k in (front, back))
         verdicts = [_verdict(by_method[m.name], m.has_probabilities) for m in methods]
         rows.append([pair, f'{hide:g}', *verdicts])
     if len(rows) == 1: return None
@@ -331,7 +329,7 @@ def picture_card(
     "Describe one picture."
     n = len(picture.names)
     legend = [(f'{k} {name}', c) for k, (name, c) in enumerate(zip(picture.names, object_colours(n)), 1)]
-    facts = f'{n} objects, {picture.n_pairs} pairs of known order.'
+    facts = f'{n} objects; pairs of known order: {picture.n_pairs}.'
     if picture.own_repaint is not None:
         facts += f' Repaint error {picture.own_repaint:.4f} in its own order, {picture.reverse_repaint:.4f} reversed.'
     return PictureCard(f'{picture.set}: {picture.id}', picture.pictures, legend, facts, wrong_pairs(picture, methods))
@@ -346,7 +344,7 @@ def describe_bench(
 ) -> list: # of strings, a paragraph each
     "Say what was measured, and how."
     s = result.settings
-    shares = ', '.join(f'{share:g}' for share in s.hide)
+    shares = ', '.join(f'{share:g}' for share in s.shares)
     lines = [f'{len(result.pictures)} pictures of {result.root}, their longer side at most {s.side} px. The mask hides '
              f'a share ({shares}) of the pixels that two completions cover, with a rim: where a smooth random field is '
              f'highest (seeds {", ".join(map(str, s.seeds))}), or everywhere (1).',
@@ -361,9 +359,10 @@ def describe_bench(
 def report_tables(
     result: BenchResult, # with pictures
 ) -> list: # of `ReportTable`
-    "List the tables of a benchmark; [] without pictures."
-    if not result.pictures: return []
-    return [t for t in (accuracy_table(result), repaint_table(result), picture_table(result)) if t is not None]
+    "List the tables of a benchmark, set by set; [] without pictures."
+    kinds = accuracy_table, repaint_table, picture_table
+    tables = [kind(result, name) for name in result.sets for kind in kinds]
+    return [t for t in tables if t is not None]
 
 def markdown_report(
     result: BenchResult, # any
