@@ -50,6 +50,7 @@ def run(capsys, *args):
     out, err = capsys.readouterr()
     return status, out, err
 
+METHODS = ['area', 'vote', 'order', 'order, harmonised', 'order, harmonised, natural prior']
 OPTIONS = '--seeds', '0,1', '--hide', '0.6,1', '--size', SIDE
 
 @pytest.fixture(scope='module')
@@ -71,7 +72,7 @@ def markdown_rows(text, title):
 def test_the_table_follows_from_the_lines_of_pairs(report):
     _, stdout, lines = report
     tables = {name: markdown_rows(stdout, f'Pairs in the right order: {name}') for name in ('deocclusion', 'cocoa')}
-    for rows in tables.values(): assert [r['method'] for r in rows] == ['area', 'vote', 'order', 'order, harmonised']*2
+    for rows in tables.values(): assert [r['method'] for r in rows] == METHODS*2
     for name, row in ((name, row) for name, rows in tables.items() for row in rows):
         chosen = [l for l in lines if (l['set'], l['hide'], l['method']) == (name, float(row['hidden share']), row['method'])]
         for kind, wanted in {'all pairs': (True, False), 'shown': (True,), 'hidden': (False,)}.items():
@@ -87,6 +88,13 @@ def test_completions_are_ordered_by_what_they_show_and_labels_are_not(report):
     assert right('deocclusion', .6, 'order') == 1 and right('deocclusion', .6, 'vote') == 1 # composed without any degradation
     assert right('deocclusion', 1., 'vote') == .5
     assert right('cocoa', .6, 'vote') == .5                 # both of a pair show the same pixels
+
+def test_the_prior_decides_only_what_leaves_no_trace(report):
+    def records(method): return {(l['picture'], l['hide'], l['seed'], l['a'], l['b']): l for l in report[2] if l['set'] == 'deocclusion' and l['method'] == method}
+    without, with_prior = records('order, harmonised'), records('order, harmonised, natural prior')
+    shown = [k for k, l in without.items() if l['identifiable']]
+    assert shown and all(with_prior[k]['correct'] == without[k]['correct'] for k in shown)
+    assert any(with_prior[k]['p_a_front'] != without[k]['p_a_front'] for k in without if k not in shown)
 
 def test_lines_name_the_pair_and_the_mask(report):
     line = next(l for l in report[2] if l['set'] == 'deocclusion')
@@ -139,7 +147,7 @@ def test_markdown_and_json_say_what_was_measured(report):
     text = (report[0]/'bench.md').read_text()
     for part in '5 pictures of root', f'at most {SIDE} px', 'seeds 0, 1', '## Each picture: cocoa', 'a&b_50%': assert part in text
     summary = json.loads((report[0]/'bench.json').read_text())
-    assert summary['settings'] == {'hide': [.6, 1.], 'seeds': [0, 1], 'side': SIDE, 'methods': ['area', 'vote', 'order', 'order, harmonised']}
+    assert summary['settings'] == {'hide': [.6, 1.], 'seeds': [0, 1], 'side': SIDE, 'prior': 'natural', 'methods': METHODS}
     assert summary['failed'] == [] and len(summary['repaint']) == 3
 
 def test_the_same_twice(data, report, tmp_path, capsys):
@@ -172,7 +180,7 @@ def test_a_damaged_label_file_is_named(data, tmp_path, capsys):
 
 @pytest.mark.parametrize('args, part', [
     ([], 'holds no completions'), (['--hide', '0'], 'hide'), (['--hide', 'all'], 'join them by commas'), (['--seeds', '-1'], 'seeds'),
-    (['--size', '1'], 'size'), (['--model', 'no_such'], 'no such model')])
+    (['--size', '1'], 'size'), (['--prior', 'x'], 'prior'), (['--model', 'no_such'], 'no such model')])
 def test_nothing_to_measure_is_one_line(tmp_path, capsys, args, part):
     (tmp_path/'root').mkdir()
     (tmp_path/'root'/'notes.json').write_text('{"regions": 1}' if '--model' in args else '{}')

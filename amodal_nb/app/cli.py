@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
-           'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'read_scene_with_target',
-           'missing_measures', 'readable_scenes', 'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes',
-           'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
+           'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
+           'read_scene_with_target', 'missing_measures', 'readable_scenes', 'eval', 'parse_numbers', 'bench',
+           'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
@@ -130,6 +130,7 @@ def fuse(
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
     harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
     uncovered: str = 'inpaint', # masked pixels that nothing covers: 'inpaint' from their surroundings, 'keep' black, or 'transparent'
+    prior: str = 'natural', # pairs that leave no trace: 'natural' decides by the shapes of photographs, depth and ranks (shapes count neither in composed scenes nor in designs), 'none' leaves them at even odds
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder. Scenes that cannot be used are named, and the
     exit status is then 1."""
@@ -137,15 +138,62 @@ def fuse(
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.fusion.summary import total_line
     predictor = load_predictor(model)
-    check_options(out, on_extra, uncovered) # before anything is written
+    check_options(out, on_extra, uncovered, prior) # before anything is written
     root = cutouts_to_scene(root, cutouts, out, mask, background)
-    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line)
+    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line,
+                         prior)
     print_line(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
     if report['scenes']:
         print_line(total_line(report['scenes']))
         print_line(f'look:   {shell_command("inspect", root, out)}')
         print_line(f'layers: {shell_command("export ora", root, out)} --out layers')
     exit_if_failed(report['failed'])
+
+# %% ../../nbs/9_app/04_cli.ipynb #r002
+@command
+def refit(
+    photo: Path, # the photograph
+    layers: Path, # its layers: an OpenRaster or PSD file, a folder or zip of RGBA pictures, or a scene folder of `amodal convert`
+    *,
+    out: Path, # gets <id>/: the parts of each object, the background, order and report, and layers for image editors
+    background: Optional[Path] = None, # the scene behind all objects, if the layers have none
+    edits: Optional[Path] = None, # a JSON file of edits, done at once
+    resize: bool = False, # scale the layers to the size of the photograph
+    residual: bool = True, # keep what no layer explains, such as shadows, as a layer of its own
+    model: str = 'order', # see `amodal fuse --help`
+):
+    """Refit finished layers to their photograph: what is seen and what was invented apart, and a stack that is the
+    photograph."""
+    from amodal_nb.formats.refit_files import layers_to_scene, write_refit
+    from amodal_nb.fusion.edit import edit_layers, read_edits
+    from amodal_nb.fusion.predict import load_predictor
+    from amodal_nb.fusion.refit import refit_scene, refit_summary
+    from amodal_nb.scenes.folders import Sources
+    changes, predictor = [] if edits is None else read_edits(edits), load_predictor(model)
+    scene, front_is_known = layers_to_scene(photo, layers, background, resize)
+    made = refit_scene(scene, front_is_known=front_is_known, model=predictor, residual=residual)
+    for line in refit_summary(made): print_line(line)
+    if changes: made = edit_layers(made, changes)
+    sources = Sources([p for p in (photo, layers, background, edits) if p is not None])
+    folder = write_refit(made, out, sources)
+    print_line(f'see {folder}; in an image editor: {folder/(made.id + "_layers.ora")}')
+
+@command
+def edit(
+    folder: Path, # that `amodal refit` or `amodal edit` wrote
+    edits: Path, # a JSON file: {"version": 1, "edits": [{"op": "move", "layer": "cat", "dx": 12, "dy": 0}, …]}; ops: move, scale, turn, reorder, duplicate, hide, show, delete
+    *,
+    out: Path, # gets <id>/, as `amodal refit` writes it
+    residual_follows: bool = True, # what no layer explains, such as a shadow, goes with the object it touches
+):
+    "Edit a refitted photograph: move, scale, turn, duplicate, reorder, hide or delete its objects."
+    from amodal_nb.formats.refit_files import read_refit, write_refit
+    from amodal_nb.fusion.edit import edit_layers, read_edits
+    from amodal_nb.scenes.folders import Sources
+    made = edit_layers(read_refit(folder), read_edits(edits), residual_follows)
+    written = write_refit(made, out, Sources([folder, edits]))
+    changed_px, unpainted_px = made.report['changed_px'], made.report['unpainted_px']
+    print_line(f'{changed_px} px changed, {unpainted_px} of them inpainted; see {written}')
 
 # %% ../../nbs/9_app/04_cli.ipynb #c013
 def read_scene_with_target(
@@ -247,13 +295,14 @@ def bench(
     hide: str = '0.6,1', # shares of the overlaps that the mask hides
     seeds: str = '0,1,2', # of the masks
     size: int = 256, # px, the longer side of the pictures, at most
+    prior: str = 'natural', # what decides pairs that leave no trace, measured beside the models without it; 'none': not measured
     json: Optional[Path] = None, # write a line of JSON for each pair, mask and method here
 ):
     "Measure the order of real completions and labelled pictures. Exit status 1 if a picture was left out."
     from amodal_nb.formats.bench import (BenchSettings, check_bench_folder, report_tables, run_bench,
         write_pair_lines, write_report)
     from amodal_nb.fusion.predict import DEFAULT_MODEL
-    settings = BenchSettings(parse_numbers('hide', hide, float), parse_numbers('seeds', seeds, int), size)
+    settings = BenchSettings(parse_numbers('hide', hide, float), parse_numbers('seeds', seeds, int), size, prior)
     check_bench_folder(out) # before anything is measured
     if json and json.exists() and json.resolve().is_relative_to(root.resolve()):
         raise ConfigError(json, f'lies in {root}, which is only read', 'choose another file')

@@ -25,7 +25,8 @@ from .benchmarks import Benchmark, find_benchmarks, hide_share, scale_scene
 from .common import NothingToRestore
 from amodal_nb.formats.report_pages import (html_page, jpeg_bytes, latex_document, object_colours, outline_objects,
     PictureCard, ReportTable)
-from ..fusion.predict import DEFAULT_MODEL, full_order, fuse_scene, FusedScene, load_predictor
+from amodal_nb.fusion.predict import (check_prior, DEFAULT_MODEL, full_order, fuse_scene, FusedScene,
+    load_predictor)
 from ..fusion.refit import repaint_error
 from ..models.baselines import BASELINES
 from ..models.predictor import Predictor
@@ -39,6 +40,7 @@ class BenchMethod:
     name: str # in tables
     predictor: Predictor # what orders
     harmonise: bool = False # bring the completions close to the picture first
+    prior: str = 'none' # what decides pairs that leave no trace: one of `PRIORS`
 
     @property
     def has_probabilities(self) -> bool: # whether its log-odds mean something
@@ -47,18 +49,21 @@ class BenchMethod:
         scene: Scene, # masked
     ) -> FusedScene: # a model with too few slots leaves out the smallest completions
         "Fuse a scene. Raises `SceneError` if there is not enough memory."
-        return fuse_scene(scene, self.predictor, 'largest', self.harmonise, uncovered='keep')
+        return fuse_scene(scene, self.predictor, 'largest', self.harmonise, uncovered='keep', prior=self.prior)
 
 def bench_methods(
     models: list, # names or paths, see `load_predictor`
-) -> list: # of `BenchMethod`; 'area' and 'vote' first, and each model harmonised too
+    prior: str = 'natural', # what decides pairs that leave no trace: one of `PRIORS`; 'none': there is no method with a prior
+) -> list: # of `BenchMethod`; 'area' and 'vote' first, and each model harmonised, and with the prior, too
     "List the methods of a benchmark. Raises `AmodalError` for a model that cannot be loaded."
     methods = {}
     for model in dict.fromkeys(['area', 'vote', *models]):
         predictor = load_predictor(model)
         methods[model] = BenchMethod(model, predictor)
-        harmonised = f'{model}, harmonised'
-        if model not in BASELINES: methods[harmonised] = BenchMethod(harmonised, predictor, True)
+        if model in BASELINES: continue
+        harmonised, with_prior = f'{model}, harmonised', f'{model}, harmonised, {prior} prior'
+        methods[harmonised] = BenchMethod(harmonised, predictor, True)
+        if prior != 'none': methods[with_prior] = BenchMethod(with_prior, predictor, True, prior)
     return list(methods.values())
 
 # %% ../../nbs/8_formats/18_bench.ipynb #c008
@@ -70,6 +75,7 @@ class BenchSettings:
     hide: tuple = (.6, 1.) # shares of the overlaps that are hidden, above 0, at most 1
     seeds: tuple = (0, 1, 2) # of the masks
     side: int = 256 # px, the longer side of each picture, at most
+    prior: str = 'natural' # for pairs that leave no trace: one of `PRIORS`
 
     def __post_init__(self):
         if not self.hide or not all(0 < share <= 1 for share in self.hide):
@@ -78,6 +84,7 @@ class BenchSettings:
             raise ConfigError(f'seeds {self.seeds}', 'are no seeds', 'give whole numbers from 0 as 0,1,2')
         if self.side < MIN_SIDE_PX:
             raise ConfigError(f'size {self.side}', f'is under {MIN_SIDE_PX} px', 'give a larger one')
+        check_prior(self.prior)
     @property
     def shares(self) -> list: # in 0..1, each once
         return list(dict.fromkeys(self.hide))
@@ -195,8 +202,9 @@ def run_bench(
 ) -> BenchResult: # of all pictures that could be measured
     """Measure methods on all sets of a folder. Raises `FormatError` if it holds none, `ConfigError` for a model that
     does not exist."""
-    benchmarks, methods = find_benchmarks(root), bench_methods(list(models))
-    result = BenchResult(Path(root).name or str(root), settings or BenchSettings(), methods)
+    settings = settings or BenchSettings()
+    benchmarks, methods = find_benchmarks(root), bench_methods(list(models), settings.prior)
+    result = BenchResult(Path(root).name or str(root), settings, methods)
     for benchmark in benchmarks: _bench_set(result, benchmark, report_line)
     return result
 
