@@ -19,6 +19,7 @@ import numpy as np
 
 from ..core.errors import AmodalError, ConfigError, error_reason, log_warning
 from ..core.files import atomic_write, write_json
+from ..evaluation.measures import known_pairs
 from ..evaluation.pair_records import (bootstrap_interval, calibration_error, count_pairs, Interval,
     N_RESAMPLES, pair_records, share_correct, true_sequence)
 from .benchmarks import Benchmark, find_benchmarks, hide_share, scale_scene
@@ -140,9 +141,11 @@ def bench_picture(
     methods: list, # of `BenchMethod`
     settings: BenchSettings, # the masks and the size
 ) -> BenchPicture: # with all its trials
-    """Let all methods order one picture under all masks. Raises `NothingToRestore` if no two completions overlap,
-    another `AmodalError` if a method cannot be applied."""
+    """Let all methods order one picture under all masks. Raises `NothingToRestore` if no two completions overlap or no
+    pair has a known order, another `AmodalError` if a method cannot be applied."""
     scene = scale_scene(scene, settings.side, benchmark.is_labels)
+    if not known_pairs(make_batch(scene, scene.n)).any():
+        raise NothingToRestore(scene.id, 'no pair of known order overlaps or touches', 'leave it out')
     pictures, trials = [('all known', jpeg_bytes(outline_objects(scene)))], []
     for share, seed in settings.masks:
         masked = hide_share(scene, share, seed, benchmark.seam_px)
@@ -190,9 +193,7 @@ def _bench_set(result, benchmark, report_line):
         try: picture = bench_picture(benchmark, scene, result.methods, result.settings)
         except NothingToRestore: result.without_order.append(f'{benchmark.name}: {scene.id}')
         except AmodalError as e: on_error(scene.id, e)
-        else:
-            if picture.n_pairs: result.pictures.append(picture)
-            else: result.without_order.append(f'{benchmark.name}: {scene.id}')
+        else: result.pictures.append(picture)
 
 def run_bench(
     root: 'str | Path', # a folder that holds one or several sets, see `find_benchmarks`
@@ -419,6 +420,7 @@ def check_bench_folder(
     out: 'str | Path', # the folder that is to get a report
 ):
     "Check that a report replaces nothing but an earlier one. Raises `ConfigError` if it would."
+    if Path(out).exists() and not Path(out).is_dir(): raise ConfigError(out, 'is no folder', 'choose another')
     taken = [name for name in REPORT_FILES if (Path(out)/name).exists()]
     if taken and len(taken) < len(REPORT_FILES):
         raise ConfigError(out, f'holds {taken[0]} and is no folder of an earlier bench', 'choose another folder')
