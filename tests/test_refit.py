@@ -80,9 +80,10 @@ def test_the_outlines_are_nearer_to_the_photograph_than_before(made):
 
 def test_the_direction_of_a_stack_is_that_of_the_photograph(scene):
     "Numbered from the front or from the back, the result is the same."
-    there, back = refit_scene(scene, [1, 2, 3]), refit_scene(scene, [3, 2, 1])
-    assert there.order == back.order
-    assert there.report['direction']['order'] == back.report['direction']['order']
+    turned = replace(scene, completions=scene.completions.flip(0), alphas=scene.alphas.flip(0))
+    there, back = refit_scene(scene), refit_scene(turned)
+    assert there.order == [scene.n+1-k for k in back.order]
+    assert there.report['direction']['order'] == [scene.n+1-k for k in back.report['direction']['order']]
 
 def test_a_known_order_counts_where_the_photograph_is_silent():
     "A third object hides where the two others overlap."
@@ -95,7 +96,7 @@ def test_a_known_order_counts_where_the_photograph_is_silent():
     photo = plate
     for rgba in (red, green, lid): photo = torch.lerp(photo, rgba[:3], rgba[3:])
     for two in {'red': red, 'green': green}, {'green': green, 'red': red}:
-        m = refit(photo, {'lid': lid, **two}, plate, front_is_known=True)
+        m = refit(photo, {'lid': lid, **two}, plate, 'front')
         assert [l.name for l in m.layers] == ['lid', *two]
         assert {(p['a'], p['b']): p['why'] for p in m.pairs}[2, 3] == 'prior'
 
@@ -185,9 +186,9 @@ def test_real_completions_repaint_their_photograph(root):
     real = root.parent/'shared'/'real'/'deocclusion'
     if not real.exists(): pytest.skip('the real completions are not here')
     photo = real/'image_0447.png'
-    scene, front_is_known = layers_to_scene(photo, real/'image_0447')
-    m = refit_scene(scene, front_is_known=front_is_known)
-    assert not front_is_known and (m.composite()-scene.partial).abs().max() <= 1/255
+    scene, stack_order = layers_to_scene(photo, real/'image_0447')
+    m = refit_scene(scene, stack_order)
+    assert stack_order == 'stack' and (m.composite()-scene.partial).abs().max() <= 1/255
     explained = m.residual[3] == 0
     assert (m.composite()-scene.partial)[:, explained].abs().mean() <= .004
     direction = m.report['direction']

@@ -153,7 +153,7 @@ def fuse(
 @command
 def refit(
     photo: Path, # the photograph
-    layers: Path, # its layers: an OpenRaster or PSD file, a folder or zip of RGBA pictures, or a scene folder of `amodal convert`
+    layers: Path, # its layers: an OpenRaster or PSD file, a folder or zip of numbered RGBA pictures, a folder of cut-outs, or a scene folder of `amodal convert`
     *,
     out: Path, # gets <id>/: the parts of each object, the background, order and report, and layers for image editors
     background: Optional[Path] = None, # the scene behind all objects, if the layers have none
@@ -161,6 +161,7 @@ def refit(
     resize: bool = False, # scale the layers to the size of the photograph
     residual: bool = True, # keep what no layer explains, such as shadows, as a layer of its own
     model: str = 'order', # see `amodal fuse --help`
+    prior: str = 'natural', # see `amodal fuse --help`
 ):
     """Refit finished layers to their photograph: what is seen and what was invented apart, and a stack that is the
     photograph."""
@@ -170,8 +171,8 @@ def refit(
     from amodal_nb.fusion.refit import refit_scene, refit_summary
     from amodal_nb.scenes.folders import Sources
     changes, predictor = [] if edits is None else read_edits(edits), load_predictor(model)
-    scene, front_is_known = layers_to_scene(photo, layers, background, resize)
-    made = refit_scene(scene, front_is_known=front_is_known, model=predictor, residual=residual)
+    scene, stack_order = layers_to_scene(photo, layers, background, resize)
+    made = refit_scene(scene, stack_order, predictor, residual, prior)
     for line in refit_summary(made): print_line(line)
     if changes: made = edit_layers(made, changes)
     sources = Sources([p for p in (photo, layers, background, edits) if p is not None])
@@ -457,7 +458,7 @@ def demo(
 # %% ../../nbs/9_app/04_cli.ipynb #c041
 @command
 def convert(
-    format: str, # rgba-stack, mulan, offsets, pix2gestalt, cocoa, kins, instaorder, or manifest
+    format: str, # layers: rgba-stack, comfyui, mulan, deocclusion, art, see-through, reveallayer, openraster, psd; crops: offsets, pix2gestalt; labels: cocoa, kins, instaorder; your own: manifest
     src: Path, # the other system's file or folder
     out: Path, # gets a folder for each scene, and report.json
     *,
@@ -465,7 +466,7 @@ def convert(
     mask: Optional[Path] = None, # the region to restore, or a folder of masks, or 'overlaps': every pixel that two or more completions cover; without it the picture stays whole, and decides the order
     overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
-    resize: bool = False, # scale layers and completions to the size of the picture (rgba-stack, mulan, manifest)
+    resize: bool = False, # scale layers and completions to the size of the picture (the layers, and manifest)
 ):
     "Convert other systems' files to scenes. Files that cannot be read are named, and the exit status is then 1."
     from amodal_nb.formats.convert import convert

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LAYOUTS', 'read_rgba', 'stack_of_files', 'numbered_files', 'repaint_errors', 'note_reverse', 'read_deocclusion',
            'read_art', 'read_see_through', 'read_reveal_output', 'read_reveal_record', 'read_layer_stack',
-           'stack_to_scene', 'Layout', 'find_layouts', 'from_layout', 'split_runs', 'find_comfyui_runs', 'from_comfyui']
+           'stack_to_scene', 'Layout', 'find_layouts', 'layout_files', 'from_layout', 'split_runs', 'find_comfyui_runs',
+           'from_comfyui']
 
 # %% ../../nbs/8_formats/14_layered.ipynb #l004
 import itertools, re, tempfile, zipfile
@@ -69,6 +70,7 @@ def stack_of_files(
     if not layers: raise FormatError(where, 'no layer of it can be read', 'see above')
     builder = StackBuilder(where, size, notes)
     for name, rgba in layers.items(): builder.add(name, rgba)
+    if not builder.layers: raise FormatError(where, 'all of its layers are empty', 'write them again')
     ground = _read_ground(background, size, notes) if background in present else None
     whole = composite_stack([read_rgba(picture, size)]) if picture in present else None # on black where it is transparent
     return LayerStack(builder.layers, ground, whole, True, notes, icc_profile(present[-1]) if present else None)
@@ -77,9 +79,12 @@ def numbered_files(
     folder: Path, # of pictures
     pattern: str, # a regular expression with one group, the number
 ) -> dict: # number -> path, in order
-    "Find the files of a folder whose whole name matches a pattern."
+    "Find the files of a folder whose whole name matches a pattern. Raises `FormatError` if two have one number."
     matches = [(re.fullmatch(pattern, p.name), p) for p in folder.iterdir()] if folder.is_dir() else []
-    return dict(sorted((int(m[1]), p) for m, p in matches if m))
+    numbered = sorted((int(m[1]), p) for m, p in matches if m)
+    for (below, _), (number, path) in zip(numbered, numbered[1:]):
+        if number == below: raise FormatError(path, 'has the number of another layer', 'remove one')
+    return dict(numbered)
 
 # %% ../../nbs/8_formats/14_layered.ipynb #l010
 def repaint_errors(
@@ -246,9 +251,9 @@ def _is_ora(path):
     if not zipfile.is_zipfile(path): return False
     with zipfile.ZipFile(path) as archive: return 'stack.xml' in archive.namelist()
 
-def _numbered_stack(folder, on_error):
+def _numbered_stack(folder, on_error, recursive=False):
     "Read numbered layers of a folder."
-    found = find_stacks(folder, True)
+    found = find_stacks(folder, recursive)
     if len(found) > 1:
         names = ', '.join(p.name for p in found)
         raise FormatError(folder, f'holds {len(found)} stacks ({names!r:.60})', 'give one of them')
@@ -270,7 +275,7 @@ def _read_zip(path, on_error):
             folders = [Path(d), *(p for p in Path(d).rglob('*') if p.is_dir())]
             for folder in folders:
                 if _folder_reader(folder) is not _numbered_stack: return read_layer_stack(folder, report)
-            return _numbered_stack(Path(d), report)
+            return _numbered_stack(Path(d), report, True)
         except AmodalError as e: raise type(e)(str(e).replace(d, str(path))) from None
 
 def _folder_reader(folder):
@@ -345,7 +350,8 @@ def _find_reveal(path):
     if _is_reveal_output(path): return [(scene_id(path.name), partial(read_reveal_output, path))]
     if not path.is_file() or path.suffix.lower() != '.json': return []
     records, found = read_json(path), []
-    if not isinstance(records, list): raise FormatError(path, 'is not a list of records', 'see RevealLayer')
+    if not isinstance(records, list): return []
+    if not any(isinstance(record, dict) and 'full_image' in record for record in records): return []
     for k, record in enumerate(records, 1):
         id = record.get('imgid') if isinstance(record, dict) else None
         where = f'{path}, record {k}'
@@ -375,6 +381,27 @@ def find_layouts(
     if not found and src.is_dir(): found = [f for child in sorted(src.iterdir()) for f in find(child)]
     if found: return found
     raise FormatError(src, f'holds no files of {layout}', f'it looks for {LAYOUTS[layout].expected}')
+
+def layout_files(
+    layout: str, # one of `LAYOUTS`
+    src: 'str | Path', # see `find_layouts`
+) -> list: # of paths outside of `src` that it names or that belong to it
+    "List the files that a conversion reads besides its source; what cannot be read is left out."
+    src = Path(src).absolute()
+    if layout == 'deocclusion': return [p for p in [_picture_beside(src)] if p is not None]
+    if layout == 'see-through': return [src.with_suffix('')] if src.is_file() else []
+    if layout != 'reveallayer' or src.suffix.lower() != '.json': return []
+    try: records = read_json(src)
+    except AmodalError: return [] # reading the records reports this error
+    paths = []
+    for record in records if isinstance(records, list) else []:
+        names = [record.get(k) for k in ('imgid', 'full_image', 'background')] if isinstance(record, dict) else []
+        raw = record.get('LayerInfoRaw') if names else None
+        names += raw if isinstance(raw, list) else []
+        for name in names:
+            try: paths.append(safe_join(src.parent, name))
+            except AmodalError: pass # likewise
+    return paths
 
 def from_layout(
     src: 'str | Path', # see `find_layouts`

@@ -150,7 +150,7 @@ def find_placement(
     where: str, # the edit, for the message
 ) -> int: # index
     "Find a layer. Raises `ConfigError` if there is none or more than one."
-    found = [i for i, p in enumerate(placements) if layer in (p.name, p.layer.number)]
+    found = [i for i, p in enumerate(placements) if layer in (p.name, p.layer.number) and layer is not True]
     if isinstance(layer, int) and len(found) > 1: found = found[-1:] # the original lies behind its duplicates
     if len(found) == 1: return found[0]
     names = ', '.join(f'{p.layer.number} {p.name}' for p in placements) or 'none'
@@ -269,6 +269,7 @@ def edit_layers(
     residual_follows: bool = True, # whether what no layer explains, as a shadow, goes with the object it touches
 ) -> Refit: # the edited one; its `picture` is the photograph wherever nothing changed
     "Edit the layers of a photograph. Raises `ConfigError` for an edit that cannot be done."
+    if not isinstance(edits, list): raise ConfigError('edits', f'are {edits!r:.40}', 'give a list of dicts')
     placements = [Placement(layer, layer.name) for layer in made.layers]
     for n, edit in enumerate(edits, 1): placements = apply_edit(placements, edit, f'edit {n}')
     shown = [p for p in placements if p.is_shown]
