@@ -1203,6 +1203,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'amodal_nb/formats/report_pages.py'),
                                                 'amodal_nb.formats.report_pages._latex_cell': ( '8_formats/report_pages.html#_latex_cell',
                                                                                                 'amodal_nb/formats/report_pages.py'),
+                                                'amodal_nb.formats.report_pages._latex_head': ( '8_formats/report_pages.html#_latex_head',
+                                                                                                'amodal_nb/formats/report_pages.py'),
                                                 'amodal_nb.formats.report_pages._latex_part': ( '8_formats/report_pages.html#_latex_part',
                                                                                                 'amodal_nb/formats/report_pages.py'),
                                                 'amodal_nb.formats.report_pages._latex_row': ( '8_formats/report_pages.html#_latex_row',

@@ -57,8 +57,9 @@ def latex_size(
     rows: list, # lists of strings, all of one length
 ) -> str: # one of `LATEX_SIZES`
     "Choose the largest type in which a table is about as wide as the text of an article, or the smallest."
-    def width(cell): return len(_INTERVAL.sub(r'\1123', cell))/2      # in em; an interval is as wide as three digits
-    total = sum(max(map(width, column)) for column in zip(*rows))
+    def width(cell): return len(_INTERVAL.sub(r'\g<1>1234', cell))/2  # in em; the bounds are as wide as four digits
+    head = [max(cell.split(', '), key=len) for cell in rows[0]]
+    total = sum(max(map(width, column)) for column in zip(head, *rows[1:]))
     left = TEXT_WIDTH_PT - 2*COLUMN_GAP_PT*len(rows[0])
     return next((name for name, pt in LATEX_SIZES.items() if total*pt <= left), 'tiny')
 
@@ -66,8 +67,12 @@ def _latex_cell(cell):
     interval = _INTERVAL.fullmatch(cell)
     return '${}_{{{}}}^{{{}}}$'.format(*interval.groups()) if interval else latex_escape(cell)
 
-def _latex_row(cells):
-    first, *others = map(_latex_cell, cells)
+def _latex_head(cell): # a line for each part
+    lines = [latex_escape(part) for part in cell.split(', ')]
+    return rf'\shortstack[r]{{{(chr(92)*2).join(lines)}}}' if len(lines) > 1 else lines[0]
+
+def _latex_row(cells, form=_latex_cell):
+    first, *others = map(form, cells)
     return ' & '.join(['{' + first + '}', *others]) + r' \\' # in braces: \\ takes a [ that follows for an option
 
 def _latex_part(table, rows, title):
@@ -75,7 +80,7 @@ def _latex_part(table, rows, title):
     caption = ' '.join(filter(None, [title + '.', table.note]))
     style = rf'\centering\{latex_size(table.rows)}\setlength{{\tabcolsep}}{{{COLUMN_GAP_PT}pt}}'
     lines = [r'\begin{table}[htbp]', style, rf'\caption{{{latex_escape(caption)}}}',
-             rf'\begin{{tabular}}{{{columns}}}', r'\toprule', _latex_row(head), r'\midrule',
+             rf'\begin{{tabular}}{{{columns}}}', r'\toprule', _latex_row(head, _latex_head), r'\midrule',
              *map(_latex_row, rows), r'\bottomrule', r'\end{tabular}', r'\end{table}']
     return '\n'.join(lines)
 
