@@ -89,8 +89,8 @@ def check_unique_name(
     folder_of: dict, # name -> the first folder of that name; gets this one
     out: Path, # where results go
 ):
-    """Check that a scene's results have a place of their own. Raises `SceneError` if an earlier scene has the same name,
-    or the report has."""
+    """Check that a scene's results have a place of their own. Raises `SceneError` if an earlier scene or the report has
+    the same name."""
     if folder.name == REPORT_NAME: raise SceneError(folder, f'has the name of the report in {out}', 'rename it')
     first = folder_of.setdefault(folder.name, folder)
     if first != folder:
