@@ -217,14 +217,20 @@ export const editorControls = {
     const edits = this.get('edits');
     const placement = this.chosen();
     this.count.textContent = edits.length ? `${edits.length} edit${edits.length === 1 ? '' : 's'}` : 'no edits';
-    this.undoButton.disabled = !edits.length;
-    this.redoButton.disabled = !this.undone.length;
-    for (const b of this.tools) b.disabled = !placement;
+    this.enable(this.undoButton, edits.length > 0);
+    this.enable(this.redoButton, this.undone.length > 0);
+    for (const b of this.tools) this.enable(b, !!placement);
     for (const box of this.boxes) box.checked = this.get(box.dataset.key);
     const nothing = 'Click an object to select it.';
     const state = placement ? describePlacement(placement) || 'as in the photograph' : '';
     this.about.textContent = placement ? `${placement.name}: ${state}` : nothing;
     this.canvas.setAttribute('aria-label', `Picture of ${this.placements.length} objects. ${this.about.textContent}`);
+  },
+
+  // Enable a button or not. One that has the focus gives it to the canvas, as a disabled button swallows all keys.
+  enable(button, is) {
+    if (!is && document.activeElement === button) this.canvas.focus({preventScroll: true});
+    button.disabled = !is;
   },
 
   // Write the list again where its rows changed, else mark the selected one.
