@@ -130,6 +130,7 @@ def fuse(
     on_extra: str = 'error', # more completions than the model has slots: 'error', or 'largest' to leave out the smallest
     harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
     uncovered: str = 'inpaint', # masked pixels that nothing covers: 'inpaint' from their surroundings, 'keep' black, or 'transparent'
+    prior: str = 'natural', # pairs that leave no trace: 'natural' decides by the shapes of photographs, depth and ranks (shapes count neither in composed scenes nor in designs), 'none' leaves them at even odds
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder. Scenes that cannot be used are named, and the
     exit status is then 1."""
@@ -137,9 +138,10 @@ def fuse(
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.fusion.summary import total_line
     predictor = load_predictor(model)
-    check_options(out, on_extra, uncovered) # before anything is written
+    check_options(out, on_extra, uncovered, prior) # before anything is written
     root = cutouts_to_scene(root, cutouts, out, mask, background)
-    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line)
+    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line,
+                         prior)
     print_line(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
     if report['scenes']:
         print_line(total_line(report['scenes']))
@@ -151,7 +153,7 @@ def fuse(
 @command
 def refit(
     photo: Path, # the photograph
-    layers: Path, # its layers: an OpenRaster or PSD file, a folder or zip of RGBA pictures, or a scene folder of `amodal convert`
+    layers: Path, # its layers: an OpenRaster or PSD file, a folder or zip of numbered RGBA pictures, a folder of cut-outs, or a scene folder of `amodal convert`
     *,
     out: Path, # gets <id>/: the parts of each object, the background, order and report, and layers for image editors
     background: Optional[Path] = None, # the scene behind all objects, if the layers have none
@@ -159,6 +161,7 @@ def refit(
     resize: bool = False, # scale the layers to the size of the photograph
     residual: bool = True, # keep what no layer explains, such as shadows, as a layer of its own
     model: str = 'order', # see `amodal fuse --help`
+    prior: str = 'natural', # see `amodal fuse --help`
 ):
     """Refit finished layers to their photograph: what is seen and what was invented apart, and a stack that is the
     photograph."""
@@ -168,8 +171,8 @@ def refit(
     from amodal_nb.fusion.refit import refit_scene, refit_summary
     from amodal_nb.scenes.folders import Sources
     changes, predictor = [] if edits is None else read_edits(edits), load_predictor(model)
-    scene, front_is_known = layers_to_scene(photo, layers, background, resize)
-    made = refit_scene(scene, front_is_known=front_is_known, model=predictor, residual=residual)
+    scene, stack_order = layers_to_scene(photo, layers, background, resize)
+    made = refit_scene(scene, stack_order, predictor, residual, prior)
     for line in refit_summary(made): print_line(line)
     if changes: made = edit_layers(made, changes)
     sources = Sources([p for p in (photo, layers, background, edits) if p is not None])

@@ -13,8 +13,7 @@ import anywidget, torch, torch.nn.functional as F, traitlets
 from ..core.geometry import box_of_mask
 from ..core.pictures import to_uint8
 from ..scenes.folders import Sources
-from ..fusion.edit import edit_layers, object_centre, placements_after, residual_parts
-from ..fusion.refit import Refit
+from ..fusion.edit import edit_layers, object_centre, placements_after, Refit, residual_parts
 from ..formats.refit_files import read_refit, write_refit
 from .inspector import join_modules, png_strip, read_styles, static_folder
 

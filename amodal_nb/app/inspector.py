@@ -26,7 +26,7 @@ from ..core.errors import AmodalError, ConfigError, SceneError
 from ..core.files import atomic_write, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import show_pictures, to_uint8
-from ..scenes.folders import completion_files, read_object_names, read_pairs, read_scene
+from ..scenes.folders import completion_files, read_scene_record, read_pairs, read_scene
 from ..scenes.scene import check_pairs, Scene
 from ..fusion.fuse import with_background_slot
 from ..fusion.predict import corrected_order, DEFAULT_MODEL, full_order, fuse_scene, FusedScene, harmonised_scene
@@ -330,14 +330,13 @@ def save_pairs(
     try:
         files = completion_files(path.parent)
         n, empty = len(files), [k for k, p in enumerate(files, 1) if p is None]
-        names = read_object_names(path, n)
         pairs = merge_corrections(read_pairs(path, n, empty), check_pairs(corrections, n, path, empty))
         earlier = earlier_states(path)
         number = int(earlier[-1].suffix[1:])+1 if earlier else 1
         with atomic_write(path.with_name(f'{path.name}.{number}')) as tmp:
             tmp.write_bytes(path.read_bytes() if path.exists() else b'')
-        record = {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in pairs]}
-        write_json(path, record | ({'names': list(names)} if names else {}))
+        record = {'version': 1} | read_scene_record(path) # names and what else is known stay
+        write_json(path, record | {'pairs': [{'front': f, 'back': b} for f, b in pairs]})
     except OSError as e:
         fix = 'make room and allow writing there, or save elsewhere'
         raise SceneError(e.filename or path, f'cannot be written ({e.strerror or e})', fix) from None

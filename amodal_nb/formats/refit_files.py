@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['refit_layers', 'exception_records', 'refit_pictures', 'check_refit_target', 'write_refit', 'read_refit',
-           'layers_to_scene']
+           'read_layers_for_refit', 'layers_to_scene']
 
 # %% ../../nbs/8_formats/15_refit_files.ipynb #76807686
 import os, re, shutil
@@ -20,10 +20,11 @@ from ..core.pictures import icc_profile, open_picture, read_mask, read_picture, 
 from ..scenes.folders import read_scene, replace_folder, Sources, target_taken, temporary_beside
 from ..scenes.inputs import from_pictures, scene_id
 from ..fusion.refit import Refit, RefitLayer
-from .common import scale_picture
-from .layer_stack import LayerStack, OBJECT_PARTS
+from .common import list_pictures, scale_picture
+from .layer_stack import OBJECT_PARTS
 from .layered import read_layer_stack
 from .layers import Layer, LayerGroup, write_ora, write_psd
+from .stacks import NO_LAYERS
 
 # %% ../../nbs/8_formats/15_refit_files.ipynb #84ec37d5
 def _layer(name, rgba, is_visible=True): return Layer(name, rgba[:3], rgba[3:], is_visible)
@@ -145,29 +146,51 @@ def read_refit(
 # %% ../../nbs/8_formats/15_refit_files.ipynb #2c71a57c
 def _is_scene_folder(path): return any(path.glob(f'{path.name}_comp*.png'))
 
+def _scene_layers(folder):
+    "Return the layers of a scene folder by name, its background, and what their order means."
+    scene = read_scene(folder)
+    pictures = {scene.name_of(k+1): torch.cat([scene.completions[k], scene.alphas[k]]) for k in range(scene.n)}
+    return pictures, scene.background, 'none'
+
+def _cutout_layers(folder):
+    "Return the pictures of a folder, each an object, by name; no background; and that they are in no order."
+    pictures = {p.stem: read_picture(p, ('RGB', 'RGBA')) for p in list_pictures(folder)}
+    return pictures, None, 'none'
+
+def _stack_layers(path):
+    "Return the layers of a stack by name, the topmost first, its background, and what their order means."
+    stack = read_layer_stack(path)
+    for note in stack.notes: log_warning(f'{path}: {note}')
+    pictures = {l.name: l.rgba for l in reversed(stack.layers)}
+    if not stack.order_known: return pictures, stack.background, 'none'
+    is_editors = path.suffix.lower() in ('.ora', '.psd', '.psb')
+    return pictures, stack.background, 'front' if is_editors else 'stack'
+
+def read_layers_for_refit(
+    path: 'str | Path', # see `layers_to_scene`
+) -> tuple: # (dict: name -> [3,H,W] or [4,H,W]; background [3,H,W] or None; one of `STACK_ORDERS`)
+    "Read layers from any file or folder. Raises `AmodalError` if it holds none."
+    path = Path(path).absolute()
+    if path.is_dir() and _is_scene_folder(path): return _scene_layers(path)
+    try: return _stack_layers(path)
+    except FormatError as e:
+        if not path.is_dir() or NO_LAYERS not in str(e): raise
+        found = _cutout_layers(path)
+        if not found[0]: raise
+        return found
+
 def layers_to_scene(
     photo: 'str | Path', # the photograph
-    layers: 'str | Path', # see `read_layer_stack`, or a scene folder
+    layers: 'str | Path', # a file or folder, see `read_layer_stack`; a scene folder; or a folder of cut-outs of any names, in no order
     background: 'str | Path | None' = None, # the scene behind all objects; None: that of the layers
     resize: bool = False, # scale the layers to the size of the photograph
-) -> tuple: # (a `Scene` whose completion 1 is the topmost layer; whether the stack's front is known)
+) -> tuple: # (a `Scene` whose completions are in the order of the stack; one of `STACK_ORDERS`)
     "Make a scene of a photograph and its layers. Raises `AmodalError` if they cannot be read or do not fit together."
-    photo, layers = Path(photo), Path(layers)
-    picture, id = read_rgb(photo), scene_id(photo.stem)
-    ground = None if background is None else read_rgb(background)
-    if layers.is_dir() and _is_scene_folder(layers.absolute()):
-        scene = read_scene(layers)
-        pictures = {scene.name_of(k+1): torch.cat([scene.completions[k], scene.alphas[k]]) for k in range(scene.n)}
-        stack = LayerStack([], scene.background, order_known=False)
-    else:
-        stack = read_layer_stack(layers)
-        for note in stack.notes: log_warning(f'{layers}: {note}')
-        pictures = {l.name: l.rgba for l in reversed(stack.layers)}
-    if ground is None: ground = stack.background
+    picture, id = read_rgb(photo), scene_id(Path(photo).stem)
+    pictures, ground, stack_order = read_layers_for_refit(layers)
+    if background is not None: ground = read_rgb(background)
     if resize:
         size = tuple(picture.shape[-2:])
         pictures = {name: scale_picture(p, size) for name, p in pictures.items()}
         if ground is not None: ground = scale_picture(ground, size)
-    scene = from_pictures(photo, None, pictures, ground, id=id)
-    is_editors = layers.suffix.lower() in ('.ora', '.psd', '.psb')
-    return scene, is_editors and stack.order_known
+    return from_pictures(photo, None, pictures, ground, id=id), stack_order

@@ -21,7 +21,7 @@ from ..core.errors import AmodalError, FormatError, log_warning
 from ..core.geometry import pairwise_overlap
 from ..core.pictures import read_picture, read_rgb
 from ..scenes.inputs import scene_id
-from ..scenes.scene import Scene, with_profile
+from ..scenes.scene import Scene, with_hints, with_profile
 from .common import (build_scene, build_scenes, check_sizes, check_total_pixels, find_mask,
     find_picture, list_files, OVERLAPS, PICTURE_SUFFIXES, raise_format_error, scale_picture, SceneSource)
 
@@ -136,13 +136,15 @@ def layers_scene(
         size = tuple(picture.shape[-2:])
         layers = _match_layers(id, layers, size, resize)
         if resize and isinstance(region, torch.Tensor): region = scale_picture(region, size)
+    origin = '' if picture is not None else 'design' # no photograph: the rules of photographs do not hold
     if picture is None: picture, region = composite_stack(layers), OVERLAPS if region is None else region
     background = None
     if fills_canvas(layers[0]) and len(layers) > 1: background, names, layers = layers[0][:3], names[1:], layers[1:]
     seen = {name: c for name, c in zip(names, layers) if c[3].max() > .5}
     layers = list(seen.values())
     pairs = stack_order_pairs(layers) if layers and is_ordered else None
-    return build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
+    scene = build_scene(id, picture, layers, region, background, pairs, object_names=list(seen))
+    return with_hints(scene, origin=origin)
 
 def stack_scene(
     id: str, # of the scene

@@ -22,7 +22,7 @@ from ..scenes.inputs import from_pictures, scene_id
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor
 from .memory import memory_guard
-from .predict import DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene
+from .predict import DEFAULT_MODEL, as_predictor, check_prior, fuse_scene, FusedScene
 from .summary import summarize, summary_line
 from .uncovered import check_uncovered
 
@@ -99,10 +99,12 @@ def fuse_files(
     on_extra: str, # see `fuse_scene`
     harmonise: bool, # see `fuse_scene`
     uncovered: 'str | Callable' = 'inpaint', # see `fuse_scene`
+    prior: str = 'natural', # see `fuse_scene`
 ) -> FusedScene: # what was written
     "Fuse one scene from files to files. Raises `SceneError` if it cannot be used, `OSError` if it cannot be written."
     remove_fused(folder.name, out)
-    fused = fuse_scene(read_scene_guarded(folder), predictor, on_extra, harmonise, uncovered=uncovered)
+    fused = fuse_scene(read_scene_guarded(folder), predictor, on_extra, harmonise, uncovered=uncovered,
+                       prior=prior)
     write_fused(fused, out)
     return fused
 
@@ -115,11 +117,13 @@ def check_options(
     out: 'str | Path', # the folder that is to get report.json
     on_extra: str, # see `fuse_scene`
     uncovered: 'str | Callable', # see `fuse_scene`
+    prior: str = 'natural', # see `fuse_scene`
 ):
     "Check the options of fusing. Raises `AmodalError` for an unknown one, or if `out` holds another report.json."
     if on_extra not in ('error', 'largest'):
         raise ConfigError('on_extra', f'is {on_extra!r}', "choose 'error' or 'largest'")
     check_uncovered(uncovered)
+    check_prior(prior)
     check_report(out)
 
 def fuse_folder(
@@ -131,19 +135,20 @@ def fuse_folder(
     harmonise: bool = True, # see `fuse_scene`
     uncovered: 'str | Callable' = 'inpaint', # see `fuse_scene`
     summary: Callable = ignore, # called with one line for each scene that was fused, see `summary_line`
+    prior: str = 'natural', # see `fuse_scene`
 ) -> dict: # the report: {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'scenes': a `FusionSummary` for each that is done}
     """Fuse every scene of a folder. Raises `AmodalError` if there is none, an option is wrong or `out` holds another
     report.json, `OSError` if it cannot be written, `Interrupted` after Ctrl-C."""
     from tqdm.auto import tqdm
     predictor, folders, out = as_predictor(model), find_scenes(root), Path(out)
-    check_options(out, on_extra, uncovered)
+    check_options(out, on_extra, uncovered, prior)
     out.mkdir(parents=True, exist_ok=True)
     report, folder_of = {'done': [], 'failed': [], 'scenes': []}, {}
     try:
         for folder in tqdm(folders, desc='fuse', unit='scene', leave=False, disable=None):
             try:
                 check_unique_name(folder, folder_of, out)
-                fused = fuse_files(folder, out, predictor, on_extra, harmonise, uncovered)
+                fused = fuse_files(folder, out, predictor, on_extra, harmonise, uncovered, prior)
                 report['done'].append(folder.name)
                 report['scenes'].append(summarize(fused))
             except Exception as e: # whatever it is, it never stops the others

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_COMPARED_RESIDUAL', 'BLENDED_VALUES', 'COMPARED_PIXELS', 'residual_differences', 'refine_log_odds',
-           'blend_undecided_pairs', 'is_exact_fit', 'recomposite', 'refine_order', 'refine_prediction',
-           'with_order_refinement', 'with_harmonisation']
+           'blend_undecided_pairs', 'is_exact_fit', 'recomposite', 'refine_order', 'repaint', 'refine_orders',
+           'repaint_batch', 'refine_prediction', 'with_order_refinement', 'with_harmonisation']
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #39d67019
 from dataclasses import replace
@@ -16,6 +16,7 @@ import torch
 from ..core.compositing import composite_weights, expected_composite_weights, front_to_back, transmittance
 from ..models.baselines import order_by_residual
 from ..models.predictor import Predictor, wrap_predictor
+from ..models.prior import sequence_log_odds
 from ..models.transitivity import transitive_log_odds
 from .config import HarmoniseConfig
 from .correction import EXACT_RESIDUAL, median_residual
@@ -110,8 +111,11 @@ def recomposite(
     return torch.where((old == new).all(0), weights, new)
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #c211
+def _shows_enough(alphas, mask, config):
+    "Return whether completions are visible on enough pixels to compare them."
+    return ((alphas > .9) & (mask < .5)).sum() >= config.min_visible_px
+
 def refine_order(
-    weights: torch.Tensor, # [N+1,H,W], the background last
     order: torch.Tensor, # [N,N] log-odds of a predictor
     picture: torch.Tensor, # [3,H,W] in 0..1
     mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
@@ -120,34 +124,74 @@ def refine_order(
     given: torch.Tensor, # bool [N,1,H,W]: where the colours are given, not extrapolated
     valid: torch.Tensor, # [N] bool
     config: HarmoniseConfig, # settings
-) -> tuple: # (weights [N+1,H,W], order [N,N])
-    """Refine one scene's order by residuals, and blend undecided pairs. Nothing changes where fewer than
-    `min_visible_px` are visible."""
-    if ((alphas > .9) & (mask < .5)).sum() < config.min_visible_px: return weights, order
-    if config.use_order_refinement:
-        old_sequence = front_to_back(order[None], valid[None])
-        differences = residual_differences(picture, mask, completions, alphas, given, old_sequence[0].tolist())
-        order = refine_log_odds(order, differences, config)
-        weights = recomposite(weights, alphas, old_sequence, front_to_back(order[None], valid[None]))
-    if config.use_blending and not is_exact_fit(weights, picture, mask, completions):
-        weights = blend_undecided_pairs(weights, alphas, order, config)
-    return weights, order
+) -> torch.Tensor: # [N,N] log-odds
+    "Refine one scene's order by residuals. Nothing changes where fewer than `min_visible_px` are visible."
+    if not config.use_order_refinement or not _shows_enough(alphas, mask, config): return order
+    sequence = front_to_back(order[None], valid[None])[0].tolist()
+    differences = residual_differences(picture, mask, completions, alphas, given, sequence)
+    return refine_log_odds(order, differences, config)
+
+def repaint(
+    weights: torch.Tensor, # [N+1,H,W], the background last
+    old_order: torch.Tensor, # [N,N] log-odds that the weights are for
+    order: torch.Tensor, # [N,N] log-odds that they shall be for
+    picture: torch.Tensor, # [3,H,W] in 0..1
+    mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
+    completions: torch.Tensor, # [N,3,H,W]
+    alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    valid: torch.Tensor, # [N] bool
+    config: 'HarmoniseConfig | None', # settings; None: blend nothing
+    by_prior: 'torch.Tensor | None' = None, # bool [N,N]: pairs that rest on a prior; None: none
+) -> torch.Tensor: # [N+1,H,W], sum to 1
+    "Composite one scene anew where the sequence changed, and blend undecided pairs."
+    decisive = order if by_prior is None else sequence_log_odds(order, by_prior)
+    old_sequence, new_sequence = (front_to_back(o[None], valid[None]) for o in (old_order, decisive))
+    weights = recomposite(weights, alphas, old_sequence, new_sequence)
+    if config is None or not config.use_blending or not _shows_enough(alphas, mask, config): return weights
+    if is_exact_fit(weights, picture, mask, completions): return weights
+    return blend_undecided_pairs(weights, alphas, order, config)
+
+def _scene_tensors(batch, *names):
+    "Return the named tensors of a batch; colours are given everywhere where nothing was harmonised."
+    given = batch['given'] if 'given' in batch else batch['alphas'] > .5
+    return [given if name == 'given' else batch[name] for name in names]
 
 @torch.no_grad()
+def refine_orders(
+    order: torch.Tensor, # [B,N,N] log-odds, from a predictor
+    batch: dict, # the batch, whose scenes are harmonised
+    config: HarmoniseConfig, # settings
+) -> torch.Tensor: # [B,N,N] log-odds
+    "Refine the order of every scene of a batch."
+    tensors = _scene_tensors(batch, 'partial', 'mask', 'completions', 'alphas', 'given', 'valid')
+    return torch.stack([refine_order(*scene, config) for scene in zip(order, *tensors)])
+
+@torch.no_grad()
+def repaint_batch(
+    weights: torch.Tensor, # [B,N,H,W] or [B,N+1,H,W], from a predictor
+    old_order: torch.Tensor, # [B,N,N] log-odds, likewise
+    order: torch.Tensor, # [B,N,N] log-odds
+    batch: dict, # the batch
+    config: 'HarmoniseConfig | None', # see `repaint`
+    by_prior: 'torch.Tensor | None' = None, # bool [B,N,N], see `repaint`
+) -> torch.Tensor: # [B,N+1,H,W]
+    "Repaint every scene of a batch."
+    if weights.shape[1] == order.shape[1]: weights = with_background_slot(weights, batch)
+    tensors = _scene_tensors(batch, 'partial', 'mask', 'completions', 'alphas', 'valid')
+    pairs = [None]*len(order) if by_prior is None else by_prior
+    scenes = zip(weights, old_order, order, *tensors)
+    return torch.stack([repaint(*scene, config, some) for scene, some in zip(scenes, pairs)])
+
 def refine_prediction(
     weights: torch.Tensor, # [B,N,H,W] or [B,N+1,H,W], from a predictor
     order: 'torch.Tensor | None', # [B,N,N] log-odds, likewise
     batch: dict, # the batch, whose scenes are harmonised
     config: HarmoniseConfig, # settings
 ) -> tuple: # (weights, order): [B,N+1,H,W] and [B,N,N]; as given if the predictor has no order
-    "Refine the order of every scene of a batch."
+    "Refine the order of every scene of a batch, and repaint what follows from it."
     if order is None or not (config.use_order_refinement or config.use_blending): return weights, order
-    if weights.shape[1] == order.shape[1]: weights = with_background_slot(weights, batch)
-    given = batch['given'] if 'given' in batch else batch['alphas'] > .5 # not harmonised: as given everywhere
-    tensors = [batch[k] for k in ('partial', 'mask', 'completions', 'alphas')] + [given, batch['valid']]
-    refined = [refine_order(*scene, config) for scene in zip(weights, order, *tensors)]
-    weights, order = zip(*refined)
-    return torch.stack(weights), torch.stack(order)
+    refined = refine_orders(order, batch, config)
+    return repaint_batch(weights, order, refined, batch, config), refined
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #64912a03
 def with_order_refinement(

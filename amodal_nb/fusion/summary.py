@@ -16,16 +16,19 @@ GUESS_RANGE = .3, .7 # probabilities between these are guesses
 def is_guess(
     pair: dict, # of `FusedScene.pairs`
 ) -> bool: # whether its order is a guess
-    "Tell if a pair's order is a guess."
+    "Tell if a pair's order is a guess: near even odds, from a prior, or from no evidence at all."
     low, high = GUESS_RANGE
-    return low <= pair['p_a_front'] <= high
+    is_guessed = pair.get('why', 'evidence') not in ('evidence', 'inferred') # older records do not say why
+    return is_guessed or low <= pair['p_a_front'] <= high
 
 class FusionSummary(TypedDict):
     "What a fusion rests on: a dict of JSON."
     id: str # of the scene
     pairs: int # completions that overlap, two by two
-    by_evidence: int # pairs whose order was decided
-    guesses: list # of [a, b], completion numbers: the other pairs
+    by_evidence: int # pairs whose order the picture shows
+    by_inference: int # pairs whose order follows from other pairs
+    by_prior: int # guesses that rest on a prior
+    guesses: list # of [a, b], completion numbers: the other pairs, those by a prior too
     uncovered: float # share of the mask, 0..1, that nothing covers
     not_found: list # of completions whose position in the picture was not found: numbers, or 'background'
     empty: list # of numbers of completions that cover nothing
@@ -44,9 +47,12 @@ def summarize(
     "Count what a fusion rests on."
     pairs = [p for p in fused.pairs if p['overlap_px']] # those that only touch change no pixel
     guesses = [[p['a'], p['b']] for p in pairs if is_guess(p)]
+    inferred = [p for p in pairs if p.get('why') == 'inferred' and not is_guess(p)]
+    by_prior = [p for p in pairs if p.get('why') == 'prior']
     not_found = [row['comp'] for row in fused.harmonise or [] if row.get('found') is False]
     return FusionSummary(
-        id=fused.id, pairs=len(pairs), by_evidence=len(pairs)-len(guesses), guesses=guesses,
+        id=fused.id, pairs=len(pairs), by_evidence=len(pairs)-len(inferred)-len(guesses),
+        by_inference=len(inferred), by_prior=len(by_prior), guesses=guesses,
         uncovered=round(fused.uncovered, 6), not_found=not_found, empty=empty_completions(fused))
 
 # %% ../../nbs/5_fusion/13_summary.ipynb #s008
@@ -56,10 +62,12 @@ def _pairs_text(summary, name_of):
     "Describe how the order of pairs was decided."
     if not summary['pairs']: return 'nothing overlaps'
     text = f"{summary['by_evidence']} of {_count(summary['pairs'], 'pair')} by evidence"
+    if summary['by_inference']: text += f", {summary['by_inference']} inferred"
     if not summary['guesses']: return text
     guesses = ', '.join(f'{name_of(a)}–{name_of(b)}' for a, b in summary['guesses'])
     noun = 'guess' if len(summary['guesses']) == 1 else 'guesses'
-    return f"{text}, {len(summary['guesses'])} {noun} ({guesses})"
+    prior = f", {summary['by_prior']} by the prior" if summary['by_prior'] else ''
+    return f"{text}, {len(summary['guesses'])} {noun} ({guesses}{prior})"
 
 def summary_line(
     fused: FusedScene, # any fusion
@@ -80,10 +88,13 @@ def total_line(
     summaries: list, # of `FusionSummary`
 ) -> str: # one line
     "Add up what fusions rest on."
-    n_pairs, n_evidence = (sum(s[k] for s in summaries) for k in ('pairs', 'by_evidence'))
+    keys = 'pairs', 'by_evidence', 'by_inference', 'by_prior'
+    n_pairs, n_evidence, n_inferred, n_prior = (sum(s[k] for s in summaries) for k in keys)
     n_uncovered = sum(s['uncovered'] > 0 for s in summaries)
     n_lost = sum(len(s['not_found']) for s in summaries)
-    parts = [f"{n_evidence} of {_count(n_pairs, 'pair')} by evidence, {n_pairs-n_evidence} guessed"]
+    inferred = f', {n_inferred} inferred' if n_inferred else ''
+    guessed = f'{n_pairs-n_evidence-n_inferred} guessed' + (f' ({n_prior} by the prior)' if n_prior else '')
+    parts = [f"{n_evidence} of {_count(n_pairs, 'pair')} by evidence{inferred}, {guessed}"]
     if n_uncovered: parts.append(f"{_count(n_uncovered, 'scene')} with uncovered pixels")
     if n_lost: parts.append(f"{_count(n_lost, 'position')} not found")
     return '; '.join(parts)

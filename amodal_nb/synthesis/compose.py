@@ -17,7 +17,7 @@ from ..core.errors import SceneError
 from ..core.geometry import box_of_mask, MIN_OVERLAP_PX, pairwise_overlap
 from ..core.noise import smooth_field
 from ..core.pictures import to_tensor, to_uint8
-from ..scenes.scene import front_matrix, make_scene, Scene
+from ..scenes.scene import front_matrix, make_scene, Scene, with_hints
 
 # %% ../../nbs/3_synthesis/04_compose.ipynb #c068
 def transform_cutout(
@@ -166,7 +166,7 @@ def compose(
     mask = _sample_mask(alphas, hide, holes, rng)
     image = composite_layers(layers, order, background)
     pairs = overlapping_pairs(alphas, order)
-    return make_scene(image, mask, layers, background, pairs, id=id)
+    return with_hints(make_scene(image, mask, layers, background, pairs, id=id), origin='composed')
 
 # %% ../../nbs/3_synthesis/04_compose.ipynb #c084a
 def rgba_layers(

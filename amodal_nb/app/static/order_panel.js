@@ -117,7 +117,8 @@ export const orderPanel = {
   },
 
   // The two orders of a pair as buttons.
-  pairRow({a, b, p_a_front, overlap_px}) {
+  pairRow({a, b, p_a_front, overlap_px, why}) {
+    const source = why === 'prior' ? 'A guess, as nothing shows it:' : 'The model says';
     const mine = this.corrected(a - 1, b - 1);
     const p = this.fusion.probability(a - 1, b - 1);
     const choice = (front, back, now, given) =>
@@ -127,7 +128,7 @@ export const orderPanel = {
           type: 'button',
           className: now > 0.5 ? 'ai-is' : '',
           'aria-pressed': now > 0.5,
-          title: `${front} in front of ${back}; ${overlap_px} px overlap. The model says ${percent(given)}`,
+          title: `${front} in front of ${back}; ${overlap_px} px overlap. ${source} ${percent(given)}`,
           'data-pair': `${front} ${back}`,
           on: {click: () => this.putInFront([[front, back]])},
         },
