@@ -1,4 +1,4 @@
-"An editor on a page of its own, without Jupyter: a stand-in for the widget's model holds the traits in the page."
+"An editor on a page; in one of its own, without Jupyter, a stand-in for the widget's model holds the traits."
 import base64
 import numpy as np
 
@@ -28,26 +28,34 @@ MODEL = """async ({traits, code, css, theme}) => {
   widget.default.render({model, el: root});
 }"""
 
+SHOWN_PIXEL = """(e, layer) => {
+  const {w, h} = e.layers, is = (x, y) => e.layers.topmost(e.placements, [x, y])?.id === layer;
+  for (let r = 6; r >= 0; r--) for (let y = r; y < h - r; y++) for (let x = r; x < w - r; x++)
+    if ([[0, 0], [r, 0], [-r, 0], [0, r], [0, -r]].every(([dx, dy]) => is(x + dx, y + dy))) return [x, y];
+}"""
+
 def as_json(value):
     "Replace bytes by their base64."
     if isinstance(value, dict): return {k: as_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)): return [as_json(v) for v in value]
     return {'$bytes': base64.b64encode(value).decode()} if isinstance(value, (bytes, memoryview)) else value
 
+def open_editor(page, widget, theme='light'):
+    "Show the editor of a widget on a page; return its `EditorPage`."
+    page.route('http://localhost/**', lambda route: route.fulfill(body='<!doctype html><title>editor</title>', content_type='text/html')) # its clipboard works
+    page.goto('http://localhost/')
+    names = 'edits', 'shadows_follow', 'show_unpainted', '_meta', '_data'
+    traits = {k: as_json(getattr(widget, k)) for k in names}
+    page.evaluate(MODEL, {'traits': traits, 'code': widget._esm, 'css': widget._css, 'theme': theme})
+    return EditorPage(page)
+
 class EditorPage:
-    "The editor of a widget, as a person and as a programmer see it."
-    def __init__(self, page, widget, theme='light'):
-        page.route('http://localhost/**', lambda route: route.fulfill(body='<!doctype html><title>editor</title>', content_type='text/html')) # its clipboard works
-        page.goto('http://localhost/')
-        names = 'edits', 'shadows_follow', 'show_unpainted', '_meta', '_data'
-        traits = {k: as_json(getattr(widget, k)) for k in names}
-        page.evaluate(MODEL, {'traits': traits, 'code': widget._esm, 'css': widget._css, 'theme': theme})
-        self.attach(page)
-    def attach(self, page):
-        self.page, self.box = page, page.locator('.amodal-editor').first
+    "An editor on a page, as a person and as a programmer see it."
+    def __init__(self, page, which=0):
+        self.page, self.box = page, page.locator('.amodal-editor').nth(which)
         self.canvas = self.box.locator('.ai-canvas')
+        self.canvas.scroll_into_view_if_needed()
         self.wait('e => e.painted > 0')
-        return self
     def js(self, f, argument=None): return self.box.evaluate(f'(e, a) => ({f})(e.editor, a)', argument)
     def wait(self, f):
         "Until a function of the editor is true."
@@ -79,5 +87,8 @@ class EditorPage:
         self.page.mouse.down()
         self.page.mouse.move(box['x'] + x + dx, box['y'] + y + dy, steps=4)
         self.page.mouse.up()
+    def shown_pixel(self, layer):
+        "A pixel (x, y) that a layer is topmost at, as far from its rim as 6 px if there is one."
+        return self.js(SHOWN_PIXEL, layer)
     def button(self, name): return self.box.get_by_role('button', name=name, exact=True)
     def card(self, name): return self.box.locator('.ae-layer', has=self.page.get_by_title(name, exact=True))

@@ -9,7 +9,7 @@ from amodal_nb.fusion.edit import read_edits
 from amodal_nb.fusion.refit import refit_scene
 from amodal_nb.synthesis.composer import Composer
 from browser import browser, page_of
-from editor_page import EditorPage
+from editor_page import open_editor
 
 @pytest.fixture(scope='module')
 def made():
@@ -35,17 +35,9 @@ def page(chrome):
         assert p.errors == []
 
 @pytest.fixture
-def editor(page, made): return EditorPage(page, edit_widget(made))
+def editor(page, made): return open_editor(page, edit_widget(made))
 
 def names(made): return [layer.name for layer in made.layers]
-
-def shown_pixel(editor, name):
-    "A pixel (x, y) that a layer is topmost at, far from its rim."
-    return editor.js("""(e, name) => {
-        const {w, h} = e.layers, is = (x, y) => e.layers.topmost(e.placements, [x, y])?.id === name;
-        for (let r = 6; r >= 0; r--) for (let y = r; y < h - r; y++) for (let x = r; x < w - r; x++)
-            if ([[0, 0], [r, 0], [-r, 0], [0, r], [0, -r]].every(([dx, dy]) => is(x + dx, y + dy))) return [x, y];
-    }""", name)
 
 def difference(editor, made, edits, **options):
     "How far the editor's picture is from Python's, in steps of eight bits; and where Python's is not the photograph."
@@ -82,7 +74,7 @@ def test_the_picture_is_that_of_python(editor, made):
 
 def test_a_drag_is_one_edit_that_can_be_undone_and_redone(editor, page, made):
     front = names(made)[0]
-    x, y = shown_pixel(editor, front)
+    x, y = editor.shown_pixel(front)
     editor.drag((x, y), (x + 11, y - 6), steps=7)
     edits = [dict(op='move', layer=front, dx=11, dy=-6)]
     assert editor.edits() == edits and editor.js('e => e.selected') == front
@@ -106,7 +98,7 @@ def test_a_drag_is_one_edit_that_can_be_undone_and_redone(editor, page, made):
 
 def test_a_drag_can_be_cancelled_and_no_object_can_leave_the_canvas(editor, page, made):
     front = names(made)[0]
-    x, y = shown_pixel(editor, front)
+    x, y = editor.shown_pixel(front)
     page.mouse.move(*editor.place(x, y))
     page.mouse.down()
     page.mouse.move(*editor.place(x + 20, y), steps=3)
@@ -224,18 +216,18 @@ def test_copied_edits_are_a_file_of_edits(editor, page, made, tmp_path):
 def test_layers_of_one_name_and_a_large_photograph(page, made, monkeypatch):
     "Two layers of one name are called by their numbers; a photograph that is shown smaller is edited in its own pixels."
     double = replace(made, layers=[replace(layer, name='same') for layer in made.layers])
-    editor = EditorPage(page, edit_widget(double))
+    editor = open_editor(page, edit_widget(double))
     editor.box.locator('.ae-layer').nth(1).focus()
     page.keyboard.press('ArrowRight')
     edits = [dict(op='move', layer=made.order[1], dx=1, dy=0)]
     assert editor.edits() == edits and difference(editor, double, edits)[0].max() == 0
 
     monkeypatch.setattr('amodal_nb.app.editor.MAX_EDITED_SIDE_PX', 64)
-    editor = EditorPage(page, edit_widget(made))
+    editor = open_editor(page, edit_widget(made))
     assert editor.js('e => [e.meta.full, e.meta.shown]') == [[128, 128], [64, 64]]
     assert 'Shown at 1/2 of its size, 64 × 64 px' in editor.box.locator('.ai-notice').inner_text()
     front = names(made)[0]
-    x, y = shown_pixel(editor, front)
+    x, y = editor.shown_pixel(front)
     editor.drag((2*x, 2*y), (2*x + 12, 2*y + 20))
     assert editor.edits() == [dict(op='move', layer=front, dx=12, dy=20)]
     expected = to_uint8(torch.nn.functional.avg_pool2d(made.edit(editor.edits()).picture, 2))
@@ -245,7 +237,7 @@ def test_layers_of_one_name_and_a_large_photograph(page, made, monkeypatch):
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_it_fits_a_window_of_900_px(page, made, theme):
-    editor = EditorPage(page, edit_widget(made), theme)
+    editor = open_editor(page, edit_widget(made), theme)
     for width in 1440, 900:
         page.set_viewport_size({'width': width, 'height': 900})
         editor.wait('e => Math.abs(e.canvas.parentElement.clientWidth - e.width) < 1')

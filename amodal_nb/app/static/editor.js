@@ -150,8 +150,9 @@ class Editor {
   duplicate() {
     this.withChosen((placement, layer) => {
       const isTaken = name => this.placements.some(p => p.name === name);
-      let name = `${placement.name} copy`;
-      for (let k = 2; isTaken(name); k++) name = `${placement.name} copy ${k}`;
+      const original = placement.name.replace(/ copy( \d+)?$/, '');
+      let name = `${original} copy`;
+      for (let k = 2; isTaken(name); k++) name = `${original} copy ${k}`;
       this.commit({op: 'duplicate', layer, name});
       this.select(name);
     });
