@@ -116,7 +116,8 @@ class LayerEditor(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
-        return data | {'image/png': png_strip({'photograph': self.made.picture, 'edited': self.edited().picture})}, metadata
+        pictures = {'photograph': self.made.picture, 'edited': self.edited().picture}
+        return data | {'image/png': png_strip(pictures)}, metadata
 
 def is_refit_folder(
     folder: Path, # any path

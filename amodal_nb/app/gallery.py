@@ -227,8 +227,10 @@ class Gallery(ipywidgets.VBox):
 
     def toggle_editor(self):
         "Show the editor of a refitted photograph in place of its inspector, or the inspector again."
-        if self._edit.description == 'Inspect': return self.open_scene(self._opened, self._list)
         index = self._opened
+        if self._edit.description == 'Inspect':
+            self.open_scene(index, self._list)
+            return
         try:
             self._editors[index] = shown = self._editors.get(index) or edit_widget(self.folders[index])
         except AmodalError as e: shown = ipywidgets.Label(str(e))
