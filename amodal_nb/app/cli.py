@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
            'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
-           'read_scene_with_target', 'missing_measures', 'readable_scenes', 'eval', 'parse_range', 'scenes',
-           'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
+           'read_scene_with_target', 'missing_measures', 'readable_scenes', 'eval', 'parse_numbers', 'bench',
+           'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
@@ -276,6 +276,43 @@ def eval(
         for line in r['errors']: print_error(f'{name}: {line}')
     if json: write_json(json, {'results': results, 'failed': errors})
     exit_if_failed(errors)
+
+# %% ../../nbs/9_app/04_cli.ipynb #b17b
+def parse_numbers(
+    name: str, # of the option, for the message
+    text: str, # numbers, joined by commas
+    kind: Callable, # of the numbers: `int` or `float`
+) -> tuple: # of numbers
+    "Read numbers. Raises `ConfigError` if one is none."
+    try: return tuple(kind(part) for part in text.split(','))
+    except ValueError: raise ConfigError(f'{name} {text!r:.60}', 'no numbers', 'join them by commas') from None
+
+@command
+def bench(
+    root: Path, # a folder that holds completions (X.jpg beside X/obj_000.png … and X/bkg.png, 000 in front) or labels of COCOA, KINS or InstaOrder with their pictures; several sets, anywhere in it
+    *,
+    out: Path = Path('amodal_bench'), # gets bench.md, bench.tex, bench.html with pictures, and bench.json
+    model: list[str] = (), # a checkpoint, a run's folder or a baseline's name, beside area, vote and order, which are always there; may be repeated
+    hide: str = '0.6,1', # shares of the overlaps that the mask hides
+    seeds: str = '0,1,2', # of the masks
+    size: int = 256, # px, the longer side of the pictures, at most
+    prior: str = 'natural', # what decides pairs that leave no trace, measured beside the models without it; 'none': not measured
+    json: Optional[Path] = None, # write a line of JSON for each pair, mask and method here
+):
+    "Measure the order of real completions and labelled pictures. Exit status 1 if a picture was left out."
+    from amodal_nb.formats.bench import (BenchSettings, check_bench_folder, report_tables, run_bench,
+        write_pair_lines, write_report)
+    from amodal_nb.fusion.predict import DEFAULT_MODEL
+    settings = BenchSettings(parse_numbers('hide', hide, float), parse_numbers('seeds', seeds, int), size, prior)
+    check_bench_folder(out) # before anything is measured
+    if json and json.exists() and json.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(json, f'lies in {root}, which is only read', 'choose another file')
+    result = run_bench(root, [DEFAULT_MODEL, *model], settings, print_error)
+    for table in report_tables(result): typer.echo(table.markdown + '\n')
+    write_report(out, result)
+    if json: write_pair_lines(json, result)
+    print_line(f"{len(result.pictures)} pictures measured, {len(result.problems)} left out; look: {out/'bench.html'}")
+    exit_if_failed(result.problems)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c016
 def parse_range(
