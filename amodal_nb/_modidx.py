@@ -1399,6 +1399,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'amodal_nb/fusion/refit.py'),
                                         'amodal_nb.fusion.refit.cut_exceptions': ( '5_fusion/refit.html#cut_exceptions',
                                                                                    'amodal_nb/fusion/refit.py'),
+                                        'amodal_nb.fusion.refit.exact_stack': ( '5_fusion/refit.html#exact_stack',
+                                                                                'amodal_nb/fusion/refit.py'),
                                         'amodal_nb.fusion.refit.fit_stack': ('5_fusion/refit.html#fit_stack', 'amodal_nb/fusion/refit.py'),
                                         'amodal_nb.fusion.refit.full_colours': ( '5_fusion/refit.html#full_colours',
                                                                                  'amodal_nb/fusion/refit.py'),
