@@ -1,4 +1,4 @@
-// Rules for the front-end of the inspector and the gallery: `eslint -c .ci/eslint.config.mjs amodal_nb/app/static`, after
+// Rules for the front-end of inspector, gallery and editor: `eslint -c .ci/eslint.config.mjs amodal_nb/app/static`, after
 // `npm install --global eslint @eslint/css`. Without the plugin the style sheets are not linted.
 import {realpathSync} from 'node:fs';
 import {createRequire} from 'node:module';

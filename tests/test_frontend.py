@@ -1,4 +1,4 @@
-"The front-end of the inspector and the gallery: its syntax, its style and its style sheets, and its compositing, which must equal that of `amodal_nb.core.compositing`."
+"The front-end of inspector, gallery and editor: its syntax, its style and its style sheets, and its compositing, which must equal that of `amodal_nb.core.compositing`."
 import json, re, shutil, subprocess
 import pytest, torch
 from amodal_nb.app.inspector import corrected_order, join_modules, static_folder
@@ -8,6 +8,7 @@ from pixels import random_pixels
 FRONTEND = static_folder()
 STYLE_SHEET = 'amodal_nb/app/static/inspector.css' # ESLint lints nothing outside of the tree
 MODULES = sorted(p.name for p in FRONTEND.glob('*.js'))
+WIDGETS = 'inspector', 'gallery', 'editor'
 
 @pytest.fixture(scope='module')
 def node():
@@ -18,10 +19,10 @@ def node():
 
 def test_every_module_belongs_to_a_widget():
     "By the comment in its first line."
-    joined = join_modules(FRONTEND/'inspector.js') + join_modules(FRONTEND/'gallery.js')
+    joined = ''.join(join_modules(FRONTEND/f'{name}.js') for name in WIDGETS)
     for name in MODULES: assert (FRONTEND/name).read_text(encoding='utf-8').split('\n')[0] in joined, name
 
-@pytest.mark.parametrize('name', [*MODULES, 'inspector', 'gallery'])
+@pytest.mark.parametrize('name', [*MODULES, *WIDGETS])
 def test_modules_have_no_syntax_error(node, tmp_path, name):
     "Each file by itself, and what the widgets get: the joined files."
     path = FRONTEND/name

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from amodal_nb.app.inspector import apply_order_corrections
 from amodal_nb.fusion.predict import fuse_scene
+from amodal_nb.fusion.refit import refit_scene
+from amodal_nb.formats.refit_files import read_refit, write_refit
 from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import to_uint8
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.scenes.scene import Scene
 from amodal_nb.synthesis.composer import Composer
 from browser import WAIT, Inspector, Server, browser, end, page_of, chromium
+from editor_page import EditorPage
 
 @pytest.fixture(scope='module')
 def chrome():
@@ -303,6 +306,44 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page, run):
     page.locator('.ai-title', has_text='s998').wait_for()
     page.get_by_role('button', name='All scenes').click()
     cards.first.wait_for()
+    assert page.errors == []
+
+def test_the_editor_of_a_refitted_photograph(lab, page, run):
+    "Edits of the page arrive in the kernel and are saved, those of the kernel in the page; the gallery opens the editor of such a folder."
+    scene = read_scene(assets()/'scenes'/'sample2')
+    made = refit_scene(replace(scene, partial=scene.image, mask=torch.zeros_like(scene.mask)), model='vote')
+    write_refit(made, lab.folder/'refitted')
+    front, second = (layer.name for layer in made.layers[:2])
+    run('edit.ipynb', f"""
+from amodal_nb.app.editor import edit_widget
+w = edit_widget("refitted/sample2")
+def react(change):
+    if len(w.edits) == 1:
+        w.save("edited")
+        w.edits = [*w.edits, {{"op": "hide", "layer": {second!r}}}]
+w.observe(react, "edits")
+w""", 'from amodal_nb.app.gallery import Gallery\nGallery("refitted", model="area")')
+    editor = EditorPage(page)
+    assert np.array_equal(editor.picture(), to_uint8(made.picture))
+    x, y = editor.shown_pixel(front)
+    editor.drag((x, y), (x + 30, y - 20))
+    editor.wait('e => e.get("edits").length === 2')
+    edits = [dict(op='move', layer=front, dx=30, dy=-20), dict(op='hide', layer=second)]
+    assert editor.edits() == edits
+    assert np.array_equal(editor.picture(), to_uint8(made.edit(edits).picture))
+    assert np.array_equal(to_uint8(read_refit(lab.folder/'edited'/'sample2').picture), to_uint8(made.edit(edits[:1]).picture))
+    cells = page.locator('.jp-Notebook .jp-Cell').count()
+    for key in 'd', 'd', 'x': page.keyboard.press(key) # in JupyterLab: a cell less
+    assert len(editor.edits()) == 4 and page.locator('.jp-Notebook .jp-Cell').count() == cells
+    page.locator('.amodal-gallery .ag-card img').first.click()
+    page.get_by_role('button', name='Edit', exact=True).click()
+    opened = EditorPage(page, 1)
+    opened.box.locator('.ae-layer').first.focus()
+    page.keyboard.press('ArrowUp')
+    page.get_by_role('button', name='Inspect', exact=True).click()
+    page.locator('.ai-views').first.wait_for()
+    page.get_by_role('button', name='Edit', exact=True).click()
+    assert EditorPage(page, 1).edits() == [dict(op='move', layer=front, dx=0, dy=-1)]
     assert page.errors == []
 
 def test_the_inspector_works_in_notebook_7(lab, page, run):

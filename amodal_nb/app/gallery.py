@@ -27,6 +27,7 @@ from ..models.baselines import BASELINES
 from ..fusion.folder import read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predictor
 from ..formats.export import read_fused
+from .editor import edit_widget, is_refit_folder
 from .inspector import downscale, join_modules, png_strip, read_styles, static_folder, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007
@@ -164,6 +165,7 @@ class Gallery(ipywidgets.VBox):
                               sort=sort, height=height)
         self.grid.on_msg(self._answer)
         self.inspector, self._list = None, []
+        self._editors = {} # index of a folder -> its editor, so that no edits are lost
         self._position = ipywidgets.Label()
         self._bar = self._navigation()
         super().__init__([self.grid])
@@ -177,7 +179,8 @@ class Gallery(ipywidgets.VBox):
         back = _button('‹ All scenes', 'Back to the gallery', self.close_scene)
         previous = _button('Previous', 'The scene before this one', lambda: self.step(-1))
         following = _button('Next', 'The scene after this one', lambda: self.step(1))
-        return ipywidgets.HBox([back, previous, following, self._position])
+        self._edit = _button('Edit', 'Move, scale, turn, copy, hide and delete objects', self.toggle_editor)
+        return ipywidgets.HBox([back, previous, following, self._position, self._edit])
 
     def _fused(self, scene): return read_fused(scene, self.out) if self.out else fuse_scene(scene, self.model)
 
@@ -218,6 +221,20 @@ class Gallery(ipywidgets.VBox):
         self._opened = index
         self._position.value = f'{self._list.index(index)+1} of {len(self._list)}' if index in self._list else ''
         self.grid.layout.display = 'none'
+        self._edit.layout.display = None if is_refit_folder(folder) else 'none'
+        self._edit.description = 'Edit'
+        self.children = [self.grid, self._bar, shown]
+
+    def toggle_editor(self):
+        "Show the editor of a refitted photograph in place of its inspector, or the inspector again."
+        index = self._opened
+        if self._edit.description == 'Inspect':
+            self.open_scene(index, self._list)
+            return
+        try:
+            self._editors[index] = shown = self._editors.get(index) or edit_widget(self.folders[index])
+        except AmodalError as e: shown = ipywidgets.Label(str(e))
+        self._edit.description = 'Inspect'
         self.children = [self.grid, self._bar, shown]
 
     def close_scene(self):

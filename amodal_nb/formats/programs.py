@@ -206,8 +206,9 @@ def export_onnx(
     part = exportable_module(model)
     with quiet_exporters():
         graph = torch.onnx.export(
-            program or export_program(model), dynamo=True, custom_translation_table=onnx_translations(), opset_version=20,
-            optimize=False, verbose=False, input_names=part.input_names, output_names=part.output_names)
+            program or export_program(model), dynamo=True, custom_translation_table=onnx_translations(),
+            opset_version=20, optimize=False, verbose=False, input_names=part.input_names,
+            output_names=part.output_names)
     with atomic_write(path) as tmp: tmp.write_bytes(graph.model_proto.SerializeToString())
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c029

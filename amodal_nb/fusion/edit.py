@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EDIT_NUMBERS', 'EDIT_OPS', 'MAX_EDIT_VALUE', 'SCALE_LIMITS', 'RefitLayer', 'Refit', 'Placement', 'source_map',
            'shift_pixels', 'place_part', 'find_placement', 'check_edit', 'changed_placement', 'apply_edit',
-           'object_centre', 'residual_parts', 'edited_residual', 'place_layers', 'edit_layers', 'read_edits']
+           'placements_after', 'object_centre', 'residual_parts', 'edited_residual', 'place_layers', 'edit_layers',
+           'read_edits']
 
 # %% ../../nbs/5_fusion/16_edit.ipynb #038a2122
 import math
@@ -208,6 +209,16 @@ def apply_edit(
         return placements[:i] + [replace(placement, name=edit['name'])] + placements[i:]
     return placements[:i] + [changed_placement(placement, edit)] + placements[i+1:]
 
+def placements_after(
+    made: Refit, # a refitted photograph, or an edited one
+    edits: list, # of dicts, see the table
+) -> list: # of `Placement`, front to back
+    "Apply edits to the places of all layers. Raises `ConfigError` for one without such a form or layer."
+    if not isinstance(edits, list): raise ConfigError('edits', f'are {edits!r:.40}', 'give a list of dicts')
+    placements = [Placement(layer, layer.name) for layer in made.layers]
+    for n, edit in enumerate(edits, 1): placements = apply_edit(placements, edit, f'edit {n}')
+    return placements
+
 # %% ../../nbs/5_fusion/16_edit.ipynb #2b8049e9
 def object_centre(
     layer: RefitLayer, # any
@@ -269,10 +280,7 @@ def edit_layers(
     residual_follows: bool = True, # whether what no layer explains, as a shadow, goes with the object it touches
 ) -> Refit: # the edited one; its `picture` is the photograph wherever nothing changed
     "Edit the layers of a photograph. Raises `ConfigError` for an edit that cannot be done."
-    if not isinstance(edits, list): raise ConfigError('edits', f'are {edits!r:.40}', 'give a list of dicts')
-    placements = [Placement(layer, layer.name) for layer in made.layers]
-    for n, edit in enumerate(edits, 1): placements = apply_edit(placements, edit, f'edit {n}')
-    shown = [p for p in placements if p.is_shown]
+    shown = [p for p in placements_after(made, edits) if p.is_shown]
     centres = {layer.number: object_centre(layer, made.picture.shape[-2:]) for layer in made.layers}
     edited = replace(made, layers=place_layers(shown, centres), pairs=[], exceptions=[], regions=None,
                      residual=edited_residual(made, shown, centres, residual_follows))

@@ -1,6 +1,6 @@
 // The inspector's elements, and what keeps them equal to the traits.
 
-import {el, suppressShortcuts} from './elements.js';
+import {el, showNotice, suppressShortcuts, toolButton} from './elements.js';
 import {ABOUT, KEYS, OF_SLOT, OVERLAYS, viewName, VIEWS} from './views.js';
 
 const HELP = [
@@ -12,13 +12,6 @@ const HELP = [
   'Alt+↑↓ on a card moves it',
   'Ctrl+Z undo',
 ].join(' · ');
-
-const toolButton = (text, title, onClick, extra = {}) =>
-  el(
-    'button',
-    {type: 'button', className: 'ai-tool', title, 'aria-label': title, on: {click: onClick}, ...extra},
-    text,
-  );
 
 // Show that a button is pressed, or is not.
 const press = (button, is) => {
@@ -271,20 +264,6 @@ export const controls = {
   },
 
   notify(text, ...actions) {
-    this.notice.replaceChildren(
-      el('span', {}, text),
-      ...actions,
-      el(
-        'button',
-        {
-          type: 'button',
-          className: 'ai-close',
-          'aria-label': 'Close this notice',
-          on: {click: () => (this.notice.hidden = true)},
-        },
-        '×',
-      ),
-    );
-    this.notice.hidden = false;
+    showNotice(this.notice, text, ...actions);
   },
 };

@@ -1,4 +1,4 @@
-// Elements of the page, and numbers as text: what the inspector and the gallery share.
+// Elements of the page, and numbers as text: what the widgets share.
 
 export const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 
@@ -30,4 +30,54 @@ export function suppressShortcuts(root) {
   root.addEventListener('keydown', e => {
     if (!e.ctrlKey && !e.metaKey) e.stopPropagation();
   });
+}
+
+export const toolButton = (text, title, onClick, extra = {}) =>
+  el(
+    'button',
+    {type: 'button', className: 'ai-tool', title, 'aria-label': title, on: {click: onClick}, ...extra},
+    text,
+  );
+
+// Show a line of text, and buttons after it, until it is closed.
+export function showNotice(line, text, ...actions) {
+  const close = () => (line.hidden = true);
+  const properties = {type: 'button', className: 'ai-close', 'aria-label': 'Close this notice', on: {click: close}};
+  line.replaceChildren(el('span', {}, text), ...actions, el('button', properties, '×'));
+  line.hidden = false;
+}
+
+// Let the browser save a JSON file.
+export function downloadText(name, text) {
+  const url = URL.createObjectURL(new Blob([text], {type: 'application/json'}));
+  const link = el('a', {href: url, download: name});
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+export function makeCanvas(w, h, fill) {
+  const canvas = document.createElement('canvas');
+  Object.assign(canvas, {width: w, height: h});
+  const context = canvas.getContext('2d');
+  const image = context.createImageData(w, h);
+  fill(image.data, new Uint32Array(image.data.buffer));
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+// Draw a canvas, or nothing, in the middle of a square.
+export function thumbnailOf(cut, side) {
+  const canvas = document.createElement('canvas');
+  const ratio = globalThis.devicePixelRatio || 1;
+  canvas.width = canvas.height = Math.round(side * ratio);
+  canvas.setAttribute('aria-hidden', 'true');
+  if (!cut) return canvas;
+  const scale = Math.min(canvas.width / cut.width, canvas.height / cut.height);
+  const context = canvas.getContext('2d');
+  const [w, h] = [cut.width * scale, cut.height * scale];
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(cut, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
+  return canvas;
 }

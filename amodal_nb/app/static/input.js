@@ -86,13 +86,6 @@ export const input = {
     return () => this.set({overlay_on: !this.get('overlay_on')});
   },
 
-  toPixel(e) {
-    const {scale, x, y} = this.camera;
-    const px = Math.floor((e.offsetX - this.width / 2) / scale + x);
-    const py = Math.floor((e.offsetY - this.height / 2) / scale + y);
-    return px < 0 || py < 0 || px >= this.meta.full[0] || py >= this.meta.full[1] ? null : [px, py];
-  },
-
   onMove(e) {
     if (this.drag) return;
     this.canvas.style.cursor = this.onWipe(e) ? 'ew-resize' : 'crosshair';

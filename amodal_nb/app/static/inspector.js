@@ -1,6 +1,7 @@
 // The weight-map inspector: all that is drawn is computed here, so it needs no kernel, and outlives one.
 // Python sees the traits of the model; nbs/9_app/01_inspector.ipynb explains both sides.
 
+import {camera} from './camera.js';
 import {controls} from './controls.js';
 import {Fusion} from './fusion.js';
 import {input} from './input.js';
@@ -68,7 +69,7 @@ class Inspector {
     clearTimeout(this.waiting);
   }
 }
-Object.assign(Inspector.prototype, controls, input, stage, readout, orderPanel, kernel);
+Object.assign(Inspector.prototype, camera, controls, input, stage, readout, orderPanel, kernel);
 
 export default {
   render({model, el: root}) {

@@ -1,6 +1,6 @@
 // Messages to the kernel and from it, and the download that needs none.
 
-import {el} from './elements.js';
+import {downloadText, el} from './elements.js';
 
 export const kernel = {
   // Send a request. If no answer comes, tell the person, and offer a download of what would be lost.
@@ -66,13 +66,6 @@ export const kernel = {
   },
 
   download() {
-    const url = URL.createObjectURL(
-      new Blob([JSON.stringify(this.sceneJson(), null, 1)], {type: 'application/json'}),
-    );
-    const link = el('a', {href: url, download: `${this.meta.id}_scene.json`});
-    document.body.append(link);
-    link.click();
-    link.remove();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    downloadText(`${this.meta.id}_scene.json`, JSON.stringify(this.sceneJson(), null, 1));
   },
 };

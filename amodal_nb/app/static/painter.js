@@ -1,17 +1,8 @@
 // Views and overlays of a fusion as canvases.
 
 import {CIVIDIS, VALUE_RANGE, hexToRgb} from './colours.js';
+import {makeCanvas, thumbnailOf} from './elements.js';
 import {OF_SLOT} from './views.js';
-
-export function makeCanvas(w, h, fill) {
-  const canvas = document.createElement('canvas');
-  Object.assign(canvas, {width: w, height: h});
-  const context = canvas.getContext('2d');
-  const image = context.createImageData(w, h);
-  fill(image.data, new Uint32Array(image.data.buffer));
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
 
 const opaque = rgb => (data, words) => {
   for (let q = 0, p = 0; q < words.length; q++, p += 3)
@@ -166,17 +157,6 @@ export class Painter {
 
   thumbnail(slot, side) {
     const o = this.fusion.layers[slot];
-    const canvas = document.createElement('canvas');
-    const ratio = globalThis.devicePixelRatio || 1;
-    canvas.width = canvas.height = Math.round(side * ratio);
-    canvas.setAttribute('aria-hidden', 'true');
-    if (!o.w || !o.h) return canvas;
-    const cut = this.cut(slot);
-    const scale = Math.min(canvas.width / cut.width, canvas.height / cut.height);
-    const context = canvas.getContext('2d');
-    const [w, h] = [cut.width * scale, cut.height * scale];
-    context.imageSmoothingQuality = 'high';
-    context.drawImage(cut, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
-    return canvas;
+    return thumbnailOf(o.w && o.h ? this.cut(slot) : null, side);
   }
 }

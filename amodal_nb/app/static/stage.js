@@ -1,63 +1,12 @@
-// The canvas: camera, drawing, and what lies over the picture.
+// The canvas: drawing, and what lies over the picture.
 
-import {clamp} from './elements.js';
-import {makeCanvas} from './painter.js';
+import {makeCanvas} from './elements.js';
 import {viewName} from './views.js';
 
 // Views that do not fill the picture.
 const TRANSPARENT = ['completion', 'original', 'top'];
 
 export const stage = {
-  resize() {
-    const [w, h] = this.meta.full;
-    const width = this.canvas.parentElement.clientWidth;
-    if (!width) return;
-    const height = Math.round(clamp((width * h) / w, 160, Math.max(320, 0.72 * globalThis.innerHeight)));
-    const ratio = globalThis.devicePixelRatio || 1;
-    const first = !this.camera;
-    const fitted = first || this.camera.scale === this.fitScale;
-    if (width === this.width && height === this.height && ratio === this.ratio) return;
-    Object.assign(this, {width, height, ratio, fitScale: Math.min(width / w, height / h)});
-    this.canvas.style.height = `${height}px`;
-    this.canvas.width = Math.round(width * ratio);
-    this.canvas.height = Math.round(height * ratio);
-    if (fitted) this.fit(false);
-    else this.draw();
-  },
-
-  fit(share = true) {
-    this.look({scale: this.fitScale, x: this.meta.full[0] / 2, y: this.meta.full[1] / 2}, share);
-  },
-
-  look(camera, share = true) {
-    const [w, h] = this.meta.full;
-    const scale = clamp(camera.scale, Math.min(this.fitScale, 1) / 2, 64);
-    this.camera = {scale, x: clamp(camera.x, 0, w), y: clamp(camera.y, 0, h)};
-    this.zoomText.textContent = `${Math.round(100 * scale)}%`;
-    this.draw();
-    if (share)
-      this.updateLinked(o =>
-        o.look({...this.camera, scale: (this.camera.scale / this.fitScale) * o.fitScale}, false),
-      );
-  },
-
-  // Zoom about a point of the canvas, which stays where it is.
-  zoom(factor, centre = [this.width / 2, this.height / 2]) {
-    const {scale, x, y} = this.camera;
-    const next = clamp(scale * factor, Math.min(this.fitScale, 1) / 2, 64);
-    const dx = centre[0] - this.width / 2;
-    const dy = centre[1] - this.height / 2;
-    this.look({scale: next, x: x + dx / scale - dx / next, y: y + dy / scale - dy / next});
-  },
-
-  draw() {
-    if (this.due || !this.camera) return;
-    this.due = requestAnimationFrame(() => {
-      this.due = 0;
-      this.paint();
-    });
-  },
-
   paint() {
     const c = this.canvas.getContext('2d');
     const slot = this.get('slot') - 1;
@@ -86,20 +35,6 @@ export const stage = {
   showsNumbers() {
     if (this.get('view') === 'top') return true;
     return this.get('overlay_on') && this.get('overlay') === 'top' && this.get('opacity') > 0.05;
-  },
-
-  // Draw in CSS pixels of the canvas.
-  useScreen(c) {
-    c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-  },
-
-  // Draw a canvas of the fusion's size where the camera sees it.
-  drawPicture(c, canvas) {
-    const {ratio, width, height} = this;
-    const {scale, x, y} = this.camera;
-    const k = scale * this.meta.step;
-    c.setTransform(ratio * k, 0, 0, ratio * k, ratio * (width / 2 - x * scale), ratio * (height / 2 - y * scale));
-    c.drawImage(canvas, 0, 0);
   },
 
   // Save the context and clip it to a path in CSS pixels.
@@ -150,11 +85,6 @@ export const stage = {
     this.useScreen(c);
     c.fillStyle = c.createPattern(this.tile, 'repeat');
     c.fillRect(x, y, w * this.camera.scale, h * this.camera.scale);
-  },
-
-  onScreen([x, y]) {
-    const s = this.camera.scale;
-    return [(x - this.camera.x) * s + this.width / 2, (y - this.camera.y) * s + this.height / 2];
   },
 
   writeNumbers(c) {
