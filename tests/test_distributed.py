@@ -22,11 +22,11 @@ def difference(run, other):
 @pytest.mark.parametrize('double, most', [(True, 1e-6), (False, 1e-4)])
 @pytest.mark.parametrize('model', [FROZEN, ORDER], ids=['reference', 'order'])
 def test_six_ranks_are_one_process_with_six_times_the_batch(data, tmp_path, train, model, double, most):
-    "10 steps of 6 scenes, ten scenes in an epoch: every second step is filled up. Order and pictures teach the order model; the learning rate is the default (x 10 for the reference model)."
-    shared = dict(steps=10, eval_every=10, warmup=40, **model)
+    "6 steps of 6 scenes, ten scenes in an epoch: every second step is filled up. Order and pictures teach the order model; the learning rate is the default (x 10 for the reference model)."
+    shared = dict(steps=6, eval_every=6, warmup=24, **model)
     for name, ranks, options in [('one', 1, dict(batch_size=6)), ('six', 6, dict(batch_size=1)), ('two', 2, dict(batch_size=1, accumulate=3))]:
         assert train(ranks, arguments(data, tmp_path/name, **shared, **options), double=double) == [0]*ranks
-        assert steps_of(tmp_path/name) == list(range(1, 11))
+        assert steps_of(tmp_path/name) == list(range(1, 7))
     for name in 'six', 'two': assert max(difference(tmp_path/'one', tmp_path/name)) <= most, name
     assert train(1, arguments(data, tmp_path/'other', **shared, batch_size=5), double=double) == [0]
     assert min(difference(tmp_path/'one', tmp_path/'other')) > 3*most  # the measure sees that a scene is missing in each step

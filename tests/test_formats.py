@@ -144,6 +144,46 @@ def manifest(d, suffix='.csv'):
 opaque = np.dstack([BACK, np.full((H, W, 1), 255, np.uint8)])
 flat = np.dstack([picture(), np.full((H, W, 1), 255, np.uint8)])
 layers = stack_of(opaque, block(0), block(1))
+
+def deocclusion(d):
+    for name, a in ('bkg', BACK), ('obj_000', block(1)), ('obj_001', block(0)): save(d/'src'/'shot'/f'{name}.png', a)
+    save(d/'src'/'shot.png', picture())
+    return d/'src', None
+
+def art(d):
+    for name, a in ('bg', BACK), ('layer_0', block(0)), ('layer_1', block(1)), ('whole', flat): save(d/'src'/'shot'/f'{name}.png', a)
+    return d/'src', None
+
+def reveallayer(d):
+    for name, a in ('bg', opaque), ('fg', flat), ('layer_0', block(0)), ('layer_1', block(1)): save(d/'src'/'shot'/f'{name}_rgba.png', a)
+    save(d/'src'/'shot'/'resized_full_image.png', picture())
+    return d/'src', None
+
+def reveallayer_json(d):
+    for name, a in ('background', BACK), ('layer_0', block(0)), ('layer_1', block(1)), ('full_image', picture()): save(d/'src'/f'{name}.png', a)
+    record = {'imgid': 'shot', 'full_image': 'full_image.png', 'background': 'background.png', 'LayerInfoRaw': ['layer_0.png', 'layer_1.png'],
+              'detections': [{'bbox': [x, y, x+w, y+h]} for x, y, w, h in BOXES[:2]]}
+    (d/'src'/'bench.json').write_text(json.dumps([record]))
+    return d/'src'/'bench.json', None
+
+def openraster(d):
+    from amodal_nb.formats.layers import Layer, write_ora
+    parts = [torch.from_numpy(a.copy()).permute(2, 0, 1)/255 for a in (block(1), block(0), opaque)]
+    write_ora(d/'shot.ora', [Layer(f'layer {k}', t[:3], t[3:]) for k, t in enumerate(parts)])
+    return d/'shot.ora', None
+
+def psd(d):
+    from psd_tools import PSDImage
+    file = PSDImage.new('RGBA', (W, H))
+    for k, a in enumerate((opaque, block(0), block(1))): file.create_pixel_layer(Image.fromarray(a), name=f'layer {k}')
+    file.save(d/'shot.psd')
+    return d/'shot.psd', None
+
+def see_through(d):
+    src, _ = psd(d)
+    save(d/'shot'/'src_img.png', flat)
+    return src, None
+
 # format, source, pairs, whether a background is known, largest error of a completion's colour
 SOURCES = {
     'layers in a folder': ('rgba-stack', layers, [(2, 1)], True, 0),
@@ -152,6 +192,15 @@ SOURCES = {
     'a zip': ('rgba-stack', zipped(layers), [(2, 1)], True, 0),
     'slot 0 flattened': ('rgba-stack', stack_of(flat, opaque, block(0), block(1), name='{}.png'), [(2, 1)], True, 0),
     'mulan': ('mulan', mulan, [(2, 1)], True, 0),
+    'deocclusion': ('deocclusion', deocclusion, [(2, 1)], True, 0),
+    'art': ('art', art, [(2, 1)], True, 0),
+    'reveallayer': ('reveallayer', reveallayer, [(2, 1)], True, 0),
+    'reveallayer, JSON': ('reveallayer', reveallayer_json, [(2, 1)], True, 0),
+    'openraster': ('openraster', openraster, [(2, 1)], True, 0),
+    'psd': ('psd', psd, [(2, 1)], True, 0),
+    'see-through': ('see-through', see_through, [(2, 1)], True, 0),
+    'comfyui': ('comfyui', stack_of(opaque, block(0), block(1), name='ComfyUI_{:05}_.png'), [(2, 1)], True, 0),
+    'comfyui, slot 0': ('comfyui', stack_of(flat, opaque, block(0), block(1), name='ComfyUI_{:05}_.png'), [(2, 1)], True, 0),
     'offsets': ('offsets', offsets, None, False, .25), # JPEG of noise
     'offsets, RGBA': ('offsets', offsets_rgba, None, False, 0),
     'pix2gestalt': ('pix2gestalt', pix2gestalt, None, False, None),
@@ -192,7 +241,7 @@ def test_each_layout_becomes_a_scene_that_fuses(name, tmp_path):
     assert json.loads((tmp_path/'scenes'/'report.json').read_text()) == {'done': ['shot'], 'failed': [], 'left_out': [], 'nothing_to_restore': []}
     assert fuse_folder(tmp_path/'scenes', tmp_path/'fused', 'vote')['done'] == ['shot']
 
-COMPOSITES = 'layers in a folder', 'four digits, LayerD', 'ComfyUI', 'a zip', 'mulan' # whose picture is made of the layers
+COMPOSITES = 'layers in a folder', 'four digits, LayerD', 'ComfyUI', 'a zip', 'mulan', 'comfyui' # whose picture is made of the layers
 
 @pytest.mark.parametrize('name', SOURCES)
 def test_a_photograph_stays_whole_without_a_mask(name, tmp_path):
@@ -277,7 +326,6 @@ def damage(path): path.write_bytes(path.read_bytes()[:60])
 HALF = {
     'a layer': (layers, 'rgba-stack', lambda d: damage(d/'shot'/'layer_1.png'), 'layer_1.png'),
     'a layer of another size': (layers, 'rgba-stack', lambda d: save(d/'shot'/'layer_1.png', block(0)[:9]), 'layer_1.png'),
-    'a layer is missing': (stack_of(opaque, block(0), block(0), block(1)), 'rgba-stack', lambda d: (d/'shot'/'layer_1.png').unlink(), '1 of the layers 0 to 3'),
     'a crop': (offsets, 'offsets', lambda d: damage(d/'out'/'shot'/'amodal_completions'/'toy car_1.jpg'), 'toy car_1.jpg'),
     'a whole': (pix2gestalt, 'pix2gestalt', lambda d: damage(d/'shot'/'1.png'), '1.png'),
     'a region': (cocoa, 'cocoa', lambda d: edit(d/'coco'/'annotations'/'COCO_amodal_val2014.json', ('annotations', 0, 'regions', 0, 'segmentation'), [1e9]*6), 'object 1'),

@@ -358,3 +358,29 @@ def test_masks_as_sam_gives_them(scene, dtype, axes, convert, white):
     mask = (scene.mask[0].numpy() > 0).astype(np.uint8)*np.uint8(white)
     mask = convert(mask.astype(dtype)[(None,)*axes].copy())
     assert torch.equal(from_pictures(scene.image, mask, list(scene.completions)).mask, scene.mask)
+
+def test_a_cutout_that_is_named_first_is_no_photograph(own, capsys):
+    assert amodal('fuse', own/'box.png', own/'cat.png', own/'photo.png', '--out', own/'out') == 1 # as a shell sorts *.png
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'{own/"box.png"}: ') and 'name the photograph first' in line and not (own/'out').exists()
+
+@pytest.mark.parametrize('suffix', ['gif', 'bmp'])
+def test_pictures_of_other_formats_are_named(own, capsys, suffix):
+    Image.open(own/'photo.png').save(own/f'photo.{suffix}')
+    assert amodal('fuse', own/f'photo.{suffix}', own/'cat.png', '--out', own/'out') == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert line == f'{own}/photo.{suffix}: is a {suffix.upper()}, which is not read: save it as PNG'
+
+def test_a_photograph_with_a_name_of_249_bytes(own):
+    name = '猫'*83
+    (own/'photo.png').rename(own/f'{name}.png')
+    assert amodal('fuse', own/f'{name}.png', own/'cat.png', own/'box.png', '--out', own/'out') == 0
+    assert sorted(p.name for p in (own/'out').iterdir()) == ['report.json', 'scenes', name[:66]]
+
+@pytest.mark.parametrize('command', [['fuse'], ['export', 'ora']])
+def test_a_scene_that_is_named_as_the_report_does_not_end_the_others(scene, tmp_path, capsys, command):
+    for id in 'a', 'report.json': write_scene(type(scene)(**vars(scene) | {'id': id}), tmp_path/'in')
+    assert amodal(*command, tmp_path/'in', '--out', tmp_path/'out') == 1
+    assert 'has the name of the report' in capsys.readouterr().err
+    report = json.loads((tmp_path/'out'/'report.json').read_text())
+    assert report['done'] == ['a'] and [failure['id'] for failure in report['failed']] == ['report.json']

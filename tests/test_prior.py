@@ -153,3 +153,11 @@ def test_ranks_follow_completions_that_are_left_out(silent):
     first, second = batch['number'][0].tolist()
     sign = np.sign(ranked.ranks[second-1] - ranked.ranks[first-1])
     assert float(scene_prior(ranked, batch)[0, 1].sign()) == sign
+
+def test_shards_keep_depth_ranks_and_origin(tmp_path, silent):
+    from amodal_nb.scenes.shards import shard_scenes, write_shards
+    known = replace(silent, depth=torch.rand(1, *silent.size), ranks=(1, None, 2), origin='design')
+    shards = write_shards([write_scene(known, tmp_path/'in')], tmp_path/'out')
+    scene = read_scene(shard_scenes(shards[0])[0])
+    assert (scene.ranks, scene.origin) == (known.ranks, 'design')
+    assert (scene.depth - known.depth).abs().max() < 1e-4

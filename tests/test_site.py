@@ -1,6 +1,6 @@
 "The documentation site: its checks find what they are there for. `.ci/run` builds the whole of it."
 import importlib.util, json
-import nbformat, pytest
+import pytest
 
 @pytest.fixture(scope='module')
 def docs(root):
@@ -32,6 +32,7 @@ def test_code_is_not_a_link(docs):
     for text in ('`f[0](nowhere)`', '```\nx[1](nowhere)\n```'): assert docs.relink(text, 'nbs/5_fusion/01_fuse.ipynb') == text
 
 def test_pages_have_no_directives_and_no_widgets(docs):
+    import nbformat # here, as it takes as long as torch, and every worker imports every file of tests
     nb = nbformat.v4.new_notebook(metadata={'widgets': {}}, cells=[nbformat.v4.new_markdown_cell('# T'), nbformat.v4.new_code_cell('#| default_exp: x'), nbformat.v4.new_code_cell('#| export: true\n#| claim\nx = 1 #| not one')])
     page = docs.readable(nb, 'nbs/5_fusion/01_fuse.ipynb')
     assert [c.source for c in page.cells[1:]] == ['x = 1 #| not one'] and 'widgets' not in page.metadata

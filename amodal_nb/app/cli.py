@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'documented', 'options', 'command', 'exit_if_failed',
            'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
-           'read_scene_with_target', 'missing_measures', 'readable_scenes', 'eval', 'parse_range', 'scenes',
-           'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
+           'read_scene_with_target', 'missing_measures', 'readable_scenes', 'eval', 'parse_numbers', 'bench',
+           'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
@@ -277,6 +277,43 @@ def eval(
     if json: write_json(json, {'results': results, 'failed': errors})
     exit_if_failed(errors)
 
+# %% ../../nbs/9_app/04_cli.ipynb #b17b
+def parse_numbers(
+    name: str, # of the option, for the message
+    text: str, # numbers, joined by commas
+    kind: Callable, # of the numbers: `int` or `float`
+) -> tuple: # of numbers
+    "Read numbers. Raises `ConfigError` if one is none."
+    try: return tuple(kind(part) for part in text.split(','))
+    except ValueError: raise ConfigError(f'{name} {text!r:.60}', 'no numbers', 'join them by commas') from None
+
+@command
+def bench(
+    root: Path, # a folder that holds completions (X.jpg beside X/obj_000.png … and X/bkg.png, 000 in front) or labels of COCOA, KINS or InstaOrder with their pictures; several sets, anywhere in it
+    *,
+    out: Path = Path('amodal_bench'), # gets bench.md, bench.tex, bench.html with pictures, and bench.json
+    model: list[str] = (), # a checkpoint, a run's folder or a baseline's name, beside area, vote and order, which are always there; may be repeated
+    hide: str = '0.6,1', # shares of the overlaps that the mask hides
+    seeds: str = '0,1,2', # of the masks
+    size: int = 256, # px, the longer side of the pictures, at most
+    prior: str = 'natural', # what decides pairs that leave no trace, measured beside the models without it; 'none': not measured
+    json: Optional[Path] = None, # write a line of JSON for each pair, mask and method here
+):
+    "Measure the order of real completions and labelled pictures. Exit status 1 if a picture was left out."
+    from amodal_nb.formats.bench import (BenchSettings, check_bench_folder, report_tables, run_bench,
+        write_pair_lines, write_report)
+    from amodal_nb.fusion.predict import DEFAULT_MODEL
+    settings = BenchSettings(parse_numbers('hide', hide, float), parse_numbers('seeds', seeds, int), size, prior)
+    check_bench_folder(out) # before anything is measured
+    if json and json.exists() and json.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(json, f'lies in {root}, which is only read', 'choose another file')
+    result = run_bench(root, [DEFAULT_MODEL, *model], settings, print_error)
+    for table in report_tables(result): typer.echo(table.markdown + '\n')
+    write_report(out, result)
+    if json: write_pair_lines(json, result)
+    print_line(f"{len(result.pictures)} pictures measured, {len(result.problems)} left out; look: {out/'bench.html'}")
+    exit_if_failed(result.problems)
+
 # %% ../../nbs/9_app/04_cli.ipynb #c016
 def parse_range(
     name: str, # of the option, for the message
@@ -421,7 +458,7 @@ def demo(
 # %% ../../nbs/9_app/04_cli.ipynb #c041
 @command
 def convert(
-    format: str, # rgba-stack, mulan, offsets, pix2gestalt, cocoa, kins, instaorder, or manifest
+    format: str, # layers: rgba-stack, comfyui, mulan, deocclusion, art, see-through, reveallayer, openraster, psd; crops: offsets, pix2gestalt; labels: cocoa, kins, instaorder; your own: manifest
     src: Path, # the other system's file or folder
     out: Path, # gets a folder for each scene, and report.json
     *,
@@ -429,7 +466,7 @@ def convert(
     mask: Optional[Path] = None, # the region to restore, or a folder of masks, or 'overlaps': every pixel that two or more completions cover; without it the picture stays whole, and decides the order
     overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
-    resize: bool = False, # scale layers and completions to the size of the picture (rgba-stack, mulan, manifest)
+    resize: bool = False, # scale layers and completions to the size of the picture (the layers, and manifest)
 ):
     "Convert other systems' files to scenes. Files that cannot be read are named, and the exit status is then 1."
     from amodal_nb.formats.convert import convert

@@ -8,7 +8,7 @@ __all__ = ['PICTURE_MODES', 'MAX_PIXELS', 'MAX_SCENE_PIXELS', 'MAX_GREY_SHARE', 
            'read_rgb', 'binary_mask', 'read_mask', 'icc_profile', 'same_profile', 'show_pictures']
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c003
-import math, os, warnings
+import math, os, re, warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,12 +155,16 @@ def _open_header(path):
         file = path if isinstance(path, Path) else path.open('rb')
         return Image.open(file, formats=picture_formats())
 
+_OTHER_FORMATS = {'GIF': rb'GIF8', 'BMP': rb'BM', 'HEIC': rb'(?s:.{4})ftyp(?:heic|heix|mif1)'} # name -> first bytes of a file
+
 def _header_error(path, error):
     "Return the `SceneError` for what PIL raised on the header of a file."
     if getattr(error, 'errno', None):
         return SceneError(path, f'cannot be read ({error.strerror})', 'check the file and its permissions')
-    with path.open('rb') as f: is_empty = not f.read(1)
-    problem = 'empty (0 bytes)' if is_empty else 'not a PNG, JPEG, TIFF, WebP or AVIF picture, or damaged'
+    with path.open('rb') as f: first = f.read(16)
+    other = next((name for name, start in _OTHER_FORMATS.items() if re.match(start, first)), None)
+    if other: return SceneError(path, f'is a {other}, which is not read', 'save it as PNG')
+    problem = 'not a PNG, JPEG, TIFF, WebP or AVIF picture, or damaged' if first else 'empty (0 bytes)'
     return SceneError(path, problem, 'write it again')
 
 def _check_frames(path, im):

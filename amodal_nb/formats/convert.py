@@ -19,6 +19,7 @@ from ..scenes.shards import write_shards
 from ..scenes.suspicions import warn_of_suspicions
 from .common import check_given_paths, NothingToRestore
 from .crops import from_offsets, from_pix2gestalt
+from .layered import from_comfyui, from_layout, LAYOUTS, layout_files
 from .labels import folders_near, from_cocoa, from_instaorder, from_kins
 from .manifest import from_manifest, manifest_files
 from .stacks import from_mulan, from_rgba_stack
@@ -33,8 +34,10 @@ CONVERT_FORMATS = { # format -> adapter
     'kins': from_kins,
     'instaorder': from_instaorder,
     'manifest': from_manifest,
+    'comfyui': from_comfyui,
+    **{layout: partial(from_layout, layout=layout) for layout in LAYOUTS},
 }
-RESIZED_FORMATS = 'rgba-stack', 'mulan', 'manifest' # whose pictures may have another size than the photograph
+RESIZED_FORMATS = 'rgba-stack', 'mulan', 'manifest', 'comfyui', *LAYOUTS # whose pictures may have another size than the photograph
 LABEL_FORMATS = 'cocoa', 'kins', 'instaorder' # whose pictures are searched near the label file
 
 def write_scene_folders(
@@ -94,6 +97,7 @@ def sources_of(
     src = Path(src).absolute()
     given = [p for p in (src, image, mask) if p is not None]
     if format == 'manifest': return Sources([src, *manifest_files(src, image)])
+    if format in LAYOUTS: given += layout_files(format, src)
     if format in LABEL_FORMATS and image is None: return Sources(given, folders_near(src))
     return Sources(given)
 

@@ -22,7 +22,7 @@ from ..core.geometry import box_of_mask
 from ..core.pictures import read_picture, write_picture
 from ..scenes.folders import check_file_target, check_report, find_scenes, interruption, Sources, write_scene
 from ..scenes.scene import Scene
-from ..fusion.folder import failure_reason, read_scene_guarded
+from ..fusion.folder import check_unique_name, failure_reason, read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene, harmonised_scene
 from .convert import check_new_folder, pack_shards
 from .layers import fusion_layers, write_ora, write_psd
@@ -230,8 +230,7 @@ def export_scenes(
     for folder in tqdm(folders, desc='export', unit='scene', leave=False, disable=None):
         name = folder.name
         try:
-            first = folder_of.setdefault(name, folder)
-            if first != folder: raise SceneError(folder, f'has the same name as {first}', 'rename one')
+            check_unique_name(folder, folder_of, out)
             if (out/name).resolve() == folder.resolve():
                 raise SceneError(folder, 'is the scene itself', f'choose another folder than {out}')
             scene = read_scene_guarded(folder)

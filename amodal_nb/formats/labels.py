@@ -7,7 +7,7 @@ __all__ = ['MAX_POLYGON_PERIMETER_PX', 'AMODAL_KEYS', 'VISIBLE_KEYS', 'MIN_VISIB
            'KINS_FORM', 'INSTAORDER_FORM', 'INSTAORDER_SEAM_PX', 'run_lengths', 'rle_mask', 'polygon_mask',
            'label_mask', 'label_scene', 'ranked_pairs', 'folders_near', 'labelled_picture', 'read_labels',
            'index_by_id', 'LabelReader', 'open_labels', 'visible_pairs', 'object_scenes', 'cocoa_pairs', 'from_cocoa',
-           'from_kins', 'instaorder_pairs', 'from_instaorder']
+           'from_kins', 'instaorder_pairs', 'from_instaorder', 'instaorder_depths']
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c003
 from contextlib import suppress
@@ -23,6 +23,7 @@ from ..core.files import expect_form, import_extra, read_json, safe_join
 from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_rgb
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
+from ..evaluation.layer_measures import DepthLabels
 from amodal_nb.formats.common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error,
     SceneSource)
 
@@ -496,3 +497,25 @@ def from_instaorder(
         id = reader.name_scene(annotation, i)
         sources.append(SceneSource(id, partial(build, id, annotation, f'{src}, annotation {i}')))
     return build_scenes(sources, on_error)
+
+# %% ../../nbs/8_formats/04_labels.ipynb #b17b
+def _depth_pair(text, n):
+    "Parse '0<1' or '0=1': (first, second, relation)."
+    relation = 1 if '<' in text else 0
+    first, second = (int(k) for k in text.split('<' if relation else '='))
+    if first == second or not (0 <= first < n and 0 <= second < n): raise ValueError(f'{text} are no two of {n}')
+    return first, second, relation
+
+def instaorder_depths(
+    records: list, # of {'order': '0<1' or '0=1', 'overlap': bool, 'count': people}, numbers from 0
+    n: int, # number of objects
+) -> DepthLabels: # of these objects, in the order of `instance_ids`
+    "Parse InstaOrder's depth order. Raises `ValueError`, `KeyError` or `TypeError` for other values."
+    relation, count = torch.zeros(n, n, dtype=torch.int), torch.zeros(n, n)
+    overlap = torch.zeros(n, n, dtype=torch.bool)
+    for record in records:
+        first, second, closer = _depth_pair(record['order'], n)
+        relation[first, second], relation[second, first] = closer, -closer
+        for pair in (first, second), (second, first):
+            overlap[pair], count[pair] = bool(record['overlap']), int(record['count'])
+    return DepthLabels(relation, count > 0, overlap, count)

@@ -14,7 +14,7 @@ from xml.parsers import expat
 import torch
 
 from ..core.errors import AmodalError, FormatError
-from ..core.pictures import icc_profile, MAX_SCENE_PIXELS, open_picture, read_picture
+from ..core.pictures import icc_profile, MAX_SCENE_PIXELS, open_picture, read_picture, same_profile
 from .crops import paste_crop
 from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, fade_layer, is_object_group, layer_name,
     LayerStack, StackBuilder)
@@ -139,13 +139,13 @@ def _check_mimetype(path, archive, notes):
     raise FormatError(path, problem, 'give an OpenRaster file, or save it again as one')
 
 def _read_png(entry, size=None):
-    "Read a picture of an archive as [4,H,W]. Raises `AmodalError`."
-    try: t = read_picture(entry, ('RGBA', 'RGB', 'L'), size, upright=False)
+    "Read a picture of an archive as uint8 [4,H,W]. Raises `AmodalError`."
+    try: t = read_picture(entry, ('RGBA', 'RGB', 'L'), size, raw=True, upright=False)
     except AmodalError: raise
     except _ZIP_ERRORS as e:
         raise FormatError(entry, f'cannot be unpacked ({type(e).__name__})', 'save it again') from None
     if len(t) == 4: return t
-    return torch.cat([t.expand(3, -1, -1), torch.ones_like(t[:1])])
+    return torch.cat([t.expand(3, -1, -1), torch.full_like(t[:1], 255)])
 
 # %% ../../nbs/8_formats/12_openraster.ipynb #b015
 def _count_pixels(entry):
@@ -163,11 +163,15 @@ class _OraReader:
     "Walks the groups of one archive."
     def __init__(self, path, archive):
         self.path, self.root = path, zipfile.Path(archive)
+        self.profiles = {} # name of a layer -> its colour profile
 
     def entry(self, item):
         src = item.node.attributes.get('src')
-        if src: return self.root/src
-        raise FormatError(f'{self.path}: layer {item.name!r}', 'names no picture', 'save it again')
+        where = f'{self.path}: layer {item.name!r}'
+        if not src: raise FormatError(where, 'names no picture', 'save it again')
+        if src.startswith('/'):
+            raise FormatError(where, f'names the picture {src!r:.80} outside of the file', 'save it again')
+        return self.root/src
 
     def check_pixels(self, stack):
         names = {leaf.attributes['src'] for leaf in _leaves(stack) if leaf.attributes.get('src')}
@@ -196,10 +200,19 @@ class _OraReader:
         builder.add(item.name, fade_layer(rgba, item.opacity), item.mode)
 
     def read_layer(self, item, builder):
-        picture = _read_png(self.entry(item))
+        entry = self.entry(item)
+        picture = _read_png(entry)
+        self.profiles[item.name] = icc_profile(entry)
         h, w = picture.shape[-2:]
         builder.note_cropping(item.name, (item.x, item.y, item.x + w, item.y + h))
-        return paste_crop(picture, builder.size, item.y, item.x)
+        return paste_crop(picture, builder.size, item.y, item.x).float()/255 # cropped at 8 bits: a layer may be much larger
+
+    def profile(self, merged, notes):
+        "Return the colour profile of the file: of the merged picture, or of its layers."
+        icc = merged or next(filter(None, self.profiles.values()), None)
+        others = [name for name, p in self.profiles.items() if p is not None and not same_profile(p, icc)]
+        if others: notes.append(f'the colour profile of layer {others[0]!r} is not that of the others: left out')
+        return icc
 
     def add_group(self, group, builder):
         items = self.items(group)
@@ -237,8 +250,9 @@ def _read_merged(entry, size, notes):
     except AmodalError as e:
         notes.append(f'the merged picture is left out: {e}')
         return None, None
-    if merged[3].min() < 1: notes.append('the merged picture is transparent in places: left out')
-    return (merged[:3] if merged[3].min() == 1 else None), icc_profile(entry)
+    is_opaque = merged[3].min() == 255
+    if not is_opaque: notes.append('the merged picture is transparent in places: left out')
+    return (merged[:3].float()/255 if is_opaque else None), icc_profile(entry)
 
 def _read_archive(path, archive):
     _check_entries(path, archive)
@@ -250,7 +264,8 @@ def _read_archive(path, archive):
     reader.check_pixels(stack)
     outermost = OraItem('', stack, 0, 0, 1., None, True)
     reader.add_items(reader.items(outermost), builder)
-    return builder.finish(*_read_merged(reader.root/'mergedimage.png', size, notes))
+    picture, icc = _read_merged(reader.root/'mergedimage.png', size, notes)
+    return builder.finish(picture, reader.profile(icc, notes))
 
 def read_ora(
     path: 'str | Path', # a .ora

@@ -133,10 +133,11 @@ def export_program(
 def export_torch(
     model: nn.Module, # one of `MODELS`
     path: 'str | Path', # a .pt2
+    program: 'torch.export.ExportedProgram | None' = None, # the model's, if it is recorded already
 ):
     "Write a model as a `torch.export` program, whole or not at all."
     buffer = io.BytesIO()
-    with quiet_exporters(): torch.export.save(export_program(model), buffer)
+    with quiet_exporters(): torch.export.save(program or export_program(model), buffer)
     with atomic_write(path) as tmp: tmp.write_bytes(buffer.getvalue())
 
 def torch_runner(
@@ -196,6 +197,7 @@ def onnx_translations() -> dict: # operator of torch -> its translation
 def export_onnx(
     model: nn.Module, # one of `MODELS`
     path: 'str | Path', # a .onnx
+    program: 'torch.export.ExportedProgram | None' = None, # the model's, if it is recorded already
 ):
     """Write a model as ONNX, opset 20, everything in one file, whole or not at all. Raises `AmodalError` if onnx is
     not installed."""
@@ -204,8 +206,9 @@ def export_onnx(
     part = exportable_module(model)
     with quiet_exporters():
         graph = torch.onnx.export(
-            export_program(model), dynamo=True, custom_translation_table=onnx_translations(), opset_version=20,
-            optimize=False, verbose=False, input_names=part.input_names, output_names=part.output_names)
+            program or export_program(model), dynamo=True, custom_translation_table=onnx_translations(),
+            opset_version=20, optimize=False, verbose=False, input_names=part.input_names,
+            output_names=part.output_names)
     with atomic_write(path) as tmp: tmp.write_bytes(graph.model_proto.SerializeToString())
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c029

@@ -76,7 +76,7 @@ def reading_psd(
             yield
     except (AmodalError, MemoryError, KeyboardInterrupt): raise
     except ImportError as e:
-        problem = f'needs more of psd-tools ({one_line(str(e)):.60})'
+        problem = f'needs more of psd-tools ({one_line(str(e).partition(chr(10))[0]):.60})'
         raise FormatError(path, problem, "pip install 'psd-tools[composite]'") from None
     except Exception as e: # psd-tools raises exceptions of any type on damaged data
         problem = f'is damaged, or beyond psd-tools ({type(e).__name__}: {one_line(str(e)):.100})'
@@ -99,6 +99,7 @@ def draw_layer(
     return rgba.nan_to_num().clamp(0, 1).contiguous()
 
 # %% ../../nbs/8_formats/13_psd.ipynb #p016
+_LEGACY_TAG = b'brit' # of brightness and contrast, which psd-tools takes for a layer without pixels
 _DRAWN_EFFECTS = 'ColorOverlay', 'GradientOverlay', 'PatternOverlay', 'Stroke'
 _STORED_KINDS = {'smartobject': 'a smart object', 'type': 'text'} # whose pixels the editor has stored
 _DRAWN_KINDS = {'shape': 'a shape', 'solidcolorfill': 'a fill', 'gradientfill': 'a gradient',
@@ -124,7 +125,7 @@ def _check_settings(layer, name, builder):
     tag = import_extra('psd_tools.constants').Tag.KNOCKOUT_SETTING
     if layer.tagged_blocks.get_data(tag, 0): builder.refuse(name, 'has a knockout')
     if _is_feathered(layer): builder.refuse(name, 'has a feathered mask', 'apply the mask in the editor')
-    if isinstance(layer, import_extra('psd_tools.api.layers').AdjustmentLayer):
+    if isinstance(layer, import_extra('psd_tools.api.layers').AdjustmentLayer) or _LEGACY_TAG in layer.tagged_blocks:
         builder.refuse(name, f'is an adjustment layer ({layer.kind})', 'merge it with what is below in the editor')
     if layer.kind == 'artboard': builder.refuse(name, 'is an artboard', 'export it as a file of its own')
 
@@ -193,7 +194,7 @@ class _PsdReader:
         for number, layer in enumerate(group, 1):
             name = prefix + layer_name(layer.name, number)
             if layer.clipping and is_clipped is not None:
-                if is_clipped and layer.visible: self.note_clipped(layer, name, builder)
+                if is_clipped: self.note_clipped(layer, name, builder)
                 continue
             is_clipped = layer.visible and layer.opacity > 0
             if layer.clipping: builder.refuse(name, 'is clipped to no layer', 'release the clipping mask in the editor')
@@ -204,6 +205,7 @@ class _PsdReader:
                 builder.add(name, draw_layer(layer, builder.size), _blend_mode(layer))
 
     def note_clipped(self, layer, name, builder):
+        if not layer.visible: return builder.note(name, 'is hidden: left out')
         self.check_inner([layer], name, builder)
         builder.note(name, 'is clipped to the layer below: flattened into it by psd-tools')
 
@@ -265,5 +267,6 @@ def read_psd(
         psd = psd_tools.PSDImage.open(path, max_alloc_bytes=MAX_PSD_BYTES, parse_limits=limits)
         reader, builder = _PsdReader(path), StackBuilder(path, size, notes)
         reader.check_pixels(psd, size)
+        if psd.depth == 16: notes.append('16 bits a channel, of which scenes keep 8')
         reader.add_items(psd, builder)
         return builder.finish(_merged_picture(psd, size), _rgb_profile(psd, notes))

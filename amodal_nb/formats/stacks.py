@@ -104,7 +104,8 @@ def check_opaque_layers(
     for k, layer in enumerate(layers[1:], 2):
         if not is_opaque(layer): continue
         problem = f'layer {k} of {len(layers)} is opaque and hides all below'
-        raise FormatError(id, problem, 'if two runs are in one folder, put each into a folder of its own')
+        fix = 'if two runs are in one folder, put each into a folder of its own, or read it as comfyui'
+        raise FormatError(id, problem, fix)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c031
 def stack_order_pairs(

@@ -151,7 +151,7 @@ def find_placement(
     where: str, # the edit, for the message
 ) -> int: # index
     "Find a layer. Raises `ConfigError` if there is none or more than one."
-    found = [i for i, p in enumerate(placements) if layer in (p.name, p.layer.number)]
+    found = [i for i, p in enumerate(placements) if layer in (p.name, p.layer.number) and layer is not True]
     if isinstance(layer, int) and len(found) > 1: found = found[-1:] # the original lies behind its duplicates
     if len(found) == 1: return found[0]
     names = ', '.join(f'{p.layer.number} {p.name}' for p in placements) or 'none'
@@ -213,7 +213,8 @@ def placements_after(
     made: Refit, # a refitted photograph, or an edited one
     edits: list, # of dicts, see the table
 ) -> list: # of `Placement`, front to back
-    "Apply edits to the places of all layers. Raises `ConfigError` for one that has no such form, or no such layer."
+    "Apply edits to the places of all layers. Raises `ConfigError` for one without such a form or layer."
+    if not isinstance(edits, list): raise ConfigError('edits', f'are {edits!r:.40}', 'give a list of dicts')
     placements = [Placement(layer, layer.name) for layer in made.layers]
     for n, edit in enumerate(edits, 1): placements = apply_edit(placements, edit, f'edit {n}')
     return placements

@@ -102,13 +102,15 @@ def check_prior(
     prior: str, # a name
 ):
     "Check the name of a prior. Raises `ConfigError` for an unknown one."
-    if prior not in PRIORS: raise ConfigError(f'prior {prior!r:.40}', 'is unknown', f'choose one of {", ".join(PRIORS)}')
+    if prior in PRIORS: return
+    raise ConfigError(f'prior {prior!r:.40}', 'is unknown', f'choose one of {", ".join(PRIORS)}')
 
 def scene_prior(
     scene: Scene, # harmonised
     batch: dict, # of this one scene
 ) -> torch.Tensor: # [N,N] log-odds that the row is in front of the column, antisymmetric; 0 where nothing is known
-    "Return what is known of pairs beside the picture: shapes, unless the scene is composed or a design, depth and ranks."
+    """Return what is known of pairs beside the picture: shapes, unless the scene is composed or a design, depth and
+    ranks."""
     ranks = [scene.ranks[k-1] if k else None for k in batch['number'][0].tolist()] if scene.ranks else ()
     use_shapes = not scene.origin
     return combined_prior(batch['alphas'][0], batch['mask'][0], scene.depth, ranks, use_shapes)

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['MIN_DIRECTION_RATIO', 'STACK_ORDERS', 'EXCEPTION_MARGIN', 'EXCEPTION_FIT', 'MIN_EXCEPTION_PX', 'UNEXPLAINED_LOW',
-           'UNEXPLAINED_HIGH', 'MIN_UNEXPLAINED_PX', 'repaint', 'repaint_error', 'Direction', 'stack_direction',
-           'check_stack_order', 'with_stack_ranks', 'LocalException', 'large_regions', 'local_misfit', 'both_shown',
-           'local_exceptions', 'cut_exceptions', 'full_colours', 'complete_background', 'FittedStack', 'fit_stack',
-           'unexplained_regions', 'residual_layer', 'Halo', 'halo_report', 'refit_errors', 'Unexplained',
-           'unexplained_report', 'split_layers', 'split_ground', 'check_whole', 'refit_scene', 'refit', 'mean_halo',
-           'refit_summary']
+           'UNEXPLAINED_HIGH', 'MIN_UNEXPLAINED_PX', 'BAND_VALUES', 'repaint', 'repaint_error', 'Direction',
+           'stack_direction', 'check_stack_order', 'with_stack_ranks', 'LocalException', 'large_regions',
+           'local_misfit', 'both_shown', 'local_exceptions', 'cut_exceptions', 'full_colours', 'complete_background',
+           'FittedStack', 'fit_stack', 'unexplained_regions', 'residual_layer', 'Halo', 'halo_report', 'refit_errors',
+           'Unexplained', 'unexplained_report', 'exact_stack', 'split_layers', 'split_ground', 'check_whole',
+           'refit_scene', 'refit', 'mean_halo', 'refit_summary']
 
 # %% ../../nbs/5_fusion/17_refit.ipynb #1db44bff
 from dataclasses import dataclass, replace
@@ -299,6 +299,23 @@ def unexplained_report(
     return report
 
 # %% ../../nbs/5_fusion/17_refit.ipynb #cbece5aa
+BAND_VALUES = 2**24 # of colours in memory at once
+
+def exact_stack(
+    picture: torch.Tensor, # [3,H,W] in 0..1
+    alphas: torch.Tensor, # [L,1,H,W] in 0..1, front first; the last is opaque
+    colours: list, # of [3,H,W] in 0..1, as many
+) -> torch.Tensor: # [L,3,H,W] in 0..1, whole steps of 1/255
+    "Make a stack exact, some rows at a time."
+    exact, (h, w) = torch.empty(len(alphas), *picture.shape), picture.shape[-2:]
+    for rows in torch.arange(h).split(max(1, BAND_VALUES//(3*len(alphas)*w))):
+        band = slice(int(rows[0]), int(rows[-1])+1)
+        shares = alphas[..., band, :]
+        shares = shares*transmittance(shares, list(range(len(shares))))
+        given = torch.stack([c[:, band] for c in colours])
+        exact[..., band, :] = quantize_8bit(exact_colours(picture[:, band], given, shares))
+    return exact
+
 def split_layers(
     fitted: FittedStack, # of a scene
 ) -> tuple: # (list of `RefitLayer`, front to back; the background [3,H,W], as seen)
@@ -307,9 +324,8 @@ def split_layers(
     visible, hidden, seen = split_alphas(alphas, sequence)
     parts = [part[k] for k in sequence for part in (visible, hidden)]
     stack = torch.stack([*parts, torch.ones_like(alphas[0])])        # [2*N+1,1,H,W], the background last
-    shares = stack*transmittance(stack, list(range(len(stack))))
-    given = torch.stack([colours[k] for k in sequence for _ in range(2)] + [fitted.background])
-    exact = quantize_8bit(exact_colours(fitted.scene.partial, given, shares))
+    given = [colours[k] for k in sequence for _ in range(2)] + [fitted.background]
+    exact = exact_stack(fitted.scene.partial, stack, given)
     rgba = [torch.cat([colour*(alpha > 0), alpha]) for colour, alpha in zip(exact, parts)]
     layers = []
     for i, k in enumerate(sequence):
@@ -348,7 +364,7 @@ def refit_scene(
     direction = stack_direction(scene)
     fused = fuse_scene(with_stack_ranks(scene, direction, stack_order), model, prior=prior)
     order, pairs = full_order(fused, scene.n), fused.pairs
-    with memory_guard(scene.id, 2*scene.n+1, scene.size, count_touching_pairs(scene.alphas)):
+    with memory_guard(scene.id, 3*scene.n+2, scene.size, count_touching_pairs(scene.alphas)):
         exceptions = local_exceptions(fused.scene, order)
         fitted = fit_stack(fused.scene, order, exceptions)
         layers, ground = split_layers(fitted)

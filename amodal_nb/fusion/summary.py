@@ -47,11 +47,13 @@ def summarize(
     "Count what a fusion rests on."
     pairs = [p for p in fused.pairs if p['overlap_px']] # those that only touch change no pixel
     guesses = [[p['a'], p['b']] for p in pairs if is_guess(p)]
-    inferred = [p for p in pairs if p.get('why') == 'inferred' and not is_guess(p)]
+    decided = [p for p in pairs if not is_guess(p)]
+    inferred = [p for p in decided if p.get('why') == 'inferred']
     by_prior = [p for p in pairs if p.get('why') == 'prior']
     not_found = [row['comp'] for row in fused.harmonise or [] if row.get('found') is False]
+    n_by_evidence = len(decided) - len(inferred)
     return FusionSummary(
-        id=fused.id, pairs=len(pairs), by_evidence=len(pairs)-len(inferred)-len(guesses),
+        id=fused.id, pairs=len(pairs), by_evidence=n_by_evidence,
         by_inference=len(inferred), by_prior=len(by_prior), guesses=guesses,
         uncovered=round(fused.uncovered, 6), not_found=not_found, empty=empty_completions(fused))
 

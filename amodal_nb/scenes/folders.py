@@ -20,8 +20,8 @@ import numpy as np, torch
 from PIL import Image
 
 from ..core.errors import Interrupted, SceneError, warn_once
-from amodal_nb.core.pictures import (MAX_SCENE_PIXELS, open_picture, path_exists, read_mask, read_picture, size_mismatch,
-    write_picture)
+from ..core.pictures import (MAX_SCENE_PIXELS, open_picture, path_exists, read_mask, read_picture,
+    size_mismatch, write_picture)
 from amodal_nb.scenes.scene import (check_pairs, check_ranks, make_scene, near_is_bright, ORIGINS, Scene,
     with_profile)
 if TYPE_CHECKING: from importlib.abc import Traversable

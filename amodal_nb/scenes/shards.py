@@ -22,7 +22,7 @@ from .batches import find_splits, split_scenes, UnreachableError
 from .folders import check_folder, find_scenes, target_taken, temporary_beside
 
 # %% ../../nbs/2_scenes/05_shards.ipynb #c005
-SCENE_FILE_PATTERN = r'(?:image|partial|mask|background|scene|comp\d+)\.[^/]+'  # of a scene: what follows its name
+SCENE_FILE_PATTERN = r'(?:image|partial|mask|background|depth|scene|comp\d+)\.[^/]+'  # of a scene: what follows its name
 
 def scene_key(
     name: str, # of a file in a tar

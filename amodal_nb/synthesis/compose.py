@@ -87,8 +87,8 @@ def sample_overlap_mask(
 ) -> np.ndarray: # bool [H,W]
     "Draw blobs that hide a share of the overlaps, and a rim around them."
     if share <= 0 or not overlap.any(): return np.zeros_like(overlap)
-    size = len(overlap)
-    field = smooth_field(size, 3, rng)
+    size, (h, w) = max(overlap.shape), overlap.shape
+    field = smooth_field(size, 3, rng)[:h, :w]
     blurred = Image.fromarray(overlap).convert('L').filter(ImageFilter.BoxBlur(size//32))
     near = np.asarray(blurred) > 0
     threshold = np.quantile(field[overlap], 1 - share)
