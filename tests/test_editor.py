@@ -209,6 +209,8 @@ def test_copied_edits_are_a_file_of_edits(editor, page, made, tmp_path):
     editor.box.locator('.ai-notice', has_text='on the clipboard').wait_for()
     (tmp_path/'edits.json').write_text(page.evaluate('navigator.clipboard.readText()'))
     assert read_edits(tmp_path/'edits.json') == edits
+    editor.js('e => { e.set({shadows_follow: false}); return e.copy(); }')
+    assert 'amodal edit --no-residual-follows.' in editor.box.locator('.ai-notice').inner_text()
     editor.js('e => { navigator.clipboard.writeText = () => Promise.reject(new Error("no")); return e.copy(); }')
     with page.expect_download() as got: editor.button('Download the edits as edits.json').click()
     assert json.loads(open(got.value.path()).read()) == {'version': 1, 'edits': edits}

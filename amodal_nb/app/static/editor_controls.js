@@ -258,7 +258,8 @@ export const editorControls = {
     const text = JSON.stringify({version: 1, edits: this.get('edits')}, null, 1);
     try {
       await globalThis.navigator.clipboard.writeText(text);
-      this.notify('The edits are on the clipboard: save them as edits.json, for amodal edit.');
+      const option = this.get('shadows_follow') ? '' : ' --no-residual-follows';
+      this.notify(`The edits are on the clipboard: save them as edits.json, for amodal edit${option}.`);
     } catch {
       const download = () => downloadText('edits.json', text);
       const button = toolButton('Download', 'Download the edits as edits.json', download);
