@@ -26,7 +26,7 @@ from ..core.errors import AmodalError, ConfigError, SceneError
 from ..core.files import atomic_write, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import show_pictures, to_uint8
-from ..scenes.folders import completion_files, read_scene_record, read_pairs, read_scene
+from ..scenes.folders import completion_files, read_pairs, read_scene, read_scene_record, scene_record
 from ..scenes.scene import check_pairs, Scene
 from ..fusion.fuse import with_background_slot
 from ..fusion.predict import corrected_order, DEFAULT_MODEL, full_order, fuse_scene, FusedScene, harmonised_scene
@@ -455,7 +455,7 @@ def state_meta(
                 step=grid.step, boxes=grid.boxes, pairs=fused.pairs, order=full_order(fused, scene.n),
                 known=scene.pairs or [], done=fused.harmonise or [], colours=colours, inks=inks,
                 masked=masked, note=reduced if grid.step > 1 else '',
-                names=list(scene.object_names), fill=fused.uncovered_fill, uncovered=uncovered)
+                names=list(scene.object_names), record=scene_record(scene), fill=fused.uncovered_fill, uncovered=uncovered)
 
 def original_pictures(
     given: Scene, # as it was given

@@ -6,8 +6,8 @@
 __all__ = ['PAIRS_FORM', 'OTHER_KEYS', 'DEPTH_LEVELS', 'REPORT_KEYS', 'completion_files', 'picture_file', 'canvas_file',
            'read_scene_record', 'read_pairs', 'read_object_names', 'read_depth', 'write_depth', 'read_scene',
            'foreign_entry', 'Sources', 'target_taken', 'check_target', 'check_file_target', 'check_folder',
-           'check_report', 'interruption', 'temporary_beside', 'replace_folder', 'write_scene', 'is_scene',
-           'find_scenes']
+           'check_report', 'interruption', 'temporary_beside', 'replace_folder', 'scene_record', 'write_scene',
+           'is_scene', 'find_scenes']
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c003
 import json, os, re, shutil
@@ -383,8 +383,10 @@ def replace_folder(
         if os.path.lexists(aside): aside.rename(new if os.path.lexists(old) else old)
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c067
-def _scene_record(scene):
-    "Return the content of a scene's JSON file."
+def scene_record(
+    scene: Scene, # any
+) -> dict: # JSON
+    "Return the content of a scene's JSON file: 'version', and what is known of pairs, names, ranks, origin and depth."
     record = {'version': 1}
     if scene.pairs is not None: record['pairs'] = [{'front': f, 'back': b} for f, b in scene.pairs]
     if scene.object_names: record['names'] = list(scene.object_names)
@@ -404,7 +406,7 @@ def _write_files(scene, folder):
         icc = None if kind == 'mask' else scene.icc
         write_picture(folder/f'{scene.id}_{kind}.png', picture, icc)
     if scene.depth is not None: write_depth(folder/f'{scene.id}_depth.png', scene.depth)
-    record = _scene_record(scene)
+    record = scene_record(scene)
     if len(record) > 1: (folder/f'{scene.id}_scene.json').write_text(json.dumps(record))
 
 def write_scene(

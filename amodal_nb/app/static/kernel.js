@@ -61,8 +61,7 @@ export const kernel = {
       ([f, b]) => !corrections.some(([i, j]) => (f === i && b === j) || (f === j && b === i)),
     );
     const pairs = [...kept, ...corrections].map(([front, back]) => ({front, back}));
-    const {names} = this.meta;
-    return {version: 1, pairs, ...(names.length ? {names} : {})};
+    return {...this.meta.record, pairs};
   },
 
   download() {
