@@ -97,11 +97,12 @@ class Server:
         reply = client.execute('import ipywidgets\nipywidgets.Widget.close_all()\n%reset -f', reply=True, timeout=WAIT)
         assert reply['content']['status'] == 'ok', reply['content']
         client.stop_channels()
-    def open(self, page, name, how='lab/tree'):
-        "Open a notebook, and no other one. Where the page shows this JupyterLab already, it does so; loading all of its scripts takes ten seconds of a core."
-        if how == 'lab/tree' and page.url.startswith(f'{self.url}/lab'): page.evaluate(OPEN_ALONE, name)
-        else: page.goto(f'{self.url}/{how}/{quote(name)}?token={self.token}')
-    def run(self, page, name, how='lab/tree', share_kernel=False):
+    def open(self, page, name, how=None):
+        """Open a notebook, and no other one, in JupyterLab in a workspace of its own. Where the page shows this JupyterLab already, it goes on there: to load
+        all of its scripts takes ten seconds of a core."""
+        if how is None and page.url.startswith(f'{self.url}/lab'): page.evaluate(OPEN_ALONE, name)
+        else: page.goto(f'{self.url}/{how or f"lab/workspaces/{Path(name).stem}/tree"}/{quote(name)}?token={self.token}')
+    def run(self, page, name, how=None, share_kernel=False):
         "Open a notebook and run all of its cells; what the page complained of before is not the notebook's."
         if share_kernel: self.share_kernel(name)
         self.open(page, name, how)

@@ -101,10 +101,10 @@ def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
 
     i.box.get_by_role('button', name='Write the corrections').click()
     file = Path(re.search(r'written to (.*)', i.notice('corrections written'))[1])
-    assert json.loads(file.read_text()) == {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in i.corrections()]}
+    assert json.loads(file.read_text()) == {'version': 1, 'origin': 'composed', 'pairs': [{'front': f, 'back': b} for f, b in i.corrections()]}
     i.box.get_by_role('button', name='Undo saving').click()
     i.notice('is as it was')
-    assert json.loads(file.read_text()) == {'version': 1, 'pairs': [{'front': f, 'back': b} for f, b in made]}
+    assert json.loads(file.read_text()) == {'version': 1, 'origin': 'composed', 'pairs': [{'front': f, 'back': b} for f, b in made]}
     i.box.get_by_role('button', name='Undo the last correction').click()
     i.wait(f'i => JSON.stringify(i.get("corrections")) === "{json.dumps([list(p) for p in made], separators=(",", ":"))}"')
     page.screenshot(path=lab.folder/'tutorial.png')
