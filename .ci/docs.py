@@ -9,7 +9,7 @@ sys.path.insert(0, str(root/'.ci'))
 from readme import markdown_outputs # noqa: E402
 
 HOME = 'nbs/index.ipynb'                                                              # becomes Markdown, as it does for README.md
-EXTRA = ['CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md', 'data/models/reference.md']   # what notebooks link to, beside notebooks
+EXTRA = ['CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md', 'data/models/prior.md', 'data/models/reference.md']   # what notebooks link to, beside notebooks
 FIRST, LAST = ['', 'tutorials', 'formats'], ['experiments'] # sections before and behind the numbered folders
 
 def heading(anchor):
