@@ -77,7 +77,7 @@ def gather(docs):
     shutil.copy(root/'.ci'/'docs.css', docs)
     names = [s for s in FIRST if s in sections] + sorted(sections.keys() - {*FIRST, *LAST}) + [s for s in LAST if s in sections]
     return [{'Home': 'index.md'}] + [{s.replace('_', ' ').title() or 'Glossary': sections[s] if s else next(iter(sections[s][0].values()))} for s in names] + [
-        {'Project': [{'Contributing': 'CONTRIBUTING.md'}, {'Changes': 'CHANGELOG.md'}, {'The order model': 'data/models/order.md'}, {'The reference model': 'data/models/reference.md'}, {'Shipped data': 'data/README.md'}]}]
+        {'Project': [{'Contributing': 'CONTRIBUTING.md'}, {'Changes': 'CHANGELOG.md'}, {'The order model': 'data/models/order.md'}, {'The reference model': 'data/models/reference.md'}, {'The prior of natural pairs': 'data/models/prior.md'}, {'Shipped data': 'data/README.md'}]}]
 
 class Links(HTMLParser):
     "A page's ids, the links that it has, and what it loads."
