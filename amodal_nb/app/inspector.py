@@ -455,7 +455,8 @@ def state_meta(
                 step=grid.step, boxes=grid.boxes, pairs=fused.pairs, order=full_order(fused, scene.n),
                 known=scene.pairs or [], done=fused.harmonise or [], colours=colours, inks=inks,
                 masked=masked, note=reduced if grid.step > 1 else '',
-                names=list(scene.object_names), record=scene_record(scene), fill=fused.uncovered_fill, uncovered=uncovered)
+                names=list(scene.object_names), record=scene_record(scene),
+                fill=fused.uncovered_fill, uncovered=uncovered)
 
 def original_pictures(
     given: Scene, # as it was given
