@@ -1,6 +1,6 @@
 // Keys, pointer and wheel of the editor.
 
-import {clamp} from './elements.js';
+import {actOnKey, clamp} from './elements.js';
 import {isNeutral} from './placements.js';
 
 const MOVES = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
@@ -47,11 +47,7 @@ export const editorInput = {
   },
 
   onKey(e) {
-    const action = this.editorKey(e);
-    if (!action) return;
-    e.preventDefault();
-    e.stopPropagation();
-    action();
+    actOnKey(e, this.editorKey(e));
   },
 
   // Return what a key does, or null.

@@ -32,6 +32,14 @@ export function suppressShortcuts(root) {
   });
 }
 
+// Do what a key stands for, and keep the key from all others; null leaves it to them.
+export function actOnKey(event, action) {
+  if (!action) return;
+  event.preventDefault();
+  event.stopPropagation();
+  action();
+}
+
 export const toolButton = (text, title, onClick, extra = {}) =>
   el(
     'button',

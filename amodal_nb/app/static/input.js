@@ -1,6 +1,6 @@
 // Keys, pointer and wheel.
 
-import {clamp} from './elements.js';
+import {actOnKey, clamp} from './elements.js';
 import {KEYS, SHARED, VIEWS} from './views.js';
 
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
@@ -42,11 +42,7 @@ export const input = {
   },
 
   onKey(e) {
-    const action = this.keyAction(e);
-    if (!action) return;
-    e.preventDefault();
-    e.stopPropagation();
-    action();
+    actOnKey(e, this.keyAction(e));
   },
 
   // Return what a key does, or null.
