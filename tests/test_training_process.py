@@ -1,12 +1,12 @@
 "Training as processes: killed and resumed, as one of two ranks, with losses and scenes that are no good."
-import json, math, signal
+import json, math, os, signal, subprocess, sys, time
 import pytest, torch
 import amodal_nb.training.loop
 from amodal_nb.app.cli import main
 from amodal_nb.models.baselines import BASELINES
 from amodal_nb.models.checkpoint import SHIPPED_MODELS
 from amodal_nb.models.checkpoint import load_weights, read_checkpoint
-from processes import arguments, assert_same, info_step, steps_of
+from processes import ENV, arguments, assert_same, info_step, steps_of
 
 def run_command(capfd, *args):
     "Run a command in this process, which has torch already; return (status, lines of stderr). An exception that escapes is a traceback."
@@ -32,11 +32,12 @@ def test_a_killed_run_resumes_exactly(data, tmp_path, train, whole):
     assert steps_of(run) == list(range(1, 14))
     assert not [p for p in run.iterdir() if p.name.endswith('.tmp')], 'what the killed process had begun to write is still there'
 
-def test_two_ranks_train_one_model(data, tmp_path, train):
-    "Without torchrun; `test_launch.py` compares ranks that torchrun started with such ranks."
+def test_two_ranks_under_torchrun_train_one_model(data, tmp_path, train):
     whole, run = tmp_path/'whole', tmp_path/'killed'
     options = dict(steps=6, batch_size=2)  # five scenes each, three steps an epoch
-    assert train(2, arguments(data, whole, **options)) == [0, 0]
+    p = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'amodal_nb.train',
+                        *arguments(data, whole, **options)], env=os.environ | ENV, capture_output=True, text=True, timeout=240)
+    assert p.returncode == 0, p.stderr
     tensors, info = read_checkpoint(whole/'last.safetensors', 'rng.')
     assert (info['step'], info['world_size'], set(tensors)) == (6, 2, {'0', '1'})
     assert not torch.equal(tensors['0'], tensors['1'])  # each rank its own dropout
@@ -139,10 +140,16 @@ def test_eval_refuses_pictures_smaller_than_its_windows(tmp_path, capfd):
         status, lines = run_command(capfd, 'eval', tmp_path/'in', *options)
         assert status == 1 and len(lines) == 1 and str(tmp_path/'in'/'a') in lines[0] and least in lines[0], lines
 
-def test_ctrl_c_says_how_to_go_on(data, tmp_path, train):
+def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     args = arguments(data, tmp_path/'run', steps=100_000, eval_every=1)
-    assert train(1, args, ('all', 'Ctrl-C at a beat', 16), stderr=tmp_path/'stderr') == [130]
-    err = (tmp_path/'stderr.0').read_text()
-    assert 'Traceback' not in err
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) # a job in the background of a script has it ignored, and passes that on
+    p = subprocess.Popen([sys.executable, '-m', 'amodal_nb.train', *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path/'run'/'last.safetensors').exists() and time.monotonic() < deadline and p.poll() is None: time.sleep(.1)
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=60)
+    finally: p.kill()
+    assert p.returncode == 130 and 'Traceback' not in err
     assert f"stopped; --resume auto goes on from {tmp_path/'run'/'last.safetensors'}" in err
     read_checkpoint(tmp_path/'run'/'last.safetensors')
