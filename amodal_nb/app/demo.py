@@ -15,7 +15,7 @@ from ..core.pictures import show_pictures
 from ..scenes.folders import check_folder, find_scenes, read_scene
 from ..models.baselines import BASELINES
 from ..models.checkpoint import SHIPPED_MODELS
-from ..fusion.folder import fuse_folder
+from ..fusion.bulk import fuse_folder
 from ..fusion.fuse import predict_scene
 from ..fusion.predict import DEFAULT_MODEL, load_predictor
 from ..fusion.refine import with_harmonisation
