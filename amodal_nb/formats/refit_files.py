@@ -16,10 +16,10 @@ from PIL import Image
 from ..core.errors import AmodalError, FormatError, log_warning, SceneError
 from ..core.files import atomic_write, expect_form, read_json, write_json
 from ..core.geometry import box_of_mask
-from ..core.pictures import icc_profile, open_picture, read_mask, read_picture, read_rgb, write_picture
+from ..core.pictures import icc_profile, read_levels, read_mask, read_picture, read_rgb, write_picture
 from ..scenes.folders import read_scene, replace_folder, Sources, target_taken, temporary_beside
 from ..scenes.inputs import from_pictures, scene_id
-from ..fusion.refit import Refit, RefitLayer
+from ..fusion.edit import Refit, RefitLayer
 from .common import list_pictures, scale_picture
 from .layer_stack import OBJECT_PARTS
 from .layered import read_layer_stack
@@ -135,12 +135,13 @@ def read_refit(
     with expect_form(str(path), '{"order": [1, …], "names": {"1": "…"}, "pairs": […]}'):
         layers = [_read_layer(folder, id, int(k), str(order['names'][str(k)]), size) for k in order['order']]
         pairs = list(order['pairs'])
-    background, icc = read_rgb(folder/f'{id}_background.png', size), icc_profile(folder/f'{id}_image.png')
+    background = read_picture(folder/f'{id}_background.png', size=size)
+    icc = icc_profile(folder/f'{id}_image.png')
     known = read_mask(folder/f'{id}_unpainted.png', size)[0] == 0
     residual, regions = None, None
     if (folder/f'{id}_residual.png').is_file(): residual = read_picture(folder/f'{id}_residual.png', ('RGBA',), size)
     if (folder/f'{id}_regions.png').is_file():
-        with open_picture(folder/f'{id}_regions.png') as im: regions = np.asarray(im).astype(int)
+        regions = read_levels(folder/f'{id}_regions.png', size)[0].astype(int)
     return Refit(id, picture, layers, background, known, residual, pairs, [], report, icc, regions)
 
 # %% ../../nbs/8_formats/15_refit_files.ipynb #2c71a57c
