@@ -8,7 +8,8 @@ from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.pictures import to_uint8
 from amodal_nb.formats.layered import read_layer_stack
 from amodal_nb.formats.refit_files import layers_to_scene, read_refit
-from amodal_nb.fusion.refit import local_exceptions, refit, refit_scene
+from amodal_nb.fusion.exact_stack import local_exceptions
+from amodal_nb.fusion.refit import refit, refit_scene
 from amodal_nb.scenes.folders import read_scene
 from amodal_nb.synthesis.compose import interlock_pair
 from amodal_nb.synthesis.composer import Composer

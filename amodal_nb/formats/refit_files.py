@@ -19,7 +19,7 @@ from ..core.geometry import box_of_mask
 from ..core.pictures import icc_profile, read_levels, read_mask, read_picture, read_rgb, write_picture
 from ..scenes.folders import read_scene, replace_folder, Sources, target_taken, temporary_beside
 from ..scenes.inputs import from_pictures, scene_id
-from ..fusion.refit import Refit, RefitLayer
+from ..fusion.edit import Refit, RefitLayer
 from .common import list_pictures, scale_picture
 from .layer_stack import OBJECT_PARTS
 from .layered import read_layer_stack
