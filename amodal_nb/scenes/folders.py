@@ -375,7 +375,8 @@ def _put_back(folder):
 
 def _warn_of_aside(folder):
     "Log a warning if the scene that a folder replaced is still there, as the program was killed then."
-    if os.path.lexists(_aside(folder)): warn_once(f'{_aside(folder)}: was replaced by {folder.name}: remove it, or keep it')
+    aside = _aside(folder)
+    if os.path.lexists(aside): warn_once(f'{aside}: was replaced by {folder.name}: remove it, or keep it')
 
 def replace_folder(
     new: Path, # complete, beside `old`; holds the old one afterwards, to be removed
