@@ -228,9 +228,10 @@ def stack_scene(
     if not made.layers: raise SceneError(made.id, 'has no object', 'undo an edit that deletes or hides one')
     layers = _by_number(made)
     rgba = torch.stack([layer.rgba for layer in layers])
+    alphas, mask = rgba[:, 3:], torch.zeros_like(made.picture[:1])
     return Scene(
-        made.id, torch.zeros_like(made.picture[:1]), made.picture, rgba[:, :3]*(rgba[:, 3:] > 0), rgba[:, 3:],
-        made.picture, made.background, object_names=tuple(layer.name for layer in layers), icc=made.icc)
+        made.id, mask, made.picture, rgba[:, :3]*(alphas > 0), alphas, made.picture, made.background,
+        object_names=tuple(layer.name for layer in layers), icc=made.icc)
 
 def _stack_pairs(made, scene, order):
     "Return the pairs that meet: those of a refitted photograph, else as the stack has them."

@@ -44,7 +44,8 @@ def refit_layers(
     return [*entries, Layer('background', made.background, torch.ones_like(made.background[:1]))]
 
 # %% ../../nbs/8_formats/15_refit_files.ipynb #6bff775b
-_REFIT_FILE = (r'(?:(?:image|background|inpainted|residual|regions|unpainted|(?:comp|visible|hidden|seen)[1-9][0-9]{0,5})\.png'
+_REFIT_FILE = (r'(?:(?:image|background|inpainted|residual|regions|unpainted)\.png'
+               r'|(?:comp|visible|hidden|seen)[1-9][0-9]{0,5}\.png'
                r'|(?:scene|order|report)\.json|layers\.(?:ora|psd))') # what follows `<id>_`
 
 def exception_records(
