@@ -243,13 +243,19 @@ class Links(HTMLParser):
         if tag == 'a' and a.get('href'): self.links.append(a['href'])
         self.loads += [a[k] for k in ('src', 'href') if a.get(k) and (tag in ('script', 'img', 'iframe', 'source') or tag == 'link' and a.get('rel') not in ('canonical', 'prev', 'next'))]
 
+def too_large(site):
+    "A line for each page that takes long to load, and for a site that does."
+    sizes = {p: p.stat().st_size for p in site.rglob('*') if p.is_file()}
+    lines = [f'{p.relative_to(site)}: {size} bytes, more than {MAX_PAGE}' for p, size in sizes.items() if p.suffix == '.html' and size > MAX_PAGE]
+    if sum(sizes.values()) > MAX_SITE: lines.append(f'the site: {sum(sizes.values())} bytes, more than {MAX_SITE}')
+    return lines
+
 def check(site):
     "A line for each link of a page that leads nowhere, for all that it would load from elsewhere, and for what is too large."
     pages, wrong = {}, []
     for p in sorted(site.rglob('*.html')):
         pages[p] = Links()
         pages[p].feed(p.read_text(encoding='utf-8'))
-        if p.stat().st_size > MAX_PAGE: wrong.append(f'{p.relative_to(site)}: {p.stat().st_size} bytes, more than {MAX_PAGE}')
     for p, page in pages.items():
         if p.name == '404.html': continue                                               # its links begin at the site's root, wherever that is
         for link in page.links + page.loads:
@@ -260,9 +266,7 @@ def check(site):
             if target.is_dir(): target = target/'index.html'
             if not target.is_file(): wrong.append(f'{p.relative_to(site)}: links to {link}, which is not there')
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids | {'__top'}: wrong.append(f'{p.relative_to(site)}: links to {link}, but there is no such heading')
-    size = sum(p.stat().st_size for p in site.rglob('*') if p.is_file())
-    if size > MAX_SITE: wrong.append(f'the site: {size} bytes, more than {MAX_SITE}')
-    return sorted(set(wrong))
+    return sorted({*wrong, *too_large(site)})
 
 def finish_page(text):
     "A page's HTML without scripts for mathematics and diagrams, which no notebook has; pictures load when they are scrolled to; edit links lead to the notebook."
