@@ -565,7 +565,7 @@ CIVIDIS = '#00224e #123570 #3b496c #575d6d #707173 #8a8678 #a59c74 #c3b369 #e1cc
 def colour_map(
     values: torch.Tensor, # [h,w] in 0..1
 ) -> torch.Tensor: # [3,h,w] in 0..1
-    "Return values in the colours of the map cividis (Nuñez, Anderton and Renslow, 2018), interpolated between ten stops."
+    "Return values in the colours of cividis (Nuñez, Anderton and Renslow, 2018), interpolated between ten stops."
     stops = torch.tensor([hex_to_rgb(c) for c in CIVIDIS])/255
     place = values.clamp(0, 1)*(len(stops)-1)
     k = place.long().clamp(max=len(stops)-2)
