@@ -131,23 +131,28 @@ def end(process):
     try: process.wait(WAIT)
     except subprocess.TimeoutExpired: process.kill(); process.wait()
 
-class Inspector:
-    "An inspector on a page, as a person and as a programmer see it."
+class CanvasPage:
+    "A widget with a canvas on a page, as a person and as a programmer see it; its functions in JavaScript take the front-end's object `kind`."
+    kind = '' # what the front-end calls it
     def __init__(self, page, which=0):
-        self.page, self.box = page, page.locator('.amodal-inspector').nth(which)
+        self.page, self.box = page, page.locator(f'.amodal-{self.kind}').nth(which)
         self.canvas = self.box.locator('.ai-canvas')
         self.canvas.scroll_into_view_if_needed()
-        self.wait('i => i.painted > 0')
-    def js(self, f, argument=None): return self.box.evaluate(f'(e, a) => ({f})(e.inspector, a)', argument)
+        self.wait('o => o.painted > 0')
+    def js(self, f, argument=None): return self.box.evaluate(f'(e, a) => ({f})(e.{self.kind}, a)', argument)
     def wait(self, f):
-        "Until a function of the inspector is true."
-        self.page.wait_for_function(f'e => e.inspector && ({f})(e.inspector)', arg=self.box.element_handle())
+        "Until a function of the object is true."
+        self.page.wait_for_function(f'e => e.{self.kind} && ({f})(e.{self.kind})', arg=self.box.element_handle())
     def place(self, x, y):
         "Where on the screen the middle of a pixel is."
         self.canvas.scroll_into_view_if_needed()
-        left, top = self.js('(i, p) => i.onScreen(p)', [x + .5, y + .5])
+        left, top = self.js('(o, p) => o.onScreen(p)', [x + .5, y + .5])
         box = self.canvas.bounding_box()
         return box['x'] + left, box['y'] + top
+
+class Inspector(CanvasPage):
+    "An inspector on a page."
+    kind = 'inspector'
     def hover(self, x, y):
         self.page.mouse.move(*self.place(x, y))
         self.wait(f'i => i.place.textContent.startsWith("x {x}, y {y}") && !i.place.textContent.includes("about")')

@@ -1,6 +1,7 @@
 "An editor on a page; in one of its own, without Jupyter, a stand-in for the widget's model holds the traits."
 import base64
 import numpy as np
+from browser import CanvasPage
 
 MODEL = """async ({traits, code, css, theme}) => {
   const decode = v => v?.$bytes !== undefined ? new DataView(Uint8Array.from(atob(v.$bytes), c => c.charCodeAt(0)).buffer)
@@ -49,29 +50,15 @@ def open_editor(page, widget, theme='light'):
     page.evaluate(MODEL, {'traits': traits, 'code': widget._esm, 'css': widget._css, 'theme': theme})
     return EditorPage(page)
 
-class EditorPage:
-    "An editor on a page, as a person and as a programmer see it."
-    def __init__(self, page, which=0):
-        self.page, self.box = page, page.locator('.amodal-editor').nth(which)
-        self.canvas = self.box.locator('.ai-canvas')
-        self.canvas.scroll_into_view_if_needed()
-        self.wait('e => e.painted > 0')
-    def js(self, f, argument=None): return self.box.evaluate(f'(e, a) => ({f})(e.editor, a)', argument)
-    def wait(self, f):
-        "Until a function of the editor is true."
-        self.page.wait_for_function(f'e => e.editor && ({f})(e.editor)', arg=self.box.element_handle())
+class EditorPage(CanvasPage):
+    "An editor on a page."
+    kind = 'editor'
     def edits(self): return self.js('e => e.get("edits")')
     def picture(self):
         "The picture as composited, uint8 [H,W,3]."
         w, h = self.js('e => e.meta.shown')
         data = self.js('e => { let s = ""; for (const v of e.layers.pixels) s += String.fromCharCode(v); return btoa(s); }')
         return np.frombuffer(base64.b64decode(data), np.uint8).reshape(h, w, 4)[..., :3]
-    def place(self, x, y):
-        "Where on the screen the middle of a pixel is."
-        self.canvas.scroll_into_view_if_needed()
-        left, top = self.js('(e, p) => e.onScreen(p)', [x + .5, y + .5])
-        box = self.canvas.bounding_box()
-        return box['x'] + left, box['y'] + top
     def click(self, x, y): self.page.mouse.click(*self.place(x, y))
     def drag(self, start, end, steps=5):
         "Drag from one pixel of the picture to another."

@@ -31,7 +31,8 @@ from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predict
 from ..fusion.summary import summarize
 from ..evaluation.pair_records import pair_records
 from ..formats.export import read_fused
-from .editor import edit_widget, is_refit_folder
+from ..formats.refit_files import is_refit_folder
+from .editor import edit_widget, LayerEditor
 from .inspector import downscale, join_modules, png_strip, read_styles, static_folder, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007
@@ -275,18 +276,23 @@ class Gallery(ipywidgets.VBox):
         self._opened = index
         self._position.value = f'{self._list.index(index)+1} of {len(self._list)}' if index in self._list else ''
         self.grid.layout.display = 'none'
-        self._edit.layout.display = None if is_refit_folder(folder) else 'none'
+        self._edit.layout.display = None if self.inspector else 'none'
         self._edit.description = 'Edit'
         self.children = [self.grid, self._bar, shown]
 
+    def _editor(self, index) -> LayerEditor: # of the opened scene, as the inspector has corrected its order
+        earlier, folder = self._editors.get(index), self.folders[index]
+        if earlier and earlier.edits: return earlier
+        self._editors[index] = edit_widget(folder if is_refit_folder(folder) else self.inspector.fused)
+        return self._editors[index]
+
     def toggle_editor(self):
-        "Show the editor of a refitted photograph in place of its inspector, or the inspector again."
+        "Show the editor in place of the inspector, or the inspector again."
         index = self._opened
         if self._edit.description == 'Inspect':
             self.open_scene(index, self._list)
             return
-        try:
-            self._editors[index] = shown = self._editors.get(index) or edit_widget(self.folders[index])
+        try: shown = self._editor(index)
         except AmodalError as e: shown = ipywidgets.Label(str(e))
         self._edit.description = 'Inspect'
         self.children = [self.grid, self._bar, shown]
