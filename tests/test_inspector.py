@@ -305,6 +305,7 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page, run):
     page.keyboard.press('Enter')
     i = Inspector(page)
     assert i.js('i => [i.meta.id, i.meta.n]') == ['s999', one.n]
+    page.wait_for_function('document.activeElement.textContent.includes("All scenes")')
     page.get_by_role('button', name='Previous').click()
     page.locator('.ai-title', has_text='s998').wait_for()
     page.get_by_role('button', name='All scenes').click()

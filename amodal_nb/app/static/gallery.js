@@ -99,7 +99,7 @@ class Gallery {
   draw() {
     const width = this.scroller.clientWidth - 2;
     const height = this.scroller.clientHeight;
-    if (width < 50) return; // hidden, or not laid out yet
+    if (width < 50) return this.leave(); // hidden, or not laid out yet
     const cols = Math.max(1, Math.floor((width + GAP_PX) / (this.get('size') + GAP_PX)));
     const side = (width - (cols - 1) * GAP_PX) / cols;
     const row = side * this.ratio() + CAPTION_PX + GAP_PX;
@@ -174,6 +174,15 @@ class Gallery {
     if (y < scrollTop) this.scroller.scrollTop = y;
     else if (y + this.row > scrollTop + clientHeight) this.scroller.scrollTop = y + this.row - clientHeight;
   }
+  // A scene is shown in place of the grid: its card gives the focus to the button that leads back, once that is there.
+  leave(tries = 30) {
+    if (!this.opening || this.gone) return;
+    const back = this.root.parentElement?.querySelector('.jupyter-button');
+    if (!back && tries) return setTimeout(() => this.leave(tries - 1), 100);
+    this.opening.classList.remove('ag-opening');
+    this.opening = null;
+    if (document.activeElement === document.body) back?.focus({preventScroll: true});
+  }
   // The scene that was open has the focus again, where the grid still shows it.
   comeBack() {
     const rank = this.list.findIndex(o => o.index === this.returning);
@@ -245,7 +254,8 @@ class Gallery {
     }
     try {
       this.model.send({type: 'open', at: o.index, list: this.list.map(k => k.index)});
-      this.nodes.get(o.index)?.classList.add('ag-opening');
+      this.opening = this.nodes.get(o.index);
+      this.opening?.classList.add('ag-opening');
     } catch {
       this.lost();
     }
