@@ -33,7 +33,7 @@ from ..evaluation.pair_records import pair_records
 from ..formats.export import read_fused
 from ..formats.refit_files import is_refit_folder
 from .editor import edit_widget, LayerEditor
-from .inspector import downscale, join_modules, png_strip, read_styles, static_folder, WeightInspector
+from .inspector import downscale, join_modules, jpeg_strip, read_styles, static_folder, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007
 def pair_confidences(
@@ -319,7 +319,7 @@ class Gallery(ipywidgets.VBox):
         for index, folder in enumerate(self.folders[:5]):
             jpeg = self._card(index)['picture']
             if jpeg: pictures[folder.name[:24]] = to_tensor(Image.open(io.BytesIO(jpeg)))
-        return data | {'image/png': png_strip(pictures)} if pictures else data
+        return data | {'image/jpeg': jpeg_strip(pictures)} if pictures else data
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c022
 def app_notebook(
