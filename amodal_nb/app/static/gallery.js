@@ -147,7 +147,9 @@ class Gallery {
   showCount() {
     const filtered = this.list.length === this.items.length ? '' : `${this.list.length} of `;
     const measured = this.cards.size < this.items.length ? ` · ${this.cards.size} measured` : '';
-    const text = `${filtered}${this.items.length} scene${this.items.length > 1 ? 's' : ''}${measured}`;
+    const broken = [...this.cards.values()].filter(o => o.error).length;
+    const unusable = broken ? ` · ${broken} cannot be used` : '';
+    const text = `${filtered}${this.items.length} scene${this.items.length > 1 ? 's' : ''}${measured}${unusable}`;
     if (this.count.textContent !== text) this.count.textContent = text;
     this.bar.value = this.cards.size / Math.max(1, this.items.length);
     this.bar.hidden = this.cards.size === this.items.length;
