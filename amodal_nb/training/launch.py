@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FINAL_STATES', 'GIVE_A_RUN', 'STOP_PATIENCE_S', 'BAR_STYLES', 'WEIGHTS_CAPTION', 'train_arguments',
-           'torchrun_command', 'launch_processes', 'start_process', 'read_rank_error', 'first_error', 'read_log',
+           'torchrun_command', 'launch_processes', 'start_process', 'read_rank_error', 'first_error',
            'read_json_or_none', 'plot_log', 'Launch', 'rank_table', 'ProgressView', 'progress_widget', 'check_endpoint',
            'living_launch_folders', 'find_launches', 'attach', 'check_launch', 'with_restarts', 'make_launch_folder',
            'launch', 'slurm_head', 'write_slurm_script']
@@ -23,6 +23,7 @@ from ..core.errors import AmodalError, ConfigError
 from ..core.files import atomic_write, write_json
 from .config import check_config, TrainConfig
 from .distributed import RUN_VARIABLE, die_with_parent
+from .loop import read_log
 
 # %% ../../nbs/7_training/06_launch.ipynb #c005
 def train_arguments(
@@ -116,15 +117,6 @@ def first_error(
     return f'rank {rank}: {message}\n{stack}'.rstrip()
 
 # %% ../../nbs/7_training/06_launch.ipynb #c019
-def read_log(
-    out: 'str | Path', # the run's folder
-) -> list: # of dicts: 'step' and the measures at that step
-    "Read the complete lines of log.jsonl."
-    path, lines = Path(out)/'log.jsonl', []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with suppress(ValueError): lines.append(json.loads(line))
-    return lines
-
 def read_json_or_none(
     path: 'str | Path', # a JSON file
 ) -> object: # its content; None if it cannot be read
