@@ -181,18 +181,22 @@ def refit(
 
 @command
 def edit(
-    folder: Path, # that `amodal refit` or `amodal edit` wrote
+    folder: Path, # a folder that `amodal refit`, `amodal edit` or `amodal fuse` wrote for a picture, or a scene
     edits: Path, # a JSON file: {"version": 1, "edits": [{"op": "move", "layer": "cat", "dx": 12, "dy": 0}, …]}; ops: move, scale, turn, reorder, duplicate, hide, show, delete
     *,
     out: Path, # gets <id>/, as `amodal refit` writes it
+    fused: Optional[Path] = None, # with a scene: the folder that `amodal fuse` has written; without it, the scene is fused now
+    model: str = 'order', # what fuses then, see `amodal fuse --help`
     residual_follows: bool = True, # what no layer explains, such as a shadow, goes with the object it touches
 ):
-    "Edit a refitted photograph: move, scale, turn, duplicate, reorder, hide or delete its objects."
-    from amodal_nb.formats.refit_files import read_refit, write_refit
+    "Edit a refitted photograph or a fused scene: move, scale, turn, duplicate, reorder, hide or delete its objects."
+    from amodal_nb.formats.editable import read_editable
+    from amodal_nb.formats.refit_files import write_refit
     from amodal_nb.fusion.edit import edit_layers, read_edits
     from amodal_nb.scenes.folders import Sources
-    made = edit_layers(read_refit(folder), read_edits(edits), residual_follows)
-    written = write_refit(made, out, Sources([folder, edits]))
+    changes = read_edits(edits)
+    made = edit_layers(read_editable(folder, fused, model), changes, residual_follows)
+    written = write_refit(made, out, Sources([p for p in (folder, edits, fused) if p is not None]))
     changed_px, unpainted_px = made.report['changed_px'], made.report['unpainted_px']
     print_line(f'{changed_px} px changed, {unpainted_px} of them inpainted; see {written}')
 

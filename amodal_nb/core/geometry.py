@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAINT_ALPHA', 'MIN_OVERLAP_PX', 'SEAM_PX', 'MAX_TRANSLATION_PX', 'Box', 'box_of_mask', 'bounding_box',
-           'pairwise_overlap', 'shifted_neighbours', 'dilate', 'erode', 'dilate_masks', 'meeting_pairs',
+           'pairwise_overlap', 'sliding_maximum', 'dilate', 'erode', 'dilate_masks', 'meeting_pairs',
            'normalized_convolution', 'translate', 'warp_affine', 'resize']
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c003
@@ -77,26 +77,27 @@ def pairwise_overlap(
     return rows @ columns.transpose(-1, -2)
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c009
-def shifted_neighbours(
-    t: torch.Tensor, # [...,h,w]
-    along: int, # -1: left and right, -2: above and below
-    fill: float, # what lies beyond the edge
-) -> tuple: # (before, after), each [...,h,w]
-    "Return a picture shifted by one pixel to both sides."
-    pad = (1, 1) if along == -1 else (0, 0, 1, 1)
-    padded, n = F.pad(t, pad, value=fill), t.shape[along]
-    return padded.narrow(along, 0, n), padded.narrow(along, 2, n)
+def sliding_maximum(
+    t: torch.Tensor, # [...,n,...]
+    length: int, # of the windows, 1 to n
+    along: int, # the dimension
+) -> torch.Tensor: # [...,n-length+1,...]
+    "Return the maximum of each window, by windows of twice the length in each pass."
+    covered = 1
+    while covered < length:
+        step = min(covered, length - covered)
+        n = t.shape[along] - step
+        t = torch.maximum(t.narrow(along, 0, n), t.narrow(along, step, n))
+        covered += step
+    return t
 
 def dilate(
     t: torch.Tensor, # [...,h,w]
     px: int = 1, # how far
 ) -> torch.Tensor: # [...,h,w]
     "Return the maximum within a square of `px` to each side (grey-scale dilation)."
-    for _ in range(px):
-        for along in (-2, -1):
-            before, after = shifted_neighbours(t, along, -math.inf)
-            t = torch.maximum(t, torch.maximum(before, after))
-    return t
+    padded = F.pad(t, (px,)*4, value=-math.inf)
+    return sliding_maximum(sliding_maximum(padded, 2*px + 1, -2), 2*px + 1, -1)
 
 def erode(
     t: torch.Tensor, # [...,h,w]

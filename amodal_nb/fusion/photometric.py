@@ -12,7 +12,7 @@ import math
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import shifted_neighbours, translate
+from ..core.geometry import dilate, translate
 from ..models.registration import geman_mcclure_weight
 from .config import HarmoniseConfig
 
@@ -24,16 +24,24 @@ def extrapolate_colours(
 ) -> torch.Tensor: # [3,h,w], black where no covered pixel is near
     """Return colours continued beyond the region where alpha exceeds one half, each new pixel the mean of its
     neighbours."""
-    covered = (alpha > .5).to(completion)
-    colour = completion*covered
+    covered = alpha > .5
+    stride = alpha.shape[-1] + 2
+    colour = F.pad(completion*covered, (1,)*4)                       # [3,h+2,w+2], black at unknown pixels
+    known = F.pad(covered, (1,)*4).flatten()
+    free = F.pad(~covered, (1,)*4).flatten()                         # False in the margin
+    flat = colour.flatten(1)
+    around = torch.tensor([y*stride + x for y in (-1, 0, 1) for x in (-1, 0, 1)], device=alpha.device)
+    def sum_of_three(t): return t[1] + (t[0] + t[2])
+    touches_covered = dilate(covered.to(completion)) > 0
+    ring = (F.pad(touches_covered, (1,)*4).flatten() & free).nonzero()[:, 0]
     for _ in range(px):
-        box_sum = torch.cat([colour, covered])
-        for along in (-2, -1): # a sum over 3x3 pixels
-            box_sum = box_sum + sum(shifted_neighbours(box_sum, along, 0.))
-        total, n_covered = box_sum.split([3, 1])
-        colour = torch.where(covered > 0, colour, total/n_covered.clamp(min=1))
-        covered = (n_covered > .5).to(covered)
-    return colour
+        neighbours = around[:, None] + ring                          # [9,K], the pixel itself too
+        near = flat[:, neighbours].unflatten(1, (3, 3))              # [3,3,3,K]
+        total = sum_of_three(sum_of_three(near.unbind(1)).unbind(1)) # [3,K]
+        flat[:, ring] = total/known[neighbours].sum(0)
+        known[ring], free[ring] = True, False
+        ring = neighbours[free[neighbours]].unique()
+    return colour[:, 1:-1, 1:-1]
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #c014
 def dct_basis(

@@ -19,7 +19,7 @@ from typing import Iterable
 from ..core.errors import AmodalError, ConfigError, SceneError, warn_once
 from ..core.files import write_json
 from .batches import find_splits, split_scenes, UnreachableError
-from .folders import check_folder, find_scenes, target_taken, temporary_beside
+from .folders import check_folder, find_scenes, remove_dead_temporaries, target_taken, temporary_beside
 
 # %% ../../nbs/2_scenes/05_shards.ipynb #c005
 SCENE_FILE_PATTERN = r'(?:image|partial|mask|background|depth|scene|comp\d+)\.[^/]+'  # of a scene: what follows its name
@@ -139,9 +139,11 @@ def scenes_folder_or_shards(
 ): # yields the folder (Path) to write scenes to
     "Collect scenes in a folder; at the end they become shards. Raises `SceneError` as `write_shards` does."
     if not per_shard:
+        remove_dead_temporaries(out)
         yield Path(out)
         return
     check_folder(out)
+    remove_dead_temporaries(Path(out).absolute().parent)
     scenes = _temporary_sibling(Path(out).absolute()).with_suffix('.scenes')
     scenes.mkdir(parents=True)
     try:

@@ -27,15 +27,15 @@ def is_premultiplied(
 ) -> bool: # False where it cannot be told
     "Tell if soft pixels are no brighter than their alpha although the object beside them is."
     low, high = SOFT_ALPHA
-    soft, opaque = (alpha > low) & (alpha < high), (alpha >= high).float()
-    if soft.sum() < MIN_SOFT_PX: return False
-    brightest = colours.amax(0, keepdim=True)
-    def mean_around(t): return F.avg_pool2d(t, 7, 1, 3)
-    beside = mean_around(brightest*opaque)/mean_around(opaque).clamp(min=1e-6) # brightness of the object, 0 far from it
-    tells = soft & (beside > alpha + MIN_EXCESS)
-    if tells.sum() < MIN_SOFT_PX: return False
-    is_multiplied = brightest[soft] <= alpha[soft] + 2/255
-    return bool(is_multiplied.float().mean() >= MIN_MULTIPLIED_SHARE)
+    y, x = ((alpha[0] > low) & (alpha[0] < high)).nonzero(as_tuple=True)
+    if len(y) < MIN_SOFT_PX: return False
+    is_multiplied = colours[:, y, x].amax(0) <= alpha[0, y, x] + 2/255
+    if is_multiplied.float().mean() < MIN_MULTIPLIED_SHARE: return False # most objects end here
+    opaque = (alpha >= high).float()
+    def mean_around(t): return F.avg_pool2d(t, 7, 1, 3)[0, y, x]
+    brightness = mean_around(colours.amax(0, keepdim=True)*opaque)
+    beside = brightness/mean_around(opaque).clamp(min=1e-6)          # of the object, 0 far from it
+    return int((beside > alpha[0, y, x] + MIN_EXCESS).sum()) >= MIN_SOFT_PX
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c007
 BLOCKS_PER_SIDE = 24 # of the visible part's box

@@ -289,7 +289,7 @@ class TrainingRun:
         load_optimizer(self.optimizer, state, info['step'])
         restore_rng(self.generator(), part('rng.'), info, self.context)
     def write_status(self,
-        state: str, # 'starting', 'training', 'finished', 'stopped' or 'failed'
+        state: str, # 'starting', 'resuming', 'training', 'finished', 'stopped' or 'failed'
         message: str = '', # one line
         **values: float, # e.g. scenes_per_second
     ):
