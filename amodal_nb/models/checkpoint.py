@@ -85,7 +85,8 @@ def open_tensors(
         raise CheckpointError(path, 'damaged, or not a safetensors file (pickles are never opened)', fix) from None
 
 def _read_info(path, f):
-    "Return the description in a file's header. Raises `CheckpointError` if it is none of a model, `ValueError` if it is no JSON."
+    """Return the description in a file's header. Raises `CheckpointError` if it is none of a model, `ValueError` if it
+    is no JSON."""
     info = json.loads((f.metadata() or {}).get('amodal_nb', 'null'))
     if not isinstance(info, dict) or not isinstance(info.get('model'), str):
         raise CheckpointError(path, 'holds the weights of something else', GIVE_A_CHECKPOINT)

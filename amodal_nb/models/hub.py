@@ -73,7 +73,8 @@ def naming_target(
     try: yield
     except (OSError, SafetensorError) as e:
         reason = getattr(e, 'strerror', None) or error_reason(e)
-        raise CheckpointError(out, f'cannot be written ({reason})', 'free space there, or choose another --out') from None
+        fix = 'free space there, or choose another --out'
+        raise CheckpointError(out, f'cannot be written ({reason})', fix) from None
 
 # %% ../../nbs/4_models/11_hub.ipynb #c011
 def save_pretrained(

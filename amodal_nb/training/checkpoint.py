@@ -18,8 +18,8 @@ import torch, torch.distributed as dist
 
 from ..core.errors import AmodalError, CheckpointError, error_reason, warn_once
 from ..core.files import write_json
-from amodal_nb.models.checkpoint import (MODELS, WEIGHT_TYPES, build_model, fill_model, parse_model_args, read_checkpoint,
-    save_checkpoint)
+from ..models.checkpoint import (MODELS, WEIGHT_TYPES, build_model, fill_model, parse_model_args,
+    read_checkpoint, save_checkpoint)
 from .config import TrainConfig
 from .distributed import DistributedContext, gather_objects
 
@@ -35,12 +35,14 @@ def optimizer_tensors(
 MOMENTS = 'exp_avg', 'exp_avg_sq' # of each parameter, in AdamW's state
 
 def _check_optimizer_tensor(name, value, shape, step):
-    "Raise `CheckpointError` if a tensor of AdamW's state has another form, or values that it cannot have after `step` steps."
+    """Raise `CheckpointError` if a tensor of AdamW's state has another form, or values that it cannot have after `step`
+    steps."""
     if value.dtype not in WEIGHT_TYPES or value.shape != shape:
         raise CheckpointError(name, f'is {value.dtype} of shape {list(value.shape)}, not floats of {list(shape)}')
     if not value.isfinite().all(): raise CheckpointError(name, 'is not finite')
     if name.endswith('.exp_avg_sq') and value.min() < 0: raise CheckpointError(name, 'is negative')
-    if name.endswith('.step') and not 1 <= value <= step: raise CheckpointError(name, f'is {value:g} after {step} steps')
+    if name.endswith('.step') and not 1 <= value <= step:
+        raise CheckpointError(name, f'is {value:g} after {step} steps')
 
 def load_optimizer(
     optimizer: torch.optim.Optimizer, # AdamW, new, with the same parameters; changed in place
@@ -96,7 +98,8 @@ def read_newest_checkpoint(
 OTHER_CHECKPOINT = 'copy an earlier checkpoint here as last.safetensors, or begin anew with another --out'
 
 def _is_of_type(value, kind):
-    "Return whether a value read from JSON is of the type of a setting. Whole numbers are floats too; no flag is a number, nor is NaN."
+    """Return whether a value read from JSON is of the type of a setting. Whole numbers are floats too; no flag is a
+    number, nor is NaN."""
     if kind is bool or isinstance(value, bool): return kind is bool and isinstance(value, bool)
     return isinstance(value, (int, float) if kind is float else kind) and value == value
 
@@ -128,8 +131,9 @@ def check_info(
         value = info.get(name, least)
         if not _is_of_type(value, int) or value < least: raise CheckpointError(name, f'is {value!r:.40}')
     if info['step'] > steps: raise CheckpointError('step', f"is {info['step']:.10g} of {steps}")
-    if type(info['best']) is not float or not info['best'] >= 0: raise CheckpointError('best', f"is {info['best']!r:.40}")
-    if not isinstance(info.get('due', False), bool): raise CheckpointError('due', f"is {info['due']!r:.40}")
+    best, due = info['best'], info.get('due', False)
+    if type(best) is not float or not best >= 0: raise CheckpointError('best', f'is {best!r:.40}')
+    if not isinstance(due, bool): raise CheckpointError('due', f'is {due!r:.40}')
 
 # %% ../../nbs/7_training/03_checkpoint.ipynb #c040
 MUTABLE_ON_RESUME = {'data', 'out', 'workers', 'log_every', 'eval_every', 'val_scenes', 'compile', 'resume', 'timeout',
@@ -159,7 +163,8 @@ def warn_of_inexact_resume(
 ):
     "Warn if other numbers of processes, batches or scenes make the steps differ from those of an uninterrupted run."
     saved, config = saved_settings(info), run.config
-    before = dict(world_size=info.get('world_size', 1), batch_size=saved['batch_size'], accumulate=saved['accumulate'])
+    before = dict(world_size=info.get('world_size', 1), batch_size=saved['batch_size'],
+                  accumulate=saved['accumulate'])
     now = dict(world_size=run.context.world_size, batch_size=config.batch_size, accumulate=config.accumulate)
     changed = [f'{k} was {before[k]} and is {v}' for k, v in now.items() if before[k] != v]
     if changed:
