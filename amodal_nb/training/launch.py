@@ -239,7 +239,8 @@ class Launch:
         return status
     def _show_progress(self):
         from tqdm.auto import tqdm
-        with tqdm(total=self.record['steps'], desc='starting') as bar:
+        hidden = None if sys.stderr is sys.__stderr__ else False # in a shell, hidden where stderr is no terminal
+        with tqdm(total=self.record['steps'], desc='starting', disable=hidden) as bar:
             while (status := self.status())['alive']:
                 bar.set_description(status['state'], refresh=False)
                 bar.n = status['step']
