@@ -298,8 +298,9 @@ def test_a_slurm_script_expands_no_word_of_the_user(config, tmp_path):
 def test_the_bar_prints_nothing_into_a_pipe(capsys, monkeypatch):
     states = iter([{'alive': True, 'state': 'training', 'step': 1}, {'alive': False, 'state': 'finished', 'step': 2}] * 2)
     run = SimpleNamespace(record={'steps': 2}, status=lambda: next(states))
-    Launch._show_progress(run)                     # in a notebook, whose stderr is not the process's
-    assert 'finished' in capsys.readouterr().err
-    monkeypatch.setattr(sys, '__stderr__', sys.stderr)
+    monkeypatch.setitem(sys.modules, 'ipykernel', None)
     Launch._show_progress(run)
-    assert capsys.readouterr().err == ''
+    assert 'finished' in capsys.readouterr().out
+    monkeypatch.delitem(sys.modules, 'ipykernel')
+    Launch._show_progress(run)
+    assert capsys.readouterr() == ('', '')
