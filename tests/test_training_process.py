@@ -158,7 +158,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     read_checkpoint(tmp_path/'run'/'last.safetensors')
 
 def test_the_bar_shows_only_what_is_measured():
-    shown, run = [], SimpleNamespace(step=1, config=TrainConfig('scenes', 'run'), write_status=lambda *args, **kwargs: None)
+    shown, run = [], SimpleNamespace(step=1, config=TrainConfig('scenes', 'run'), write_status=lambda *args, **kwargs: None, scenes_per_step=lambda: 1)
     for measures in ({}, {'top': .5}):
-        Progress(run, SimpleNamespace(write=lambda *args: None), SimpleNamespace(set_postfix=shown.append), measures, 0.).log_step({'loss': 1.}, 0.)
+        Progress(run, SimpleNamespace(write=lambda *args: None), SimpleNamespace(set_postfix=shown.append), measures, 0., speed=1.).log_step({'loss': 1.}, 0.)
     assert shown == [{'loss': '1.0000'}, {'loss': '1.0000', 'top': '0.500'}]

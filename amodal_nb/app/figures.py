@@ -134,8 +134,9 @@ def completion_on_white(
     if box is None: return torch.ones(3, 8, 8)
     picture = (colour*alpha + 1-alpha)[(slice(None), *box.slices)]
     h, w = picture.shape[1:]
-    top, left = (max(h, w) - h)//2, (max(h, w) - w)//2
-    return F.pad(picture, (left, max(h, w) - w - left, top, max(h, w) - h - top), value=1.)
+    down, across = max(0, w - h), max(0, h - w) # that are missing to a square
+    top, left = down//2, across//2
+    return F.pad(picture, (left, across - left, top, down - top), value=1.)
 
 GUESS_COLOUR, APART_COLOUR, DOUBT_COLOUR = '#9a5b00', '#666666', '#c40000' # of text on white: at least 4.5:1
 
@@ -166,8 +167,9 @@ def order_axes(
     fig = plt.figure(figsize=(inches, rows*row), dpi=150)
     plt.close(fig)
     left = (inches - cols*step + GAP_INCHES)/2 if rows == 1 else .02
-    places = [((left + k % cols*step)/inches, 1 - (k//cols + 1)/rows) for k in range(n)]
-    axes = [fig.add_axes([x, y, side/inches, side/row/rows]) for x, y in places]
+    size = side/inches, side/row/rows
+    places = [divmod(k, cols) for k in range(n)] # (row, column)
+    axes = [fig.add_axes([(left + j*step)/inches, 1 - (i + 1)/rows, *size]) for i, j in places]
     for ax in axes: ax.axis('off')
     return embed_letters(fig), axes, 1 + GAP_INCHES/2/side
 
