@@ -239,8 +239,10 @@ class Launch:
         return status
     def _show_progress(self):
         from tqdm import tqdm # as text, which a saved notebook keeps; in a notebook stderr would look like an error
-        file = sys.stdout if 'ipykernel' in sys.modules else sys.stderr
-        with tqdm(total=self.record['steps'], desc='starting', file=file) as bar:
+        in_notebook = 'ipykernel' in sys.modules
+        file = sys.stdout if in_notebook else sys.stderr
+        hidden = False if in_notebook else None # None: hidden where stderr is no terminal
+        with tqdm(total=self.record['steps'], desc='starting', file=file, disable=hidden) as bar:
             while (status := self.status())['alive']:
                 bar.set_description(status['state'], refresh=False)
                 bar.n = status['step']

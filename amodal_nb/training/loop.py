@@ -416,8 +416,8 @@ class Progress:
         self.log.write(self.run.step, means | {'lr': rate, 'grad_norm': norm, 'scenes_per_second': self.speed})
         left = (self.run.config.steps-self.run.step)*self.run.scenes_per_step()/self.speed
         self.run.write_status('training', scenes_per_second=self.speed, seconds_left=left)
-        top = self.measures.get('top', math.nan)
-        self.bar.set_postfix({name: f'{mean:.4f}' for name, mean in means.items()} | {'top': f'{top:.3f}'})
+        top = {'top': f"{self.measures['top']:.3f}"} if 'top' in self.measures else {} # nothing is contested without an overlap
+        self.bar.set_postfix({name: f'{mean:.4f}' for name, mean in means.items()} | top)
     def report_evaluation(self):
         "Print the measures of the last evaluation above the bar, on rank 0."
         if not self.log or self.run.evaluation_due or not self.measures: return
