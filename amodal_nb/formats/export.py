@@ -22,7 +22,8 @@ from ..core.errors import ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import read_picture, write_picture
-from ..scenes.folders import check_file_target, check_report, find_scenes, interruption, Sources, write_scene
+from ..scenes.folders import (check_file_target, check_report, find_scenes, interruption,
+    remove_dead_temporaries, Sources, write_scene)
 from ..scenes.scene import Scene
 from ..fusion.edit import Refit
 from ..fusion.folder import check_unique_name, failure_reason, read_scene_guarded
@@ -355,6 +356,7 @@ def export(
     if format == 'shards': check_new_folder(out)
     if format == 'coco': check_file_target(out/'annotations.json', overwrite)
     check_report(out)
+    remove_dead_temporaries(out.absolute().parent if format == 'shards' else out)
     with tempfile.TemporaryDirectory() as tmp:
         write = scene_writer(format, out, Path(tmp), coco, overwrite, sources)
         written = export_scenes(folders, fused, predictor, out, write, report, report_line)
