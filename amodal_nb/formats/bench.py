@@ -270,8 +270,8 @@ def accuracy_table(
     n_pairs, seeds = sum(p.n_pairs for p in pictures), ', '.join(map(str, result.settings.seeds))
     note = (f'{len(pictures)} pictures, {n_pairs} pairs, masks of seeds {seeds}. Share of pairs in the right order, '
             f'undecided ones half, with 95 % intervals, {N_RESAMPLES} bootstrap resamples of the pictures. Shown: the '
-            'order also shows outside the mask. ECE: expected calibration error. Visible IoU: of the pixels that show an '
-            'object, over all objects.')
+            'order also shows outside the mask. ECE: expected calibration error. Visible IoU: of the pixels that show '
+            'an object, over all objects.')
     return ReportTable(f'Pairs in the right order: {name}', rows, note)
 
 # %% ../../nbs/8_formats/18_bench.ipynb #c019
@@ -331,8 +331,8 @@ def depth_table(
         rates = [str(_mean_depth_score(pictures, method, hide, score)) for score in DEPTH_KINDS]
         rows.append([f'{hide:g}', method.name, *rates])
     note = (f'{len(pictures)} pictures whose depth order is labelled. Weighted human disagreement rate (WHDR), smaller '
-            'is better, as InstaOrder averages it over pictures: pairs whose ranges of depth are distinct, overlap, and '
-            'all. A sequence never says that two objects are equally far.')
+            'is better, as InstaOrder averages it over pictures: pairs whose ranges of depth are distinct, overlap, '
+            'and all. A sequence never says that two objects are equally far.')
     return ReportTable(f'Depth order: {name}', rows, note)
 
 def sample_table(

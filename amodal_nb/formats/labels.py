@@ -526,7 +526,7 @@ def instaorder_depths(
             overlap[pair], count[pair] = bool(record['overlap']), int(record['count'])
     return DepthLabels(relation, count > 0, overlap, count)
 
-INSTAORDER_DEPTH_FORM = '{"image_id": …, "instance_ids": […], "depth": [{"order": "0<1", "overlap": false, "count": 2}]}'
+INSTAORDER_DEPTH_FORM = '{"image_id": …, "instance_ids": […], "depth": [{"order": "0<1", "overlap": false, "count": 2}]'
 
 def read_instaorder_depths(
     src: 'str | Path', # e.g. InstaOrder_val2017.json, with instances_val2017.json beside it
@@ -534,7 +534,8 @@ def read_instaorder_depths(
     "Read the depth order of all pictures. Raises `AmodalError` if `src` is no such file."
     src = Path(src).absolute()
     annotations, listing = read_labels(src, 'annotations')['annotations'], coco_file_beside(src)
-    reader = LabelReader(src, index_by_id(read_labels(listing, 'images')['images'], listing), None, None, raise_format_error)
+    images = index_by_id(read_labels(listing, 'images')['images'], listing)
+    reader = LabelReader(src, images, None, None, raise_format_error)
     depths = {}
     for i, annotation in enumerate(annotations):
         if not annotation.get('depth'): continue
