@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['FAINT_ALPHA', 'MIN_OVERLAP_PX', 'SEAM_PX', 'MAX_TRANSLATION_PX', 'Box', 'box_of_mask', 'bounding_box',
-           'pairwise_overlap', 'sliding_maximum', 'dilate', 'erode', 'dilate_masks', 'meeting_pairs',
-           'normalized_convolution', 'translate', 'warp_affine', 'resize']
+           'bounding_boxes', 'pairwise_overlap', 'sliding_maximum', 'dilate', 'erode', 'dilate_masks', 'meeting_pairs',
+           'normalized_convolution', 'CellGrids', 'cell_grids', 'translate', 'translate_each', 'PictureStack',
+           'warp_affine', 'resize']
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c003
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np, torch, torch.nn.functional as F
@@ -61,8 +63,24 @@ def bounding_box(
     margin: int = 8, # px around what is not empty
 ) -> 'tuple | None': # two slices, or None if it is empty
     "Return the window of a completion: the box of its pixels above `FAINT_ALPHA`, and a margin."
-    box = box_of_mask(alpha > FAINT_ALPHA)
-    return None if box is None else box.pad(margin, alpha.shape).slices
+    return bounding_boxes(alpha[None], margin)[0]
+
+def bounding_boxes(
+    alphas: torch.Tensor, # [K,h,w] in 0..1
+    margin: int = 8, # px around what is not empty
+) -> list: # of K windows, see `bounding_box`
+    "Return the windows of several completions at once."
+    spans = []
+    for axis in (2, 1): # rows, then columns
+        occupied = (alphas.amax(axis) > FAINT_ALPHA).cpu().numpy()   # [K,h] or [K,w]
+        spans.append([np.flatnonzero(line) for line in occupied])
+    boxes = []
+    for rows, columns in zip(*spans):
+        if len(rows) == 0: boxes.append(None)
+        else:
+            box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+            boxes.append(box.pad(margin, alphas.shape[1:]).slices)
+    return boxes
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c007e
 MIN_OVERLAP_PX = 16 # pixels that two objects share if their order counts; fewer can be an accident of the outlines
@@ -142,6 +160,58 @@ def normalized_convolution(
     mean = u[:, :-1]/(u[:, -1:] + 1e-3)
     return F.interpolate(mean, size=t.shape[-2:], mode='bilinear')
 
+# %% ../../nbs/1_core/04_geometry.ipynb #p18b
+@dataclass
+class CellGrids:
+    "For each box of a padded batch, the linear maps between its pixels and the smoothed means of its cells."
+    pool_rows: torch.Tensor # [K,1,n,H]
+    pool_columns: torch.Tensor # [K,W,m]
+    spread_rows: torch.Tensor # [K,1,H,n]
+    spread_columns: torch.Tensor # [K,m,W]
+
+    def normalized_convolution(self,
+        t: torch.Tensor, # [K,C,H,W], 0 beyond the boxes
+        support: torch.Tensor, # [K,1,H,W] in 0..1, 0 beyond the boxes
+    ) -> torch.Tensor: # [K,C,H,W], 0 beyond the boxes
+        "Compute `normalized_convolution` within each box."
+        weighted = torch.cat([t*support, support], 1)
+        pooled = self.pool_rows @ _map_columns(weighted, self.pool_columns)
+        mean = pooled[:, :-1]/(pooled[:, -1:] + 1e-3)                # [K,C,n,m]
+        return _map_columns(self.spread_rows @ mean, self.spread_columns)
+
+def _map_columns(t, columns):
+    "Multiply each row of [K,C,H,W] by the matrix [K,W,V] of its box."
+    return torch.bmm(t.flatten(1, 2), columns).unflatten(1, t.shape[1:3])
+
+def _cell_maps(lengths, length, cell):
+    "Return the maps along one side: [K,n,length] to the smoothed means of cells, [K,length,n] back to pixels."
+    lengths = lengths[:, None]                                       # [K,1]
+    n_cells = -(-lengths//cell)
+    pixel = torch.arange(length, device=lengths.device)
+    index = torch.arange(-(-length//cell), device=lengths.device)
+    is_pixel, is_cell = pixel < lengths, index < n_cells             # [K,length], [K,n]
+    belongs = (index[:, None] == pixel//cell) & is_pixel[:, None]    # [K,n,length]
+    is_near = (index[:, None] - index).abs() < 2
+    near = is_near & is_cell[:, None]                                # [K,n,n]
+    pool, smooth = (t/t.sum(2, keepdim=True).clamp(min=1) for t in (belongs, near))
+    source = ((pixel + .5)*n_cells/lengths - .5).clamp(min=0).minimum(n_cells - 1) # [K,length]
+    hat = (1 - (source[..., None] - index).abs()).clamp(min=0)       # of linear interpolation
+    return smooth @ pool, hat*is_pixel[..., None]
+
+def cell_grids(
+    heights: torch.Tensor, # [K] px, at most the height of `size`
+    widths: torch.Tensor, # [K] px, at most its width
+    size: tuple, # (height, width) of the padded batch in px
+    cell: int = 4, # px, see `normalized_convolution`
+) -> CellGrids: # of these boxes
+    "Make the maps of boxes that lie in the top left corners of a batch."
+    pool, spread = _cell_maps(torch.cat([heights, widths]), max(size), cell)
+    pools, spreads = pool.chunk(2), spread.chunk(2)                  # rows and columns
+    n, m = (-(-side//cell) for side in size)
+    pool_rows, pool_columns = pools[0][:, None, :n, :size[0]], pools[1][:, :m, :size[1]].mT
+    spread_rows, spread_columns = spreads[0][:, None, :size[0], :n], spreads[1][:, :size[1], :m].mT
+    return CellGrids(pool_rows, pool_columns, spread_rows, spread_columns)
+
 # %% ../../nbs/1_core/04_geometry.ipynb #c015
 MAX_TRANSLATION_PX = 5 # of `translate`, in each direction
 
@@ -160,6 +230,46 @@ def translate(
     rows = near if fy == 0 else torch.lerp(near[:, 1:], near[:, :-1], fy)
     rows = rows[:, -h:]
     return rows[..., -w:] if fx == 0 else torch.lerp(rows[..., 1:], rows[..., :-1], fx)
+
+# %% ../../nbs/1_core/04_geometry.ipynb #p18d
+def translate_each(
+    t: torch.Tensor, # [K,C,h,w]
+    shifts: torch.Tensor, # [K,2] px down and to the right, at most `MAX_TRANSLATION_PX`
+) -> torch.Tensor: # [K,C,h,w], 0 where nothing came from
+    "Move several pictures, each by its own shift, as `translate` does."
+    (n, channels, h, w), margin = t.shape, MAX_TRANSLATION_PX + 1
+    whole = shifts.floor()
+    down, across = (shifts - whole).to(t)[:, :, None, None, None].unbind(1) # [K,1,1,1]
+    padded = F.pad(t, (margin,)*4)
+    first = margin - 1 - whole.long()                                # [K,2] row and column of what moves to the corner
+    planes = torch.arange(n*channels, device=t.device).view(n, channels, 1)
+    rows = planes*padded.shape[2] + first[:, :1, None] + torch.arange(h + 1, device=t.device)
+    starts = rows*padded.shape[3] + first[:, 1:, None]               # [K,C,h+1]
+    near = padded.flatten().unfold(0, w + 1, 1)[starts]              # [K,C,h+1,w+1]
+    moved = torch.lerp(near[:, :, 1:], near[:, :, :-1], down)
+    return torch.lerp(moved[..., 1:], moved[..., :-1], across)
+
+# %% ../../nbs/1_core/04_geometry.ipynb #p18f
+class PictureStack:
+    "Pictures of one size as one row of values, out of which boxes are cut."
+    def __init__(self,
+        pictures: torch.Tensor, # [B,C,h,w]
+    ):
+        self.shape = pictures.shape
+        self.values = F.pad(pictures.flatten(), (0, self.shape[-1])) # a box may end so far behind the last value
+
+    def crop(self,
+        index: torch.Tensor, # [K] which picture each box is of
+        top: torch.Tensor, # [K] first row
+        left: torch.Tensor, # [K] first column
+        size: tuple, # (height, width) in px of each crop, at most the pictures'
+    ) -> torch.Tensor: # [K,C,height,width]; what lies beyond the picture's edge is undefined
+        "Cut boxes of one size, each out of its picture."
+        (_, channels, h, w), (height, width) = self.shape, size
+        planes = index[:, None]*channels + torch.arange(channels, device=index.device) # [K,C]
+        rows = (top[:, None] + torch.arange(height, device=index.device)).clamp(max=h - 1) # [K,height]
+        starts = (planes[..., None]*h + rows[:, None])*w + left[:, None, None]
+        return self.values.unfold(0, width, 1)[starts]
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c017
 def warp_affine(
