@@ -8,10 +8,10 @@ from amodal_nb.formats import share as share_module
 from amodal_nb.app.cli import main
 from amodal_nb.formats.export import export
 from amodal_nb.app.demo import demo
-from amodal_nb.fusion.folder import fuse_folder
+from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.pictures import write_picture
-from amodal_nb.scenes.folders import find_scenes, read_scene, write_scene
+from amodal_nb.scenes.folders import find_scenes, read_scene, remove_dead_temporaries, temporary_beside, write_scene
 from amodal_nb.scenes.scene import make_scene
 from amodal_nb.formats.share import share
 from amodal_nb.scenes.shards import atomic_folder, scenes_folder_or_shards
@@ -292,6 +292,8 @@ def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, caplog
     assert forks(KILLED, Path(__file__).parent, out, step).returncode == 9
     assert {p.name: whole(p) for p in out.iterdir() if not p.name.startswith('.')} == left
     assert all(p.name.endswith('.tmp') for p in out.iterdir() if p.name.startswith('.'))
+    remove_dead_temporaries(out) # as the next command does
+    assert {p.name for p in out.iterdir()} == set(left)
     if step == 2: # nothing reads it, but it is named
         write_scene(scene('b'), out)
         assert [p.name for p in find_scenes(out)] == ['b']
@@ -301,8 +303,9 @@ def test_a_replacement_that_is_killed_loses_nothing(step, left, tmp_path, caplog
         with pytest.raises(AmodalError, match='is there already'): write_scene(scene(**NEW), out)
         assert whole(out/'a') == 'old' and not (out/'a.replaced').exists()
     else: # both are there, and which one to keep is not for a program to decide
-        with pytest.raises(AmodalError, match='a.replaced: is there already'): write_scene(scene(**NEW), out, overwrite=True)
-        assert {k: whole(out/k) for k in left} == left
+        with pytest.raises(AmodalError, match='a.replaced: is there already'): write_scene(scene(**OLD), out, overwrite=True)
+        write_scene(scene(**NEW), out, overwrite=True) # is done, and the other one is named
+        assert {k: whole(out/k) for k in left} == left and 'a.replaced: was replaced by a' in caplog.messages[-1]
         shutil.rmtree(out/'a.replaced')
     write_scene(scene(**NEW), out, overwrite=True)
     assert whole(out/'a') == 'new'
@@ -336,7 +339,7 @@ def test_somebodys_folder_of_the_name_for_setting_aside_is_kept(tmp_path):
 @pytest.mark.parametrize('write', ['scene', 'folder', 'packed'])
 def test_a_temporary_folder_that_somebody_else_made_is_kept(write, tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'urandom', lambda n: bytes(n))
-    name = {'scene': '.a.00000000.tmp', 'folder': '.a.00000000.tmp', 'packed': '.a.00000000.scenes'}[write]
+    name = temporary_beside(tmp_path/'a', '.scenes' if write == 'packed' else '.tmp').name
     (tmp_path/name).mkdir()
     (tmp_path/name/'notes.txt').touch()
     with pytest.raises(FileExistsError):

@@ -4,13 +4,16 @@ import numpy as np, pytest, torch
 from dataclasses import replace
 from PIL import Image
 from amodal_nb.app.cli import main
+from amodal_nb.core.compositing import composite_stack
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.pictures import to_uint8
+from amodal_nb.formats.export import EXPORT_FORMATS
 from amodal_nb.formats.layered import read_layer_stack
-from amodal_nb.formats.refit_files import layers_to_scene, read_refit
+from amodal_nb.formats.refit_files import layers_to_scene, read_refit, write_refit
 from amodal_nb.fusion.exact_stack import local_exceptions
 from amodal_nb.fusion.refit import refit, refit_scene
 from amodal_nb.scenes.folders import read_scene
+from amodal_nb.scenes.shards import read_shards
 from amodal_nb.synthesis.compose import interlock_pair
 from amodal_nb.synthesis.composer import Composer
 
@@ -29,6 +32,13 @@ def scene(): return photograph_of(Composer(size=96, n_objects=3, seed=7, noise='
 
 @pytest.fixture(scope='module')
 def made(scene): return refit_scene(scene)
+
+@pytest.fixture(scope='module')
+def stacks(made, tmp_path_factory):
+    "A refitted photograph, and one with an object deleted, one moved, one copied: (folder, `Refit`) each."
+    root, made = tmp_path_factory.mktemp('stacks'), replace(made, id='photo')
+    edits = [dict(op='delete', layer=1), dict(op='duplicate', layer=2, name='twin'), dict(op='move', layer='twin', dx=9, dy=5)]
+    return [(write_refit(m, root/name), m) for name, m in (('refit', made), ('edited', made.edit(edits)))]
 
 @pytest.fixture
 def own(scene, tmp_path):
@@ -127,6 +137,62 @@ def test_edits_from_a_file_change_nothing_else(own, scene):
     assert untouched.any() and np.array_equal(pixels(own/'edited'/'photo'/'photo_image.png')[untouched], to_uint8(scene.partial)[untouched])
     assert refit_own(own, '--edits', own/'edits.json', out='at_once') == 0
     assert np.array_equal(pixels(own/'at_once'/'photo'/'photo_image.png'), pixels(own/'edited'/'photo'/'photo_image.png'))
+
+def write_edits(path, *edits):
+    path.write_text(json.dumps({'version': 1, 'edits': edits}))
+    return path
+
+def test_a_fused_scene_is_edited_like_a_refitted_photograph(own, scene, capsys):
+    "From its own folder, from its scene and the folder of fusions, and from the scene alone; without an edit it is the fused picture."
+    mask = np.zeros(scene.size, np.uint8)
+    mask[30:70, 20:80] = 255
+    Image.fromarray(mask).save(own/'mask.png')
+    assert amodal('fuse', own/'photo.png', *sorted((own/'layers').iterdir()), '--mask', own/'mask.png', '--out', own/'fused', '--model', 'vote') == 0
+    none = write_edits(own/'none.json')
+    fused, source = own/'fused'/'photo', own/'fused'/'scenes'/'photo'
+    for i, folder in enumerate([(fused,), (source, '--fused', own/'fused'), (source, '--model', 'vote')]):
+        assert amodal('edit', folder[0], none, '--out', own/f'same{i}', *folder[1:]) == 0
+        assert np.array_equal(pixels(own/f'same{i}'/'photo'/'photo_image.png'), pixels(fused/'photo_fused.png')), folder
+    same = read_refit(own/'same0'/'photo')
+    assert (same.composite()-same.picture).abs().max() <= 1/255 and not same.known.all() # without a background, some of it is inpainted
+    gone = write_edits(own/'gone.json', dict(op='delete', layer=same.layers[0].name))
+    assert amodal('edit', fused, gone, '--out', own/'gone') == 0
+    assert amodal('edit', own/'same0'/'photo', gone, '--out', own/'gone_too') == 0
+    first, second = (read_refit(own/name/'photo') for name in ('gone', 'gone_too'))
+    assert torch.equal(first.picture, second.picture) and not torch.equal(first.picture, same.picture)
+    assert torch.equal(first.unpainted, second.unpainted) and first.unpainted.any() # what is inpainted is known from the files, too
+    capsys.readouterr()
+    fused.rename(own/'photo')
+    assert amodal('edit', own/'photo', none, '--out', own/'lost') == 1
+    assert 'without its completions: give the folder of its scene, and --fused' in last_line(capsys)
+
+def check_export(format, root, out, made):
+    "Export a stack, and compare what is read back with it."
+    assert amodal('export', format, root, '--out', out) == 0
+    expected, names = to_uint8(made.picture), {l.name for l in made.layers}
+    def near(picture): return np.abs(to_uint8(picture).astype(int) - expected).max() <= 1
+    if format in ('ora', 'psd'):
+        stack = read_layer_stack(out/f'photo.{format}')
+        ground = torch.cat([stack.background, torch.ones_like(stack.background[:1])])
+        assert {l.name for l in stack.layers} - {'residual'} == names
+        return near(composite_stack([ground, *(l.rgba for l in stack.layers)]))
+    if format == 'coco':
+        labels = json.loads((out/'annotations.json').read_text())
+        number = {a['id']: a['name'] for a in labels['annotations']}
+        rank = [l.name for l in made.layers]
+        for p in labels['order_pairs']: assert (rank.index(number[p['a']]) < rank.index(number[p['b']])) == (p['p_a_front'] > .5)
+        solid = {l.name: int((l.rgba[3] > .5).sum()) for l in made.layers}
+        return {a['name']: a['area'] for a in labels['annotations']} == solid and np.array_equal(pixels(out/'images'/'photo.png'), expected)
+    scene = read_scene(out/'photo' if format == 'scenes' else read_shards([out/'000000.tar'])[0])
+    repainted = composite_stack([torch.cat([scene.background, torch.ones_like(scene.mask)]),
+                                 *(torch.cat([scene.completions[k], scene.alphas[k]]) for name in [l.name for l in made.layers[::-1]] for k in [scene.object_names.index(name)])])
+    assert set(scene.object_names) == names and scene.n == len(names) and not scene.mask.any()
+    return near(scene.image) and (repainted-scene.image).abs().max() <= 3/255 # visible and hidden are one layer there
+
+@pytest.mark.parametrize('format', EXPORT_FORMATS)
+def test_refitted_and_edited_scenes_are_exported_in_every_format(stacks, format, tmp_path, capsys):
+    for i, (folder, made) in enumerate(stacks): assert check_export(format, folder.parent, tmp_path/str(i), made), folder
+    assert capsys.readouterr().err == '' # nothing is estimated, nothing missing
 
 @pytest.mark.parametrize('edits, says', [
     ('[]', 'holds no edits'), ('{"version": 1, "edits": [1]}', 'edit 1: is no edit'), ('{"version": 1', 'JSON'),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'OVERLAPS', 'MAX_COORDINATE_PX', 'find_picture', 'check_given_paths', 'find_mask',
            'check_total_pixels', 'scale_picture', 'keeps_aspect', 'check_sizes', 'NothingToRestore', 'overlap_mask',
-           'hide_overlaps', 'shuffled_order', 'build_scene', 'SceneSource', 'raise_format_error', 'build_scenes',
-           'list_files', 'list_pictures', 'check_integers']
+           'hide_overlaps', 'shuffled_order', 'build_scene', 'SceneSource', 'raise_format_error', 'as_format_error',
+           'report_first', 'build_scenes', 'list_files', 'list_pictures', 'check_integers']
 
 # %% ../../nbs/8_formats/01_common.ipynb #c003
 import hashlib
@@ -17,7 +17,8 @@ from typing import Callable, Iterable, Iterator
 import torch, torch.nn.functional as F
 from PIL import Image
 
-from ..core.errors import AmodalError, ConfigError, FormatError, log_warning, SceneError
+from amodal_nb.core.errors import (AmodalError, ConfigError, error_reason, FormatError, log_warning, logger,
+    SceneError)
 from ..core.files import safe_join
 from ..core.pictures import MAX_SCENE_PIXELS, open_picture, read_mask, to_tensor, to_uint8
 from ..scenes.scene import make_scene, Scene
@@ -186,6 +187,32 @@ def raise_format_error(
     "Raise the error: the default `on_error` of adapters."
     raise error
 
+def as_format_error(
+    where: object, # the file or scene
+    error: Exception, # any
+) -> AmodalError: # the error itself if it is one
+    "Convert what reading somebody else's file raised to an error of one line, so that it stops nothing else."
+    if isinstance(error, AmodalError): return error
+    if isinstance(error, OSError):
+        problem = f'cannot be read ({error.strerror or error})'
+        return FormatError(error.filename or where, problem, 'check it and its permissions')
+    is_torch = isinstance(error, RuntimeError) and 'memory' in str(error) # "… can't allocate memory …"
+    if isinstance(error, MemoryError) or is_torch:
+        return SceneError(where, 'the memory ran out', 'end other programs, or scale its pictures down')
+    logger.debug('%s', where, exc_info=error)
+    reason = f'{type(error).__name__}: {error_reason(error):.100}'
+    return FormatError(where, f'cannot be read ({reason})', 'write it again, or leave it out')
+
+def report_first(
+    errors: list, # of `AmodalError`s of one file
+    report: Callable, # called with one error, if there is any
+    kind: str, # of what they concern, in the plural
+):
+    "Report the first of many errors, and how many follow."
+    if not errors: return
+    if len(errors) == 1: report(errors[0])
+    else: report(FormatError(f'{errors[0]}; likewise {len(errors)-1} more {kind}'))
+
 def build_scenes(
     sources: 'Iterable[SceneSource]', # in the order of the scenes
     on_error: Callable, # called with (id, error) for each scene that cannot be built
@@ -194,13 +221,7 @@ def build_scenes(
     for source in sources:
         id = source.id
         try: scene = source.build()
-        except AmodalError as e: on_error(id, e)
-        except OSError as e:
-            problem = f'cannot be read ({e.strerror or e})'
-            on_error(id, FormatError(e.filename or id, problem, 'check it and its permissions'))
-        except (MemoryError, RuntimeError) as e: # torch raises RuntimeError("… can't allocate memory …")
-            if not isinstance(e, MemoryError) and 'memory' not in str(e): raise
-            on_error(id, SceneError(id, 'the memory ran out', 'end other programs, or scale its pictures down'))
+        except Exception as e: on_error(id, as_format_error(id, e)) # whatever it is, it never stops the others
         else: yield scene
 
 # %% ../../nbs/8_formats/01_common.ipynb #n007

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONVERT_FORMATS', 'RESIZED_FORMATS', 'LABEL_FORMATS', 'write_scene_folders', 'check_new_folder', 'pack_shards',
-           'sources_of', 'adapter_of', 'ConvertReport', 'convert']
+           'sources_of', 'adapter_of', 'scenes_of', 'ConvertReport', 'convert']
 
 # %% ../../nbs/8_formats/06_convert.ipynb #c003
 import itertools, shutil, tempfile
@@ -14,10 +14,10 @@ from typing import Callable, Iterable, Iterator
 
 from ..core.errors import AmodalError, ConfigError, error_reason, Interrupted, log_warning, SceneError
 from ..core.files import write_json
-from ..scenes.folders import check_report, Sources, target_taken, write_scene
+from ..scenes.folders import check_report, remove_dead_temporaries, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
 from ..scenes.suspicions import warn_of_suspicions
-from .common import check_given_paths, NothingToRestore
+from .common import as_format_error, check_given_paths, NothingToRestore
 from .crops import from_offsets, from_pix2gestalt
 from .layered import from_comfyui, from_layout, LAYOUTS, layout_files
 from .labels import folders_near, from_cocoa, from_instaorder, from_kins
@@ -58,10 +58,10 @@ def write_scene_folders(
             folder = write_scene(scene, out, overwrite, sources)
             done[scene.id] = True
             warn_of_suspicions(scene)
-        except AmodalError as e: on_error(scene.id, e)
         except OSError as e:
             problem = f'cannot be written ({e.strerror or e})'
             on_error(scene.id, SceneError(e.filename or path, problem, 'free space there, or choose another folder'))
+        except Exception as e: on_error(scene.id, as_format_error(path, e)) # whatever it is, it never stops the others
         else: yield folder
 
 # %% ../../nbs/8_formats/06_convert.ipynb #n003
@@ -114,6 +114,22 @@ def adapter_of(
     fix = f'leave it out; it is for {", ".join(RESIZED_FORMATS)}'
     raise ConfigError('--resize', f'{format} has sizes and places of its own', fix)
 
+def scenes_of(
+    adapter: Callable, # see `adapter_of`
+    src: 'str | Path', # as for `convert`
+    image: 'str | Path | None', # as for `convert`
+    mask: 'str | Path | None', # as for `convert`
+    on_error: Callable, # called with (id, error) for what cannot be read
+) -> Iterator: # of `Scene`
+    "Read the scenes of a source. Raises `AmodalError` if there are none; what ends it later is reported like the rest."
+    try: scenes = adapter(src, image, mask, on_error)
+    except OSError: raise
+    except Exception as e: raise as_format_error(src, e) from None
+    def guarded():
+        try: yield from scenes
+        except Exception as e: on_error(str(src), as_format_error(src, e))
+    return guarded()
+
 class ConvertReport:
     "Collects the scenes that a conversion has written and the errors that it met."
     def __init__(self,
@@ -164,8 +180,9 @@ def convert(
     check_given_paths(image, mask)
     check_report(out)
     out, report = Path(out), ConvertReport(report_line)
-    scenes = adapter(src, image, mask, report.add_error)
+    scenes = scenes_of(adapter, src, image, mask, report.add_error)
     sources = sources_of(format, src, image, mask)
+    remove_dead_temporaries(out.absolute().parent if shards else out)
     if shards: check_new_folder(out)
     try:
         if shards:

@@ -5,27 +5,34 @@
 # %% auto #0
 __all__ = ['CATEGORIES', 'NPZ_HEADER_BYTES', 'MAX_WEIGHT_SUM', 'ORDER_FORM', 'REASONS', 'CORRECTION_SHAPES', 'CORRECTION_NUMBERS',
            'EXPORT_FORMATS', 'LAYER_WRITERS', 'encode_mask', 'coco_box', 'coco_records', 'CocoWriter',
-           'with_predicted_order', 'fusion_slots', 'OrderRecord', 'read_order_record', 'read_fused', 'export_scenes',
-           'scene_writer', 'export']
+           'with_predicted_order', 'fusion_slots', 'OrderRecord', 'read_order_record', 'read_fused', 'stack_scene',
+           'stack_fusion', 'read_for_export', 'export_scenes', 'scene_writer', 'export']
 
 # %% ../../nbs/8_formats/08_export.ipynb #c003
 import tempfile, zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator
 
 import numpy as np, torch
 
+from ..core.compositing import composite_weights
 from ..core.errors import ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import read_picture, write_picture
-from ..scenes.folders import check_file_target, check_report, find_scenes, interruption, Sources, write_scene
+from ..scenes.folders import (check_file_target, check_report, find_scenes, interruption,
+    remove_dead_temporaries, Sources, write_scene)
 from ..scenes.scene import Scene
+from ..fusion.edit import Refit
 from ..fusion.folder import check_unique_name, failure_reason, read_scene_guarded
-from ..fusion.predict import DEFAULT_MODEL, as_predictor, fuse_scene, FusedScene, harmonised_scene
+from ..fusion.fuse import pair_probabilities
+from amodal_nb.fusion.predict import (as_predictor, corrected_order, DEFAULT_MODEL, fuse_scene, FusedScene,
+    harmonised_scene)
 from .convert import check_new_folder, pack_shards
 from .layers import fusion_layers, write_ora, write_psd
+from .refit_files import is_refit_folder, read_refit, refit_layers
 
 # %% ../../nbs/8_formats/08_export.ipynb #c023
 def encode_mask(
@@ -212,15 +219,69 @@ def read_fused(
         scene.id, result, weights, slots, record.pairs, record.order, record.uncovered_fraction, record.corrections,
         object_names=scene.object_names, uncovered_fill=record.uncovered_fill)
 
+# %% ../../nbs/8_formats/08_export.ipynb #st002
+def _by_number(made): return sorted(made.layers, key=lambda layer: layer.number)
+
+def stack_scene(
+    made: Refit, # a refitted photograph, or an edited one
+) -> Scene: # its picture is known everywhere
+    "Return a stack as a scene. Raises `SceneError` if it has no layer."
+    if not made.layers: raise SceneError(made.id, 'has no object', 'undo an edit that deletes or hides one')
+    layers = _by_number(made)
+    rgba = torch.stack([layer.rgba for layer in layers])
+    alphas, mask = rgba[:, 3:], torch.zeros_like(made.picture[:1])
+    return Scene(
+        made.id, mask, made.picture, rgba[:, :3]*(alphas > 0), alphas, made.picture, made.background,
+        object_names=tuple(layer.name for layer in layers), icc=made.icc)
+
+def _stack_pairs(made, scene, order):
+    "Return the pairs that meet: those of a refitted photograph, else as the stack has them."
+    new = {layer.number: k for k, layer in enumerate(_by_number(made), 1)}
+    given = {frozenset((new[p['a']], new[p['b']])): p.get('why') for p in made.pairs}
+    pairs = [p | {'a': new[p['a']], 'b': new[p['b']]} for p in made.pairs]
+    certain = [(i, j) for rank, i in enumerate(order) for j in order[rank+1:] if frozenset((i, j)) not in given]
+    log_odds = corrected_order(pairs, order, certain)
+    meeting = pair_probabilities(log_odds, scene.alphas, torch.arange(1, scene.n+1))
+    return [p | {'why': given.get(frozenset((p['a'], p['b'])))} for p in meeting]
+
+def stack_fusion(
+    made: Refit, # a refitted photograph, or an edited one
+    scene: Scene, # from `stack_scene`
+) -> FusedScene: # its result is the picture
+    "Return a stack as a fusion: what each layer contributes to each pixel."
+    numbers = [layer.number for layer in _by_number(made)]
+    order = [numbers.index(k)+1 for k in made.order]
+    sequence = torch.tensor([[k-1 for k in order]])
+    weights = composite_weights(scene.alphas[None], sequence)[0]
+    slots = fusion_slots(scene)
+    return FusedScene(
+        scene.id, made.picture, weights, slots, _stack_pairs(made, scene, order), order, 0., scene=scene,
+        object_names=scene.object_names)
+
 # %% ../../nbs/8_formats/08_export.ipynb #c032
 EXPORT_FORMATS = 'ora', 'psd', 'coco', 'scenes', 'shards'
+
+def read_for_export(
+    folder: Path, # of a scene, or of a refitted or edited one
+    fused: 'str | Path | None', # see `export_scenes`
+    predictor: 'Callable | None', # likewise
+) -> tuple: # (`Scene`, `FusedScene`, function without arguments that returns its layers for an image editor)
+    """Read a stack as it is, or a scene with its fusion, or fuse it. Raises `AmodalError` if files are missing or
+    damaged."""
+    if not fused and is_refit_folder(folder):
+        made = read_refit(folder)
+        scene = stack_scene(made)
+        return scene, stack_fusion(made, scene), partial(refit_layers, made)
+    scene = read_scene_guarded(folder)
+    fusion = read_fused(scene, fused) if fused else fuse_scene(scene, predictor)
+    return scene, fusion, partial(fusion_layers, scene, fusion)
 
 def export_scenes(
     folders: list, # of scenes (Path), see `find_scenes`
     fused: 'str | Path | None', # the folder that `amodal fuse` has written; None: fuse now
     predictor: 'Callable | None', # what fuses then
     out: Path, # where exports go; it must not be where the scenes are
-    write: Callable, # called with (scene, fused)
+    write: Callable, # called with (scene, fused, layers), see `read_for_export`
     report: dict, # gets 'done' and 'failed'
     report_line: Callable, # called with one line for each scene that could not be exported
 ) -> Iterator: # of what `write` returns
@@ -233,8 +294,7 @@ def export_scenes(
             check_unique_name(folder, folder_of, out)
             if (out/name).resolve() == folder.resolve():
                 raise SceneError(folder, 'is the scene itself', f'choose another folder than {out}')
-            scene = read_scene_guarded(folder)
-            written = write(scene, read_fused(scene, fused) if fused else fuse_scene(scene, predictor))
+            written = write(*read_for_export(folder, fused, predictor))
             report['done'].append(name)
         except Exception as e: # any error of one scene must not stop the others
             reason = failure_reason(e, out)
@@ -252,17 +312,18 @@ def scene_writer(
     coco: CocoWriter, # collects scenes for the format coco
     overwrite: bool, # replace what is in `out`, see `check_target` and `check_file_target`
     sources: Sources, # what must not be replaced
-) -> Callable: # (scene, fused) -> its folder, or None
+) -> Callable: # (scene, fused, layers) -> its folder, or None
     "Make the function that writes one fused scene."
-    def write_layer_file(scene, fused):
+    def write_layer_file(scene, fused, layers):
         path = out/f'{scene.id}.{format}'
         check_file_target(path, overwrite)
-        LAYER_WRITERS[format](path, fusion_layers(scene, fused), scene.icc)
-    def add_labels(scene, fused):
+        LAYER_WRITERS[format](path, layers(), scene.icc)
+    def add_labels(scene, fused, layers):
         check_file_target(out/'images'/f'{scene.id}.png', overwrite)
         coco.add(scene, fused, out)
-    def write_folder(scene, fused): return write_scene(with_predicted_order(scene, fused), out, overwrite, sources)
-    def write_temporary(scene, fused): return write_scene(with_predicted_order(scene, fused), tmp)
+    def write_folder(scene, fused, layers):
+        return write_scene(with_predicted_order(scene, fused), out, overwrite, sources)
+    def write_temporary(scene, fused, layers): return write_scene(with_predicted_order(scene, fused), tmp)
     if format in LAYER_WRITERS: return write_layer_file
     return {'coco': add_labels, 'scenes': write_folder, 'shards': write_temporary}[format]
 
@@ -295,6 +356,7 @@ def export(
     if format == 'shards': check_new_folder(out)
     if format == 'coco': check_file_target(out/'annotations.json', overwrite)
     check_report(out)
+    remove_dead_temporaries(out.absolute().parent if format == 'shards' else out)
     with tempfile.TemporaryDirectory() as tmp:
         write = scene_writer(format, out, Path(tmp), coco, overwrite, sources)
         written = export_scenes(folders, fused, predictor, out, write, report, report_line)

@@ -24,8 +24,8 @@ from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_rgb
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
 from ..evaluation.layer_measures import DepthLabels
-from amodal_nb.formats.common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error,
-    SceneSource)
+from .common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error,
+    report_first, SceneSource)
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c058
 def _decompress_run_lengths(text):
@@ -126,8 +126,7 @@ def _read_alphas(segmentations, size, where, report_error):
     for k, segmentation in enumerate(segmentations, 1):
         try: alphas[k] = label_mask(segmentation, size, f'{where}, object {k}')
         except AmodalError as e: errors.append(e)
-    if len(errors) == 1: report_error(errors[0])
-    elif errors: report_error(FormatError(f'{errors[0]}; likewise {len(errors)-1} more objects'))
+    report_first(errors, report_error, 'objects')
     if not alphas: raise FormatError(where, 'no object of it can be read', 'see above')
     return alphas
 

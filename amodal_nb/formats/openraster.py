@@ -6,7 +6,7 @@
 __all__ = ['MAX_XML_BYTES', 'NORMAL_OP', 'BACKDROP_OPS', 'MIMETYPE', 'XmlNode', 'parse_xml', 'OraItem', 'parse_item', 'read_ora']
 
 # %% ../../nbs/8_formats/12_openraster.ipynb #b004
-import math, zipfile, zlib
+import math, zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -104,8 +104,6 @@ def parse_item(
 
 # %% ../../nbs/8_formats/12_openraster.ipynb #b013
 MIMETYPE = b'image/openraster'
-_ZIP_ERRORS = zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError # of damaged entries
-
 def _check_entries(path, archive):
     "Raise `FormatError` if an entry cannot be trusted."
     entries = archive.infolist()
@@ -126,7 +124,7 @@ def _read_entry(path, archive, name, max_bytes):
     except KeyError: raise FormatError(where, 'missing', 'save the file again as OpenRaster') from None
     if size > max_bytes: raise FormatError(where, f'has {size} bytes, over the limit of {max_bytes}', 'save it again')
     try: return archive.read(name)
-    except _ZIP_ERRORS as e:
+    except Exception as e: # `zipfile` raises exceptions of any type on damaged entries
         raise FormatError(where, f'cannot be unpacked ({type(e).__name__})', 'save it again') from None
 
 def _check_mimetype(path, archive, notes):
@@ -142,7 +140,7 @@ def _read_png(entry, size=None):
     "Read a picture of an archive as uint8 [4,H,W]. Raises `AmodalError`."
     try: t = read_picture(entry, ('RGBA', 'RGB', 'L'), size, raw=True, upright=False)
     except AmodalError: raise
-    except _ZIP_ERRORS as e:
+    except Exception as e: # likewise
         raise FormatError(entry, f'cannot be unpacked ({type(e).__name__})', 'save it again') from None
     if len(t) == 4: return t
     return torch.cat([t.expand(3, -1, -1), torch.full_like(t[:1], 255)])
@@ -151,7 +149,7 @@ def _read_png(entry, size=None):
 def _count_pixels(entry):
     try:
         with open_picture(entry) as im: return im.width*im.height
-    except (AmodalError, *_ZIP_ERRORS): return 0 # reading the picture reports this error
+    except Exception: return 0 # reading the picture reports this error
 
 def _leaves(node):
     "Yield the layers of a group and of the groups in it."
@@ -276,5 +274,5 @@ def read_ora(
     try:
         with zipfile.ZipFile(path) as archive: return _read_archive(path, archive)
     except AmodalError: raise
-    except _ZIP_ERRORS as e:
+    except Exception as e: # likewise
         raise FormatError(path, f'is no zip, or damaged ({type(e).__name__})', 'save it again') from None

@@ -6,10 +6,11 @@
 __all__ = ['PAIRS_FORM', 'OTHER_KEYS', 'REPORT_KEYS', 'completion_files', 'picture_file', 'canvas_file', 'read_scene_record',
            'read_pairs', 'read_object_names', 'read_depth', 'write_depth', 'read_scene', 'foreign_entry', 'Sources',
            'target_taken', 'check_target', 'check_file_target', 'check_folder', 'check_report', 'interruption',
-           'temporary_beside', 'replace_folder', 'scene_record', 'write_scene', 'is_scene', 'find_scenes']
+           'temporary_beside', 'remove_dead_temporaries', 'replace_folder', 'scene_record', 'write_scene', 'is_scene',
+           'find_scenes']
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c003
-import json, os, re, shutil
+import filecmp, json, os, platform, re, shutil, zlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -216,10 +217,12 @@ def _file_ids(path):
 
 def _links_below(path):
     "Yield the links in a folder, at any depth."
-    for top, folders, files in os.walk(path):
-        for name in (*folders, *files):
-            entry = Path(top)/name
-            if entry.is_symlink(): yield entry
+    folders = [path]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink(): yield Path(entry.path)
+                elif entry.is_dir(): folders.append(entry.path)
 
 class Sources:
     "The files and folders that a command reads, and must not replace."
@@ -286,7 +289,7 @@ def check_file_target(
     if path.is_symlink() or not path.is_file(): raise target_taken(path, ' and is no regular file')
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #f069
-REPORT_KEYS = {'done', 'failed', 'left_out', 'not_done', 'nothing_to_restore', 'scenes'} # lists of a report.json; the first two are always there
+REPORT_KEYS = {'done', 'failed', 'left_out', 'not_done', 'nothing_to_restore', 'scenes'} # lists of a report.json; 'done' and 'failed' are always there, beside them may be 'settings'
 
 def check_folder(
     out: 'str | Path', # the folder that is to be written to, which need not exist
@@ -314,7 +317,8 @@ def check_report(
     if not os.path.lexists(path): return
     try: report = _read_report(path)
     except OSError as e: raise target_taken(path, f' and cannot be read ({e.strerror or e})') from None
-    of_lists = isinstance(report, dict) and all(isinstance(v, list) for v in report.values())
+    is_dict = isinstance(report, dict) and isinstance(report.pop('settings', {}), dict)
+    of_lists = is_dict and all(isinstance(v, list) for v in report.values())
     is_report = of_lists and {'done', 'failed'} <= set(report) <= REPORT_KEYS
     if not is_report: raise target_taken(path, ' and is no report of amodal')
 
@@ -329,13 +333,29 @@ def interruption(
     return Interrupted(f"{len(report['done'])} of {len(folders)} scenes done; see {out/'report.json'}")
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c066e
+def _host(): return zlib.crc32(platform.node().encode(errors='replace')) & 0xffff # processes of other machines may share a disk
+
 def temporary_beside(
     path: 'str | Path', # a file or folder that is to be written
     suffix: str = '.tmp', # of the name
 ) -> Path: # hidden, in the same folder; it does not exist
-    "Choose a temporary name that no other process has."
+    "Choose a temporary name that no other process has, and that tells which process made it."
     path = Path(path)
-    return path.with_name(f'.{path.name[-40:]}.{os.urandom(4).hex()}{suffix}')
+    owner = f'{_host():04x}-{os.getpid()}-{os.urandom(4).hex()}'
+    return path.with_name(f'.{path.name[-40:]}.{owner}{suffix}')
+
+_TEMPORARY = re.compile(r'\..*\.([0-9a-f]{4})-(\d{1,9})-[0-9a-f]{8}\.(?:tmp|scenes)', re.DOTALL)
+
+def remove_dead_temporaries(
+    folder: 'str | Path', # that holds scenes; may be missing
+):
+    "Remove the temporary folders that processes of this machine left there when they were killed."
+    from psutil import pid_exists
+    with suppress(OSError):
+        for path in Path(folder).iterdir():
+            m = _TEMPORARY.fullmatch(path.name)
+            if not m or int(m[1], 16) != _host() or pid_exists(int(m[2])): continue
+            if path.is_dir() and not path.is_symlink(): shutil.rmtree(path, ignore_errors=True)
 
 def _aside(folder): return folder.with_name(f'{folder.name}.replaced')
 
@@ -353,6 +373,11 @@ def _put_back(folder):
     if not _is_set_aside(_aside(folder)): return
     _aside(folder).rename(folder)
     warn_once(f'{folder}: put back, as its replacement had not finished')
+
+def _warn_of_aside(folder):
+    "Log a warning if the scene that a folder replaced is still there, as the program was killed then."
+    aside = _aside(folder)
+    if os.path.lexists(aside): warn_once(f'{aside}: was replaced by {folder.name}: remove it, or keep it')
 
 def replace_folder(
     new: Path, # complete, beside `old`; holds the old one afterwards, to be removed
@@ -395,25 +420,35 @@ def _write_files(scene, folder):
     record = scene_record(scene)
     if len(record) > 1: (folder/f'{scene.id}_scene.json').write_text(json.dumps(record))
 
+def _same_files(a, b):
+    "Return whether two folders hold the same regular files, byte for byte."
+    names = {p.name for p in a.iterdir()}
+    if b.is_symlink() or not b.is_dir() or names != {p.name for p in b.iterdir()}: return False
+    if any((b/name).is_symlink() or not (b/name).is_file() for name in names): return False
+    return not any(filecmp.cmpfiles(a, b, names, shallow=False)[1:])
+
 def write_scene(
     scene: Scene, # to write
     root: 'str | Path', # the folder that gets `<id>/`
     overwrite: bool = False, # replace a scene of that name, see `check_target`
     sources: 'Sources | None' = None, # that must not be replaced
 ) -> Path: # the scene's folder
-    """Write a scene folder, completions as RGBA. Raises `SceneError` if the target must be kept, `OSError` if the disk
-    refuses."""
+    """Write a scene folder, completions as RGBA; if exactly these files are there already, they stay. Raises
+    `SceneError` if the target must be kept, `OSError` if the disk refuses."""
     root, name = Path(root), scene.id
     if name in ('', '.', '..') or set(name) & {'/', '\0', os.sep}:
         raise SceneError(f'{name!r:.80}', 'is no name of a folder', 'give the scene another id')
     final = root/name
     tmp = temporary_beside(final)
     _put_back(final)
-    check_target(final, overwrite, sources)
+    check_target(final, True, sources) # whether it may be replaced at all
     tmp.mkdir(parents=True)
     try:
         _write_files(scene, tmp)
-        is_there = check_target(final, overwrite, sources) # again, because writing takes time
+        if _same_files(tmp, final): # as an earlier run wrote it
+            _warn_of_aside(final)
+            return final
+        is_there = check_target(final, overwrite, sources)
         if is_there: replace_folder(tmp, final)
         else: tmp.rename(final)
     finally: shutil.rmtree(tmp, ignore_errors=True)

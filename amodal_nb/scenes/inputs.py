@@ -20,11 +20,13 @@ from .scene import make_scene, Scene, with_profile
 # %% ../../nbs/2_scenes/08_inputs.ipynb #n003
 MAX_ID_BYTES = 200 # of an id in UTF-8, so that the names of its files fit into 255
 
+_NO_NAME = re.compile('[\x00-\x1f/\\\\:*?"<>|\ud800-\udc7f\udd00-\udfff]') # of a file; surrogates from JSON, but not those of names that are not UTF-8
+
 def scene_id(
     name: str, # of a file or folder
 ) -> str: # 1 to 100 characters that can name a folder
     "Make a scene's id of a name."
-    id = re.sub(r'[\x00-\x1f/\\:*?"<>|]', '_', str(name)).lstrip('.')[:100]
+    id = _NO_NAME.sub('_', str(name)).lstrip('.')[:100]
     while len(id.encode(errors='surrogatepass')) > MAX_ID_BYTES: id = id[:-1]
     return id or 'scene'
 
