@@ -345,6 +345,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'amodal_nb/core/geometry.py'),
                                          'amodal_nb.core.geometry.bounding_boxes': ( '1_core/geometry.html#bounding_boxes',
                                                                                      'amodal_nb/core/geometry.py'),
+                                         'amodal_nb.core.geometry.box_of_lines': ( '1_core/geometry.html#box_of_lines',
+                                                                                   'amodal_nb/core/geometry.py'),
                                          'amodal_nb.core.geometry.box_of_mask': ( '1_core/geometry.html#box_of_mask',
                                                                                   'amodal_nb/core/geometry.py'),
                                          'amodal_nb.core.geometry.cell_grids': ( '1_core/geometry.html#cell_grids',

@@ -168,4 +168,5 @@ def whole_boxes(
     k, _, h, w = alphas.shape
     heights, widths = (torch.full((k,), n, device=alphas.device) for n in (h, w))
     shown, known = (t.expand(k, -1, -1, -1) for t in (picture, seen))
-    return CompletionBoxes(shown, known, completions, alphas, torch.ones_like(alphas, dtype=torch.bool), heights, widths)
+    inside = torch.ones_like(alphas, dtype=torch.bool)
+    return CompletionBoxes(shown, known, completions, alphas, inside, heights, widths)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np, torch
 
-from ..core.geometry import bounding_boxes, Box, pairwise_overlap, PictureStack, resize
+from ..core.geometry import bounding_boxes, Box, box_of_lines, pairwise_overlap, PictureStack, resize
 from .registration import CompletionBoxes, register_completions
 
 # %% ../../nbs/4_models/06_windows.ipynb #c006
@@ -120,8 +120,9 @@ def group_boxes(
     size, area = (0, 0), 0
     for k in np.argsort(-areas, kind='stable').tolist():
         wider = max(size[0], heights[k]), max(size[1], widths[k])
-        padded = wider[0]*wider[1]*(len(groups[-1]) + 1) if groups else 0
-        fits = padded <= min(limits.pixels, limits.padding*(area + areas[k]))
+        n = len(groups[-1]) + 1 if groups else 1
+        most = min(limits.pixels, limits.padding*(area + areas[k]))
+        fits = wider[0]*wider[1]*n <= most
         if groups and fits: size, area = wider, area + areas[k]
         else:
             groups.append([])
@@ -245,8 +246,7 @@ def find_pairs(
     pairs = []
     for b, scene in enumerate(scenes):
         for i, j in zip(*np.triu(shared[0][b].any(0), 1).nonzero()):
-            rows, columns = (np.flatnonzero(axis[b, :, i, j]) for axis in shared)
-            box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+            box = box_of_lines(*(axis[b, :, i, j] for axis in shared))
             pairs.append(PairWindow(scene, int(i), int(j), square_window(box, size)))
     return pairs
 
@@ -287,9 +287,11 @@ class WorkingScenes:
         scene, first, second, top, left = places.unbind(1)
         shown, seen, background = self.context.crop(scene, top, left, size).split([3, 1, 1], 1)
         two = torch.stack([first, second], 1)                        # [P,2]
-        own = self.features.read(scene[:, None]*self.n_slots + two, (0, N_COMPLETION_CHANNELS), top, left, size)
+        first_slot = scene[:, None]*self.n_slots
+        own = self.features.read(first_slot + two, (0, N_COMPLETION_CHANNELS), top, left, size)
         slots = torch.arange(self.n_slots, device=scene.device)
-        others = torch.where((slots != two[:, :1]) & (slots != two[:, 1:]), scene[:, None]*self.n_slots + slots, -1)
+        is_third = (slots != two[:, :1]) & (slots != two[:, 1:])     # [P,N]
+        others = torch.where(is_third, first_slot + slots, -1)
         misfits = self.features.read(others, (N_COMPLETION_CHANNELS, 1), top, left, size, fill=1.)
         best = torch.minimum(misfits.amin(1), background)            # [P,1,height,width]
         third = saturate_residual(best, .04)*seen
