@@ -52,7 +52,8 @@ def box_of_lines(
     y, x = np.flatnonzero(rows), np.flatnonzero(columns)
     if len(y) == 0: return None
     top, left = int(y[0]), int(x[0])
-    return Box(top, left, int(y[-1]) + 1, int(x[-1]) + 1)
+    bottom, right = int(y[-1]) + 1, int(x[-1]) + 1
+    return Box(top, left, bottom, right)
 
 def box_of_mask(
     mask: 'np.ndarray | torch.Tensor', # bool [H,W]
