@@ -1,5 +1,5 @@
 "A Jupyter server of one's own, and Debian's Chromium driven by Playwright: both started for a test, on 127.0.0.1, and ended by it."
-import json, os, secrets, shutil, subprocess, sys, time, urllib.request
+import base64, json, os, secrets, shutil, subprocess, sys, time, urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from processes import free_port
@@ -131,6 +131,63 @@ def end(process):
     try: process.wait(WAIT)
     except subprocess.TimeoutExpired: process.kill(); process.wait()
 
+MODEL = """async ({widgets, css, theme}) => {
+  const decode = v => v?.$bytes !== undefined ? new DataView(Uint8Array.from(atob(v.$bytes), c => c.charCodeAt(0)).buffer)
+    : Array.isArray(v) ? v.map(decode) : v && typeof v === 'object' ? Object.fromEntries(Object.entries(v).map(([k, o]) => [k, decode(o)])) : v;
+  document.head.append(Object.assign(document.createElement('style'), {textContent: css}));
+  document.documentElement.style.colorScheme = theme;
+  document.body.dataset.jpThemeLight = String(theme === 'light');
+  document.body.style.background = theme === 'light' ? '#fff' : '#111';
+  document.body.replaceChildren(...widgets.map(() => document.createElement('div')));
+  for (const [index, {traits, code}] of widgets.entries()) {
+    const values = decode(traits), listeners = {};
+    const model = {
+      saved: 0,
+      sent: [],
+      get: k => values[k],
+      set: (k, v) => {
+        if (JSON.stringify(values[k]) === JSON.stringify(v)) return;
+        values[k] = v;
+        for (const f of listeners[`change:${k}`] ?? []) f();
+      },
+      save_changes: () => { model.saved++; },
+      send: message => model.sent.push(message),
+      on: (k, f) => (listeners[k] ??= []).push(f),
+      off: (k, f) => { listeners[k] = (listeners[k] ?? []).filter(o => o !== f); },
+    };
+    const widget = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));
+    widget.default.render({model, el: document.body.children[index]});
+  }
+}"""
+
+NOT_TRAITS = {'layout', 'tabbable', 'tooltip', 'comm', 'keys'}
+
+def as_json(value):
+    "Replace bytes by their base64."
+    if isinstance(value, dict): return {k: as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)): return [as_json(v) for v in value]
+    return {'$bytes': base64.b64encode(value).decode()} if isinstance(value, (bytes, memoryview)) else value
+
+def show_widgets(page, *widgets, theme='light'):
+    "Show widgets on a page of their own, without Jupyter: a stand-in for each widget's model holds the traits, and keeps what is sent."
+    page.route('http://localhost/**', lambda route: route.fulfill(body='<!doctype html><html lang="en"><title>widgets</title>', content_type='text/html')) # its clipboard works
+    page.goto('http://localhost/')
+    def state(widget): return {k: as_json(getattr(widget, k)) for k in widget.keys if k not in NOT_TRAITS and k not in ('_esm', '_css')}
+    page.evaluate(MODEL, {'widgets': [{'traits': state(w), 'code': w._esm} for w in widgets], 'css': widgets[0]._css, 'theme': theme})
+
+def axe_script():
+    "axe-core's source; a test that needs it is skipped without. It is looked for beside ESLint."
+    eslint = shutil.which('eslint')
+    path = eslint and Path(eslint).resolve().parents[2]/'axe-core'/'axe.min.js'
+    if not path or not path.exists(): pytest.skip('needs axe-core beside ESLint: npm install --global eslint axe-core')
+    return path.read_text(encoding='utf-8')
+
+def violations(page, selector, *rules_off):
+    "What axe finds wrong in the elements of a selector: [rule, element, summary] each."
+    page.evaluate(axe_script())
+    result = page.evaluate('([selector, off]) => axe.run(selector, {resultTypes: ["violations"], rules: Object.fromEntries(off.map(k => [k, {enabled: false}]))})', [selector, list(rules_off)])
+    return [[o['id'], node['html'][:120], node['failureSummary'].split('\n')[-1].strip()] for o in result['violations'] for node in o['nodes']]
+
 class CanvasPage:
     "A widget with a canvas on a page, as a person and as a programmer see it; its functions in JavaScript take the front-end's object `kind`."
     kind = '' # what the front-end calls it
@@ -156,7 +213,7 @@ class Inspector(CanvasPage):
     def hover(self, x, y):
         self.page.mouse.move(*self.place(x, y))
         self.wait(f'i => i.place.textContent.startsWith("x {x}, y {y}") && !i.place.textContent.includes("about")')
-    def shown_weights(self): return [float(o.get_attribute('title')) for o in self.box.locator('.ai-row .ai-number').all()]
+    def shown_weights(self): return self.js('i => i.rows.map(o => +o.value.title)')
     def weights(self, x, y): return self.js('(i, [x, y]) => i.rows.map((_, s) => i.fusion.weight(s, x, y))', [x, y])
     def result(self):
         import numpy as np
@@ -174,10 +231,11 @@ class Inspector(CanvasPage):
         card, to = self.box.locator(f'.ai-card[data-slot="{slot}"]'), self.box.locator('.ai-card').nth(place)
         card.scroll_into_view_if_needed()
         a, b, down = card.bounding_box(), to.bounding_box(), self.stack().index(slot) < place
-        self.page.mouse.move(a['x'] + 90, a['y'] + a['height']/2)
+        x = a['x'] + a['width']/2 # on the name
+        self.page.mouse.move(x, a['y'] + a['height']/2)
         self.page.mouse.down()
-        self.page.mouse.move(a['x'] + 90, (a['y'] + b['y'])/2, steps=4)
-        self.page.mouse.move(b['x'] + 90, b['y'] + (b['height'] - 3 if down else 3), steps=4)
+        self.page.mouse.move(x, (a['y'] + b['y'])/2, steps=4)
+        self.page.mouse.move(x, b['y'] + (b['height'] - 3 if down else 3), steps=4)
         self.page.mouse.up()
     def notice(self, text):
         "Wait for a line that contains this; all of the line."

@@ -1,33 +1,7 @@
-"An editor on a page; in one of its own, without Jupyter, a stand-in for the widget's model holds the traits."
+"An editor on a page."
 import base64
 import numpy as np
-from browser import CanvasPage
-
-MODEL = """async ({traits, code, css, theme}) => {
-  const decode = v => v?.$bytes !== undefined ? new DataView(Uint8Array.from(atob(v.$bytes), c => c.charCodeAt(0)).buffer)
-    : Array.isArray(v) ? v.map(decode) : v && typeof v === 'object' ? Object.fromEntries(Object.entries(v).map(([k, o]) => [k, decode(o)])) : v;
-  const values = decode(traits), listeners = {};
-  const model = {
-    saved: 0,
-    get: k => values[k],
-    set: (k, v) => {
-      if (JSON.stringify(values[k]) === JSON.stringify(v)) return;
-      values[k] = v;
-      for (const f of listeners[`change:${k}`] ?? []) f();
-    },
-    save_changes: () => { model.saved++; },
-    on: (k, f) => (listeners[k] ??= []).push(f),
-    off: (k, f) => { listeners[k] = (listeners[k] ?? []).filter(o => o !== f); },
-  };
-  document.head.append(Object.assign(document.createElement('style'), {textContent: css}));
-  document.documentElement.style.colorScheme = theme;
-  document.body.dataset.jpThemeLight = String(theme === 'light');
-  document.body.style.background = theme === 'light' ? '#fff' : '#111';
-  const root = document.createElement('div');
-  document.body.replaceChildren(root);
-  const widget = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));
-  widget.default.render({model, el: root});
-}"""
+from browser import CanvasPage, show_widgets
 
 SHOWN_PIXEL = """(e, layer) => {
   const {w, h} = e.layers, is = (x, y) => e.layers.topmost(e.placements, [x, y])?.id === layer;
@@ -35,19 +9,9 @@ SHOWN_PIXEL = """(e, layer) => {
     if ([[0, 0], [r, 0], [-r, 0], [0, r], [0, -r]].every(([dx, dy]) => is(x + dx, y + dy))) return [x, y];
 }"""
 
-def as_json(value):
-    "Replace bytes by their base64."
-    if isinstance(value, dict): return {k: as_json(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)): return [as_json(v) for v in value]
-    return {'$bytes': base64.b64encode(value).decode()} if isinstance(value, (bytes, memoryview)) else value
-
 def open_editor(page, widget, theme='light'):
     "Show the editor of a widget on a page; return its `EditorPage`."
-    page.route('http://localhost/**', lambda route: route.fulfill(body='<!doctype html><title>editor</title>', content_type='text/html')) # its clipboard works
-    page.goto('http://localhost/')
-    names = 'edits', 'shadows_follow', 'show_unpainted', '_meta', '_data'
-    traits = {k: as_json(getattr(widget, k)) for k in names}
-    page.evaluate(MODEL, {'traits': traits, 'code': widget._esm, 'css': widget._css, 'theme': theme})
+    show_widgets(page, widget, theme=theme)
     return EditorPage(page)
 
 class EditorPage(CanvasPage):

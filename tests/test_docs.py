@@ -76,3 +76,6 @@ def test_missing_docs_are_found(tmp_path, monkeypatch):
 def test_readme_is_the_index_notebook(root, forks):
     done = forks(f"import runpy; runpy.run_path({str(root/'.ci'/'readme.py')!r}, run_name='__main__')", '--check')
     assert done.returncode == 0, done.stderr
+
+def test_readme_is_short(root):
+    assert len((root/'README.md').read_text(encoding='utf-8').split()) < 900

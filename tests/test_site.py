@@ -10,12 +10,12 @@ def docs(root):
     return module
 
 @pytest.mark.parametrize('source, link, becomes', [
-    ('nbs/5_fusion/01_fuse.ipynb', '../4_models/07_order.ipynb', '../4_models/07_order.html'),
-    ('nbs/5_fusion/01_fuse.ipynb', '../experiments/order_fusion.ipynb#The-table', '../experiments/order_fusion.html#the-table'),
-    ('nbs/experiments/order_fusion.ipynb', '../4_models/07_order.ipynb', '../4_models/07_order.html'),
-    ('nbs/experiments/order_fusion.ipynb', '../../CONTRIBUTING.md', '../CONTRIBUTING.html'),
+    ('nbs/5_fusion/01_fuse.ipynb', '../4_models/07_order.ipynb', '../4_models/07_order.md'),
+    ('nbs/5_fusion/01_fuse.ipynb', '../experiments/order_fusion.ipynb#The-table', '../experiments/order_fusion.md#the-table'),
+    ('nbs/experiments/order_fusion.ipynb', '../4_models/07_order.ipynb', '../4_models/07_order.md'),
+    ('nbs/experiments/order_fusion.ipynb', '../../CONTRIBUTING.md', '../CONTRIBUTING.md'),
     ('nbs/index.ipynb', '../data/models/order.md', 'data/models/order.md'),
-    ('nbs/index.ipynb', '5_fusion/01_fuse.ipynb', '5_fusion/01_fuse.ipynb'),
+    ('nbs/index.ipynb', '5_fusion/01_fuse.ipynb', '5_fusion/01_fuse.md'),
     ('data/README.md', 'models/order.md', 'models/order.md'),
     ('nbs/5_fusion/01_fuse.ipynb', 'https://arxiv.org/abs/2004.02788', 'https://arxiv.org/abs/2004.02788'),
     ('nbs/5_fusion/01_fuse.ipynb', '#the-background-slot', '#the-background-slot'),
@@ -33,10 +33,43 @@ def test_code_is_not_a_link(docs):
 
 def test_pages_have_no_directives_and_no_widgets(docs):
     import nbformat # here, as it takes as long as torch, and every worker imports every file of tests
-    nb = nbformat.v4.new_notebook(metadata={'widgets': {}}, cells=[nbformat.v4.new_markdown_cell('# T'), nbformat.v4.new_code_cell('#| default_exp: x'), nbformat.v4.new_code_cell('#| export: true\n#| claim\nx = 1 #| not one')])
-    page = docs.readable(nb, 'nbs/5_fusion/01_fuse.ipynb')
-    assert [c.source for c in page.cells[1:]] == ['x = 1 #| not one'] and 'widgets' not in page.metadata
-    assert page.cells[0].source.endswith('(01_fuse.ipynb)')
+    cells = [nbformat.v4.new_markdown_cell('# T\ntext\n- item'), nbformat.v4.new_code_cell('#| default_exp: x'),
+             nbformat.v4.new_code_cell('#| export: true\n#| claim\ndef f(): pass #| not one\n_x = 1')]
+    page = docs.readable(nbformat.v4.new_notebook(metadata={'widgets': {}}, cells=cells), 'nbs/5_fusion/01_fuse.ipynb')
+    assert [c.source for c in page.cells] == ['# T\ntext\n\n- item', '<a id="def-f"></a>', 'def f(): pass #| not one\n_x = 1'] and 'widgets' not in page.metadata
+    page = docs.readable(nbformat.v4.new_notebook(cells=cells[:1]), 'nbs/experiments/scaling.ipynb')
+    assert page.cells[0].source.endswith('(scaling.ipynb)')
+
+def test_tutorials_show_no_tests(docs):
+    source = 'import os\nfrom fastcore.test import *\nfrom amodal_nb.fusion.predict import fuse_pictures\n\nx = 1 # shown\nassert x\ntest_eq(x,\n        1)\nx'
+    assert docs.without_tests(source) == 'from amodal_nb.fusion.predict import fuse_pictures\n\nx = 1 # shown\nx'
+    assert docs.without_tests('%%bash\nls') == '%%bash\nls'
+
+def test_an_entry_of_the_reference(docs):
+    from amodal_nb.fusion.predict import fuse_pictures
+    entry = docs.described('fuse_pictures', fuse_pictures, '../5_fusion/12_predict.md#def-fuse_pictures')
+    assert '{ #fuse_pictures }' in entry and "model='order'" in entry and '| depth_direction |' in entry and 'Source](../5_fusion' in entry
+    assert fuse_pictures.__doc__.splitlines()[0] in entry
+
+def test_pages_are_finished(docs):
+    html = '<p>\n  a <img src="a.png"></p> <pre><span class="n">x</span>\n  <span class="k">if</span></pre>'
+    assert docs.finish_page(html) == '<p>\na <img loading="lazy" src="a.png"></p> <pre>x\n  <span class="k">if</span></pre>'
+    link = '<a href="https://example.org/amodal_nb/edit/main/{}"></a>'
+    assert docs.finish_page(link.format('5_fusion/01_fuse.md')) == link.format('nbs/5_fusion/01_fuse.ipynb')
+    assert docs.finish_page(link.format('CONTRIBUTING.md')) == link.format('CONTRIBUTING.md')
+
+def test_the_search_finds_prose(docs):
+    assert docs.search_text('<h2>Fuse ¶</h2><p>All <code>weights</code></p><pre><code>x = 1</code></pre>Copied!') == 'Fuse All weights'
+
+@pytest.mark.parametrize('origin, url', [('git@example.org:us/amodal_nb.git', 'https://example.org/us/amodal_nb'), ('https://example.org/us/amodal_nb.git', 'https://example.org/us/amodal_nb'),
+                                         ('https://user:word@example.org/us/amodal_nb', None), ('/home/us/amodal_nb', None), ('', None)])
+def test_the_repository_is_the_clones_origin(docs, monkeypatch, origin, url):
+    monkeypatch.delenv('GITHUB_REPOSITORY', raising=False)
+    monkeypatch.setattr(docs.subprocess, 'run', lambda *args, **kwargs: docs.subprocess.CompletedProcess(args, 0, stdout=origin + '\n'))
+    assert docs.repository() == url
+    monkeypatch.setenv('GITHUB_REPOSITORY', 'us/it')
+    monkeypatch.setenv('GITHUB_SERVER_URL', 'https://example.org')
+    assert docs.repository() == 'https://example.org/us/it'
 
 def test_what_leads_nowhere_or_comes_from_elsewhere_is_found(docs, tmp_path):
     (tmp_path/'a.html').write_text('<h2 id="here">x</h2><a href="b.html">b</a><a href="b.html#there">b</a><a href="#here">a</a><a href="https://example.org">e</a><a href="mailto:a@b">m</a>')
@@ -45,6 +78,8 @@ def test_what_leads_nowhere_or_comes_from_elsewhere_is_found(docs, tmp_path):
                                                                  'loads https://example.org/x.css', 'loads https://example.org/x.js']
     (tmp_path/'b.html').write_text('<h2 id="there">x</h2>')
     assert docs.check(tmp_path) == []
+    (tmp_path/'b.html').write_text('<h2 id="there">x</h2>' + ' '*docs.MAX_PAGE)
+    assert [w.split(': ', 1)[0] for w in docs.check(tmp_path)] == ['b.html']
 
 def test_the_devcontainer_is_json_and_uses_the_hooks(root):
     settings = json.loads((root/'.devcontainer'/'devcontainer.json').read_text())

@@ -18,7 +18,7 @@ from ..fusion.edit import edit_layers, object_centre, placements_after, Refit, r
 from ..fusion.predict import DEFAULT_MODEL, FusedScene
 from ..formats.editable import read_editable
 from ..formats.refit_files import write_refit
-from .inspector import join_modules, png_strip, read_styles, static_folder
+from .inspector import join_modules, jpeg_strip, read_styles, static_folder
 
 # %% ../../nbs/9_app/06_editor.ipynb #ed007
 MAX_EDITED_SIDE_PX = 1024 # of the picture in the browser
@@ -121,7 +121,7 @@ class LayerEditor(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         pictures = {'photograph': self.made.picture, 'edited': self.edited().picture}
-        return data | {'image/png': png_strip(pictures)}, metadata
+        return data | {'image/jpeg': jpeg_strip(pictures)}, metadata
 
 def edit_widget(
     made: 'Refit | FusedScene | str | Path', # a refitted photograph or a fused scene, or a folder, see `read_editable`

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'BACKGROUND_COLOUR', 'PALETTE_SHADES', 'MAX_SHOWN_SIDE_PX', 'MAX_SHOWN_PIXELS', 'MAX_SHOWN_COMPLETIONS',
-           'VIEWS', 'OVERLAYS', 'hex_to_rgb', 'slot_colour', 'slot_colours', 'relative_luminance', 'contrasting_ink',
-           'slot_colour_map', 'downscale', 'show_weights', 'pair_probability', 'completion_on_white', 'fit_in_square',
-           'show_order', 'fusion_pictures', 'show_fusion', 'show_batch', 'Recomposited', 'changed_sets',
-           'composite_sets', 'recomposite_weights', 'correct_pairs', 'apply_order_corrections', 'merge_corrections',
-           'earlier_states', 'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid', 'shown_grid', 'InspectorState',
-           'state_meta', 'original_pictures', 'inspector_state', 'static_folder', 'join_modules', 'read_styles',
-           'png_strip', 'WeightInspector', 'compare_models']
+           'CIVIDIS', 'VIEWS', 'OVERLAYS', 'hex_to_rgb', 'slot_colour', 'slot_colours', 'relative_luminance',
+           'contrasting_ink', 'slot_colour_map', 'downscale', 'show_weights', 'pair_probability', 'completion_on_white',
+           'fit_in_square', 'show_order', 'fusion_pictures', 'show_fusion', 'show_batch', 'Recomposited',
+           'changed_sets', 'composite_sets', 'recomposite_weights', 'correct_pairs', 'apply_order_corrections',
+           'merge_corrections', 'earlier_states', 'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid',
+           'shown_grid', 'InspectorState', 'state_meta', 'original_pictures', 'inspector_state', 'static_folder',
+           'join_modules', 'read_styles', 'colour_map', 'jpeg_strip', 'ViewTraits', 'WeightInspector', 'compare_models']
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c003
 import base64, glob, io, re, uuid
@@ -30,6 +30,7 @@ from ..scenes.folders import completion_files, read_pairs, read_scene, read_scen
 from ..scenes.scene import check_pairs, Scene
 from ..fusion.fuse import with_background_slot
 from ..fusion.predict import corrected_order, DEFAULT_MODEL, full_order, fuse_scene, FusedScene, harmonised_scene
+from ..fusion.summary import is_guess
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c007
 PALETTE = '#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442'
@@ -449,10 +450,11 @@ def state_meta(
                'weights under the pointer are exact, from the kernel.')
     colours = slot_colours(scene.n, scene.background is not None)
     inks = [contrasting_ink(c) for c in colours]
+    pairs = [o | {'guess': is_guess(o)} for o in fused.pairs]
     masked = f'{float(scene.mask.mean()):.0%}'
     uncovered = f'{fused.uncovered:.1%}' if fused.uncovered else ''
     return dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=[width, height],
-                step=grid.step, boxes=grid.boxes, pairs=fused.pairs, order=full_order(fused, scene.n),
+                step=grid.step, boxes=grid.boxes, pairs=pairs, order=full_order(fused, scene.n),
                 known=scene.pairs or [], done=fused.harmonise or [], colours=colours, inks=inks,
                 masked=masked, note=reduced if grid.step > 1 else '',
                 names=list(scene.object_names), record=scene_record(scene),
@@ -557,45 +559,64 @@ def read_styles() -> str: # CSS
     names = 'inspector.css', 'gallery.css'
     return '\n'.join((static_folder()/name).read_text(encoding='utf-8') for name in names)
 
-# %% ../../nbs/9_app/01_inspector.ipynb #c042
-def png_strip(
-    named: dict, # title -> [3,h,w] or [h,w], in 0..1
+# %% ../../nbs/9_app/01_inspector.ipynb #s501
+CIVIDIS = '#00224e #123570 #3b496c #575d6d #707173 #8a8678 #a59c74 #c3b369 #e1cc55 #fee838'.split() # as in colours.js
+
+def colour_map(
+    values: torch.Tensor, # [h,w] in 0..1
+) -> torch.Tensor: # [3,h,w] in 0..1
+    "Return values in the colours of cividis (Nuñez, Anderton and Renslow, 2018), interpolated between ten stops."
+    stops = torch.tensor([hex_to_rgb(c) for c in CIVIDIS])/255
+    place = values.clamp(0, 1)*(len(stops)-1)
+    k = place.long().clamp(max=len(stops)-2)
+    return torch.lerp(stops[k], stops[k+1], (place-k)[..., None]).movedim(-1, 0)
+
+def jpeg_strip(
+    named: dict, # title -> [3,h,w], or [h,w] for a colour map, in 0..1
     side: int = 150, # px of each
-) -> str: # a PNG, base64
+) -> str: # a JPEG, base64
     "Draw pictures in a row, for front-ends without widgets. With PIL, as importing matplotlib takes longer."
     row = Image.new('RGB', (len(named)*(side+6), side+16), 'white')
     for k, (title, p) in enumerate(named.items()):
         left = k*(side+6)
-        picture = Image.fromarray(to_uint8(p.expand(3, *p.shape[-2:])))
+        picture = Image.fromarray(to_uint8(p if p.ndim == 3 else colour_map(p)))
         picture.thumbnail((side, side))
         row.paste(picture, (left, 16))
         ImageDraw.Draw(row).text((left, 2), title, fill='black')
     out = io.BytesIO()
-    row.quantize(128).save(out, format='PNG')
+    row.save(out, format='JPEG', quality=88, subsampling=0)
     return base64.b64encode(out.getvalue()).decode()
 
+# %% ../../nbs/9_app/01_inspector.ipynb #c042
 def _pair_list(value, widget): return [tuple(p) for p in value]
 
-VIEWS = 'result target partial completion weight top entropy error doubt original'.split()
+VIEWS = 'result target partial completion weight top entropy error doubt original difference'.split()
 OVERLAYS = 'top weight entropy error doubt'.split()
 
-class WeightInspector(anywidget.AnyWidget):
-    "A widget that shows the weights and the order of a fusion, and corrects the order."
-    _esm = join_modules(static_folder()/'inspector.js')
-    _css = read_styles()
+class ViewTraits(traitlets.HasTraits):
+    "What is shown of a fusion, and how; linked widgets have it in common."
     view = traitlets.Enum(VIEWS, 'result').tag(sync=True)
     slot = traitlets.Int(1).tag(sync=True) # from 1; the background comes last
     overlay = traitlets.Enum(OVERLAYS, 'top').tag(sync=True)
-    overlay_on = traitlets.Bool(True).tag(sync=True)
+    overlay_on = traitlets.Bool(False).tag(sync=True) # on the result; other views have none
     opacity = traitlets.Float(.35, min=0, max=1).tag(sync=True)
+    marks = traitlets.Bool(True).tag(sync=True) # outline of the mask, hatching where nothing covers
+    hidden = traitlets.List().tag(sync=True) # slots that are not shown; the fusion and files keep them
     against = traitlets.Unicode('').tag(sync=True) # a view to compare with, or ''
     mode = traitlets.Enum(['wipe', 'checker'], 'wipe').tag(sync=True)
     wipe = traitlets.Float(.5, min=0, max=1).tag(sync=True) # place of the wipe, as a share of the width
-    pin = traitlets.List().tag(sync=True) # [x, y] px, or empty
     group = traitlets.Unicode('').tag(sync=True) # inspectors of one group move together
+
+class WeightInspector(ViewTraits, anywidget.AnyWidget):
+    "A widget that shows the weights and the order of a fusion, and corrects the order."
+    _esm = join_modules(static_folder()/'inspector.js')
+    _css = read_styles()
+    pin = traitlets.List().tag(sync=True) # [x, y] px, or empty
     corrections = traitlets.List().tag(sync=True, from_json=_pair_list) # (front, back)
     stack = traitlets.List().tag(sync=True) # completion numbers, front to back, as they were put
     _history = traitlets.List().tag(sync=True) # {'corrections', 'stack'} before each correction
+    _undone = traitlets.List().tag(sync=True) # likewise, what `redo` returns to
+    _toolbar = traitlets.Bool(True).tag(sync=True) # False: linked inspectors have one in common
     _patience = traitlets.Int(5000).tag(sync=True) # ms that the kernel has to answer
     _meta = traitlets.Dict().tag(sync=True) # see `InspectorState`
     _data = traitlets.Dict().tag(sync=True)
@@ -641,18 +662,37 @@ class WeightInspector(anywidget.AnyWidget):
     ):
         "Put one completion in front of another. Raises `SceneError` if they are not two completions."
         corrections = self._check(merge_corrections(self.corrections, [(front, back)]))
+        self._change(corrections, self.stack)
+
+    def reset(self):
+        "Drop all corrections: the order is the model's again."
+        self._change([], self._meta['order'])
+
+    def _change(self, corrections, stack): # so that it can be undone
         with self.hold_sync():
-            self._history = self._history + [{'corrections': self.corrections, 'stack': self.stack}]
-            self.corrections = corrections
+            self._history, self._undone = self._history + [self._order_now()], []
+            self.corrections, self.stack = corrections, stack
+
+    def _order_now(self): return {'corrections': self.corrections, 'stack': self.stack}
+
+    def _return_to(self, order):
+        with self.hold_sync(): self.corrections, self.stack = order['corrections'], order['stack']
 
     def undo(self):
-        "Undo the last correction."
+        "Undo the last correction or reset."
         if not self._history: return
-        last = self._history[-1]
         with self.hold_sync():
-            self.corrections = last['corrections']
-            self.stack = last['stack']
+            self._undone = self._undone + [self._order_now()]
+            self._return_to(self._history[-1])
             self._history = self._history[:-1]
+
+    def redo(self):
+        "Redo what was undone last."
+        if not self._undone: return
+        with self.hold_sync():
+            self._history = self._history + [self._order_now()]
+            self._return_to(self._undone[-1])
+            self._undone = self._undone[:-1]
 
     def save_corrections(self) -> Path: # the file
         "Write the corrections to `<id>_scene.json`; see `save_pairs`. Raises `SceneError` if that fails."
@@ -705,7 +745,7 @@ class WeightInspector(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         pictures = fusion_pictures(self.scene, self.fused, 300)
-        return data | {'image/png': png_strip(pictures)}, metadata
+        return data | {'image/jpeg': jpeg_strip(pictures)}, metadata
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c050
 def compare_models(

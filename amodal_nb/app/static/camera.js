@@ -6,11 +6,16 @@ import {clamp} from './elements.js';
 export const camera = {
   heightShare: 0.72, // of the window, at most
 
+  // Return the largest height of the canvas, in px.
+  stageHeight() {
+    return this.heightShare * globalThis.innerHeight;
+  },
+
   resize() {
     const [w, h] = this.meta.full;
     const width = this.canvas.parentElement.clientWidth;
     if (!width) return;
-    const height = Math.round(clamp((width * h) / w, 160, Math.max(320, this.heightShare * globalThis.innerHeight)));
+    const height = Math.round(clamp((width * h) / w, 160, Math.max(200, this.stageHeight())));
     const ratio = globalThis.devicePixelRatio || 1;
     const first = !this.camera;
     const fitted = first || this.camera.scale === this.fitScale;

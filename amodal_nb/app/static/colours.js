@@ -24,4 +24,10 @@ export const CIVIDIS = Uint8Array.from({length: 768}, (_, index) => {
 });
 
 // The value of the map's upper end, and how the legend writes it.
-export const VALUE_RANGE = {weight: [1, '1'], entropy: [2, '2 bits'], error: [0.5, '0.5'], doubt: [0.5, '0.5']};
+export const VALUE_RANGE = {
+  weight: [1, '1'],
+  entropy: [2, '2 bits'],
+  error: [0.5, '0.5'],
+  doubt: [0.5, '0.5'],
+  difference: [0.5, '0.5'],
+};

@@ -56,8 +56,11 @@ export function showNotice(line, text, ...actions) {
 }
 
 // Let the browser save a JSON file.
-export function downloadText(name, text) {
-  const url = URL.createObjectURL(new Blob([text], {type: 'application/json'}));
+export const downloadText = (name, text) => downloadBlob(name, new Blob([text], {type: 'application/json'}));
+
+// Let the browser save a file.
+export function downloadBlob(name, blob) {
+  const url = URL.createObjectURL(blob);
   const link = el('a', {href: url, download: name});
   document.body.append(link);
   link.click();

@@ -1,10 +1,17 @@
 // The state of a fusion: pictures, weights and order, and what is computed from them.
 
 import {bytes, FLOAT16, halves} from './float16.js';
-import {compositeWeights, correctedOrder, frontToBack, STACK_LOG_ODDS} from './compositing.js';
+import {compositeWeights, CORRECTED_LOG_ODDS, correctedOrder, frontToBack, STACK_LOG_ODDS} from './compositing.js';
 
 // Views that a correction does not change.
 const DATA_VIEWS = /^(target|partial|completion|original|background|outline)/;
+
+// Return the mean absolute difference of two pictures over the channels, 0..1, of bytes.
+const meanDifference = (a, b) => {
+  const distance = new Float32Array(a.length / 3);
+  for (let p = 0; p < a.length; p++) distance[Math.floor(p / 3)] += Math.abs(a[p] - b[p]) / 765;
+  return distance;
+};
 
 export class Fusion {
   constructor(meta, data) {
@@ -34,6 +41,9 @@ export class Fusion {
     })); // the background's are in `background`, and RGB
     this.indexSets();
     this.overlaps = meta.pairs.filter(o => o.overlap_px); // the order of two that only touch changes no pixel
+    this.hidden = new Set(); // of slots from 0 that are not composited
+    this.holes = new Uint8Array(this.mask.length); // masked pixels that only hidden slots cover
+    this.rival = null; // another fusion of the same size
     this.baseOrder = correctedOrder(this.n, meta.pairs, meta.order, []);
     this.order = this.baseOrder;
     this.decode();
@@ -89,13 +99,16 @@ export class Fusion {
   alpha(s, x, y) {
     const o = this.layers[s];
     const p = o.rgba ? this.indexAt(o, x, y) : -1;
-    return p < 0 ? 0 : o.rgba[4 * p + 3] / 255;
+    return p < 0 || this.hidden.has(s) ? 0 : o.rgba[4 * p + 3] / 255;
   }
 
-  // Composite again where the order of the completions changed, or where both of a corrected pair are.
-  correct(corrections, stack) {
+  // Composite again where the order of the completions changed, where both of a corrected pair are, or where a slot
+  // is hidden; `hidden` are slots from 1.
+  correct(corrections, stack, hidden = []) {
     this.decode();
     this.result.set(this.given);
+    this.hidden = new Set(hidden.map(slot => slot - 1));
+    this.holes.fill(0);
     this.order = correctedOrder(this.n, this.meta.pairs, stack, corrections);
     const corrected = corrections.map(([i, j]) => [i - 1, j - 1]);
     const sequences = this.sets.map(members => this.changedSequence(members, corrected));
@@ -111,6 +124,8 @@ export class Fusion {
 
   // Return the new sequence of a set of completions, or null if its weights stay.
   changedSequence(members, corrected) {
+    const shown = members.filter(s => !this.hidden.has(s));
+    if (shown.length < members.length || this.hidden.has(this.n)) return frontToBack(shown, this.order);
     if (members.length < 2) return null;
     const before = frontToBack(members, this.baseOrder);
     const after = frontToBack(members, this.order);
@@ -118,7 +133,7 @@ export class Fusion {
     return isCorrected || before.some((s, k) => s !== after[k]) ? after : null;
   }
 
-  // Composite the pixel (x, y), number q, in a sequence that holds all completions there.
+  // Composite the pixel (x, y), number q, in a sequence that holds all shown completions there.
   compositePixel(x, y, q, sequence) {
     const {layers, background} = this;
     for (const o of layers) {
@@ -128,7 +143,7 @@ export class Fusion {
     const places = sequence.map(s => this.indexAt(layers[s], x, y));
     const weights = compositeWeights(sequence.map((s, k) => layers[s].rgba[4 * places[k] + 3] / 255));
     const through = weights.pop();
-    const behind = this.slots > this.n ? layers[this.n] : null;
+    const behind = this.slots > this.n && !this.hidden.has(this.n) ? layers[this.n] : null;
     // without a background all or nothing, as in `with_background_slot`
     const scale = behind ? 1 : 1 - through >= 0.5 ? 1 / (1 - through) : 0;
     let r = 0;
@@ -150,6 +165,7 @@ export class Fusion {
       b += through * background[3 * q + 2];
     }
     if (this.mask[q]) {
+      this.holes[q] = this.hidden.size && !behind && !scale;
       this.result[3 * q] = r + 0.5;
       this.result[3 * q + 1] = g + 0.5;
       this.result[3 * q + 2] = b + 0.5;
@@ -188,24 +204,25 @@ export class Fusion {
 
   // Return the mean absolute error over the channels, 0..1.
   error() {
-    return this.cached('difference', () => {
-      const {result: r, target: t} = this;
-      return Float32Array.from(
-        {length: this.w * this.h},
-        (_, q) =>
-          (Math.abs(r[3 * q] - t[3 * q]) +
-            Math.abs(r[3 * q + 1] - t[3 * q + 1]) +
-            Math.abs(r[3 * q + 2] - t[3 * q + 2])) /
-          765,
-      );
-    });
+    return this.cached('distance to target', () => meanDifference(this.result, this.target));
+  }
+
+  // Return the mean absolute difference of the result and that of the rival, 0..1.
+  difference() {
+    return this.cached('distance to rival', () => meanDifference(this.result, this.rival.result));
+  }
+
+  forgetDifference() {
+    this.cache.delete('difference');
+    this.cache.delete('distance to rival');
   }
 
   // Return the probability that the front completion is not in front of one that it hides, 0..0.5
   doubt() {
     return this.cached('chance', () => {
       const of = this.sets.map(members => {
-        const [first, ...others] = frontToBack(members, this.order);
+        const shown = members.filter(s => !this.hidden.has(s));
+        const [first, ...others] = frontToBack(shown, this.order);
         return Math.max(0, ...others.map(j => this.probability(j, first)));
       });
       return Float32Array.from(this.kind, k => of[k]);
@@ -215,6 +232,11 @@ export class Fusion {
   probability(i, j) {
     const o = this.order[i][j];
     return Math.abs(o) <= STACK_LOG_ODDS ? 0.5 : 1 / (1 + Math.exp(-o));
+  }
+
+  // Whether the order of two completions is a guess that no person has corrected.
+  isGuess(i, j) {
+    return !!this.overlap(i, j)?.guess && Math.abs(this.order[i][j]) < CORRECTED_LOG_ODDS;
   }
 
   overlap(i, j) {

@@ -4,27 +4,26 @@ import {actOnKey, clamp} from './elements.js';
 import {KEYS, SHARED, VIEWS} from './views.js';
 
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+const LAYER_KEYS = {h: o => o.toggleHidden(o.get('slot')), s: o => o.toggleSolo(o.get('slot'))};
 const ZOOM_KEYS = {'+': 1.5, '=': 1.5, '-': 1 / 1.5};
 
 export const input = {
   listen() {
     const {canvas, root} = this;
-    this.bound = [];
-    const on = (k, f) => {
-      this.model.on(k, f);
-      this.bound.push([k, f]);
-    };
-    for (const k of SHARED) on(`change:${k}`, () => this.refresh());
-    for (const k of ['corrections', 'stack']) on(`change:${k}`, () => this.recompute());
-    on('change:pin', () => {
+    for (const k of SHARED) if (k !== 'hidden') this.on(`change:${k}`, () => this.refresh());
+    for (const k of ['corrections', 'stack', 'hidden']) this.on(`change:${k}`, () => this.recompute());
+    for (const k of ['_history', '_undone']) this.on(`change:${k}`, () => this.refreshActions());
+    this.on('change:pin', () => {
       this.showPixel();
       this.draw();
     });
-    on('comm_live_update', () => this.reportNoAnswer());
-    this.onMessage = message => this.receive(message);
-    this.model.on('msg:custom', this.onMessage);
-    this.sized = new ResizeObserver(() => this.resize());
-    this.sized.observe(canvas.parentElement);
+    this.on('comm_live_update', () => this.reportNoAnswer());
+    this.on('msg:custom', message => this.receive(message));
+    this.sized = new ResizeObserver(() => {
+      this.arrange();
+      this.resize();
+    });
+    this.sized.observe(root);
     root.addEventListener('keydown', e => this.onKey(e));
     canvas.addEventListener('pointermove', e => this.onMove(e));
     canvas.addEventListener('pointerleave', () => this.point(null));
@@ -47,25 +46,39 @@ export const input = {
 
   // Return what a key does, or null.
   keyAction(e) {
-    if ((e.ctrlKey || e.metaKey) && e.key === 'z') return () => this.undo();
+    if (e.ctrlKey || e.metaKey) return this.historyAction(e);
     const isField = /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== 'checkbox';
-    if (isField || e.ctrlKey || e.metaKey) return null;
+    if (isField) return null;
     return ARROWS[e.key] ? this.arrowAction(e, ARROWS[e.key]) : e.altKey ? null : this.plainKeyAction(e);
   },
 
-  // Return what an arrow does: move a card, move the pixel, or choose a slot.
+  historyAction(e) {
+    const key = e.key.toLowerCase();
+    if (key === 'y' || (key === 'z' && e.shiftKey)) return () => this.redo();
+    return key === 'z' ? () => this.undo() : null;
+  },
+
+  // Return what an arrow does: move a card, go to the next one, move the pixel, or choose a slot.
   arrowAction(e, step) {
     const card = e.target.closest?.('.ai-card');
     if (card && e.altKey && step[1]) return () => this.shift(+card.dataset.slot, step[1]);
     if (e.altKey) return null;
     if (e.shiftKey) return () => this.stepPixel(step);
+    if (card) return () => this.focusNextCard(card, step[0] + step[1]);
     const {slots} = this.fusion;
     return () => this.set({slot: ((this.get('slot') - 1 + step[0] + step[1] + slots) % slots) + 1});
   },
 
+  focusNextCard(card, by) {
+    const cards = [...this.stack.querySelectorAll('.ai-card')];
+    cards.at((cards.indexOf(card) + by) % cards.length).focus();
+  },
+
   plainKeyAction(e) {
-    const view = e.key.length === 1 && VIEWS[KEYS.indexOf(e.key.toLowerCase())]?.[0];
+    const key = e.key.toLowerCase();
+    const view = key.length === 1 && VIEWS[KEYS.indexOf(key)]?.[0];
     if (view && this.has(view)) return () => this.set({view});
+    if (LAYER_KEYS[key]) return () => LAYER_KEYS[key](this);
     if (e.key === ' ') return this.spaceAction(e.target);
     if (e.key === 'Enter') return e.target === this.canvas ? () => this.pin(this.pointer ?? this.get('pin')) : null;
     if (e.key === 'Escape') return () => this.set({pin: []});

@@ -4,15 +4,17 @@
 import {camera} from './camera.js';
 import {controls} from './controls.js';
 import {Fusion} from './fusion.js';
+import {joinGroup, leaveGroup, linkedTo} from './groups.js';
 import {input} from './input.js';
 import {kernel} from './kernel.js';
+import {layerPanel} from './layer_panel.js';
 import {orderPanel} from './order_panel.js';
 import {Painter} from './painter.js';
 import {readout} from './readout.js';
+import {saveView} from './save_view.js';
 import {stage} from './stage.js';
-import {SHARED} from './views.js';
-
-const groups = (globalThis.amodalInspectors ??= new Map());
+import {toolbar} from './toolbar.js';
+import {traits} from './traits.js';
 
 class Inspector {
   constructor(model, root) {
@@ -23,53 +25,43 @@ class Inspector {
     this.pointer = null;
     this.build();
     this.listen();
+    joinGroup(this);
+    this.findRivals();
     this.recompute();
-    this.join();
   }
 
-  get(k) {
-    return this.model.get(k);
-  }
-
-  // Set traits; without a kernel they change in this page only.
-  set(values, save = true) {
-    for (const [k, v] of Object.entries(values)) this.model.set(k, v);
-    if (save)
-      try {
-        this.model.save_changes();
-      } catch {
-        /* `request` reports a lost kernel where that matters */
-      }
-    const shared = Object.fromEntries(Object.entries(values).filter(([k]) => SHARED.includes(k)));
-    if (Object.keys(shared).length)
-      this.updateLinked(o => {
-        for (const [k, v] of Object.entries(shared)) o.model.set(k, v);
-      });
+  // The other inspectors of the group.
+  rivals() {
+    return linkedTo(this).filter(o => o.fusion);
   }
 
   updateLinked(f) {
-    for (const o of groups.get(this.get('group')) ?? []) if (o !== this) f(o);
+    this.rivals().forEach(f);
   }
 
-  join() {
-    const group = this.get('group');
-    if (group) groups.set(group, [...(groups.get(group) ?? []), this]);
+  // The toolbars of the group.
+  summaries() {
+    return linkedTo(this).filter(o => !o.fusion);
+  }
+
+  // The view `difference` shows the distance to the first other inspector of the group.
+  findRivals() {
+    for (const o of [this, ...this.rivals()]) {
+      const rival = o.rivals().find(k => String(k.meta.shown) === String(o.meta.shown));
+      o.fusion.rival = rival?.fusion ?? null;
+    }
   }
 
   destroy() {
-    const group = this.get('group');
-    if (group)
-      groups.set(
-        group,
-        (groups.get(group) ?? []).filter(o => o !== this),
-      );
+    leaveGroup(this);
+    this.findRivals();
     this.sized.disconnect();
-    this.model.off('msg:custom', this.onMessage);
-    for (const [k, f] of this.bound) this.model.off(k, f);
+    this.ignoreAll();
     clearTimeout(this.waiting);
   }
 }
-Object.assign(Inspector.prototype, camera, controls, input, stage, readout, orderPanel, kernel);
+const parts = [traits, camera, toolbar, controls, input, stage, readout, layerPanel, orderPanel, saveView, kernel];
+Object.assign(Inspector.prototype, ...parts);
 
 export default {
   render({model, el: root}) {

@@ -1,101 +1,63 @@
-// The stack of cards and the list of pairs, and corrections made with them.
+// The order: the list of pairs, and corrections, which can be undone, redone and dropped.
 
 import {CYCLE_LOG_ODDS, findCycles, frontToBack} from './compositing.js';
 import {clamp, el, percent} from './elements.js';
+
+const SOURCES = {prior: 'A guess, as nothing shows it:', inferred: 'Inferred from other pairs:'};
 
 export const orderPanel = {
   recompute() {
     const corrections = this.get('corrections');
     const f = this.fusion;
-    f.correct(corrections, this.get('stack'));
+    f.correct(corrections, this.get('stack'), this.get('hidden'));
     this.sequence = frontToBack([...Array(f.n).keys()], f.order);
     this.cycles = findCycles(f.n, (i, j) => f.order[i][j] > CYCLE_LOG_ODDS);
     this.exact = null;
     this.drawStack();
     this.listPairs();
     this.showPixel();
-    this.count.textContent = corrections.length
-      ? `${corrections.length} correction${corrections.length > 1 ? 's' : ''}`
-      : '';
-    this.undoButton.disabled = !this.get('_history').length;
-    this.dropButton.hidden = !corrections.length;
-    this.saveButton.disabled = !corrections.length;
+    this.refreshActions();
     this.refresh();
+    this.tellRivals();
   },
 
-  drawStack() {
-    const items = [];
-    const focused = this.stack.contains(document.activeElement)
-      ? document.activeElement.closest('.ai-card')?.dataset.slot
-      : null;
-    this.sequence.forEach((s, rank) => {
-      items.push(this.card(s, rank));
-      if (rank + 1 < this.fusion.n) items.push(this.between(s, this.sequence[rank + 1]));
+  refreshActions() {
+    const n = this.get('corrections').length;
+    this.count.textContent = n ? `${n} correction${n > 1 ? 's' : ''}` : '';
+    this.enable(this.undoButton, this.get('_history').length > 0);
+    this.enable(this.redoButton, this.get('_undone').length > 0);
+    this.enable(this.resetButton, !this.isUncorrected());
+    this.enable(this.saveButton, n > 0);
+    this.dropButton.hidden = !n;
+  },
+
+  // Enable a button or not. One that has the focus gives it to the canvas, as a disabled button swallows all keys.
+  enable(button, is) {
+    if (!is && document.activeElement === button) this.canvas.focus({preventScroll: true});
+    button.disabled = !is;
+  },
+
+  // Let linked inspectors draw their difference to this one again.
+  tellRivals() {
+    this.updateLinked(o => {
+      o.fusion.forgetDifference();
+      o.refresh();
     });
-    this.stack.replaceChildren(...items);
-    if (focused) this.stack.querySelector(`[data-slot="${focused}"]`)?.focus({preventScroll: true});
+    this.summaries().forEach(o => o.refresh());
   },
 
-  // The card of a completion: grip, number, thumbnail, name and buttons.
-  card(s, rank) {
-    const ring = this.cycles.find(group => group.includes(s));
-    const place = `place ${rank + 1} of ${this.fusion.n} from the front${ring ? ', in a cycle' : ''}`;
-    this.thumbs ??= [];
-    this.thumbs[s] ??= this.painter.thumbnail(s, 30);
-    return el(
-      'li',
-      {
-        className: 'ai-card',
-        tabIndex: 0,
-        'data-slot': s + 1,
-        on: {pointerdown: e => this.grab(e, s + 1), focus: () => this.set({slot: s + 1})},
-        'aria-label': `${this.slotName(s)}, ${place}; Alt+Up and Alt+Down move it`,
-      },
-      el('span', {className: 'ai-grip', 'aria-hidden': 'true'}, '⠿'),
-      this.badge(s),
-      el('span', {className: 'ai-thumb'}, this.thumbs[s]),
-      el('span', {className: 'ai-name'}, this.slotName(s), ring ? this.ringMark(ring) : null),
-      el(
-        'span',
-        {className: 'ai-moves'},
-        this.moveButton('↑', s, rank, -1, 'forward'),
-        this.moveButton('↓', s, rank, 1, 'back'),
-      ),
-    );
+  isUncorrected() {
+    return !this.get('corrections').length && String(this.get('stack')) === String(this.meta.order);
   },
 
-  ringMark(ring) {
-    const title = `In a cycle: ${ring.map(k => k + 1).join(', ')} are each in front of another`;
-    return el('span', {className: 'ai-ring', title}, '⟳ cycle');
-  },
-
-  moveButton(text, s, rank, by, direction) {
-    const properties = {
-      type: 'button',
-      tabIndex: -1,
-      'aria-label': `Move completion ${s + 1} ${direction}`,
-      disabled: rank + by < 0 || rank + by >= this.fusion.n,
-      on: {pointerdown: e => e.stopPropagation(), click: () => this.shift(s + 1, by)},
-    };
-    return el('button', properties, text);
-  },
-
-  // What stands between two neighbours of the stack: the probability of their order.
-  between(i, j) {
-    const pair = this.fusion.overlap(i, j);
-    const mine = this.corrected(i, j) ? 'ai-mine' : '';
-    if (!pair) return this.gap(`${mine} ai-apart`, `${i + 1} and ${j + 1} do not overlap`, '', 0, 'do not overlap');
-    const p = this.fusion.probability(i, j);
-    const text = mine ? 'your correction' : `${percent(p)} sure`;
-    const label = `${i + 1} in front of ${j + 1}: ${text}`;
-    const against = p < 0.5 ? '. The pair alone says otherwise: a cycle is broken here' : '';
-    const classes = `${p < 0.5 ? 'ai-against ' : ''}${mine}`;
-    return this.gap(classes, label, `${label}; ${pair.overlap_px} px overlap${against}`, p, text);
-  },
-
-  gap(classes, label, title, p, text) {
-    const bar = el('span', {className: 'ai-sure'}, el('span', {css: {transform: `scaleX(${p})`}}));
-    return el('li', {className: `ai-between ${classes}`.trim(), 'aria-label': label, title}, bar, text);
+  // Say how many pairs are guesses, in the title.
+  guessCount() {
+    const all = this.fusion.overlaps;
+    const n = all.filter(o => o.guess).length;
+    if (!n) return null;
+    const title = 'Nothing shows these orders, or they are near even odds: see the layers and the pairs';
+    const text = `${n} of ${all.length} pairs ${n > 1 ? 'are guesses' : 'is a guess'}`;
+    return el('span', {className: 'ai-guess', title}, text);
   },
 
   listPairs() {
@@ -117,32 +79,38 @@ export const orderPanel = {
   },
 
   // The two orders of a pair as buttons.
-  pairRow({a, b, p_a_front, overlap_px, why}) {
-    const source = why === 'prior' ? 'A guess, as nothing shows it:' : 'The model says';
+  pairRow(pair) {
+    const {a, b, p_a_front} = pair;
     const mine = this.corrected(a - 1, b - 1);
+    const classes = `ai-pair${mine ? ' ai-mine' : ''}`;
     const p = this.fusion.probability(a - 1, b - 1);
-    const choice = (front, back, now, given) =>
-      el(
-        'button',
-        {
-          type: 'button',
-          className: now > 0.5 ? 'ai-is' : '',
-          'aria-pressed': now > 0.5,
-          title: `${front} in front of ${back}; ${overlap_px} px overlap. ${source} ${percent(given)}`,
-          'data-pair': `${front} ${back}`,
-          on: {click: () => this.putInFront([[front, back]])},
-        },
-        this.badge(front - 1),
-        ' in front of ',
-        this.badge(back - 1),
-        el('span', {className: 'ai-number'}, now > 0.5 ? (mine ? '✓' : percent(now)) : ''),
-      );
     return el(
       'div',
-      {className: `ai-pair${mine ? ' ai-mine' : ''}`, role: 'group', 'aria-label': `Pair ${a} and ${b}`},
-      choice(a, b, p, p_a_front),
-      choice(b, a, 1 - p, 1 - p_a_front),
+      {className: classes, role: 'group', 'aria-label': `Pair ${a} and ${b}`},
+      this.orderButton(pair, a, b, p, p_a_front),
+      this.orderButton(pair, b, a, 1 - p, 1 - p_a_front),
     );
+  },
+
+  orderButton({overlap_px, why, guess}, front, back, now, given) {
+    const source = SOURCES[why] ?? (guess ? 'A guess of the model:' : 'The model says');
+    const is = now > 0.5;
+    const properties = {
+      type: 'button',
+      className: is ? 'ai-is' : '',
+      'aria-pressed': is,
+      title: `${front} in front of ${back}; ${overlap_px} px overlap. ${source} ${percent(given)}`,
+      'data-pair': `${front} ${back}`,
+      on: {click: () => this.putInFront([[front, back]])},
+    };
+    const [frontBadge, backBadge] = [this.badge(front - 1), this.badge(back - 1)];
+    return el('button', properties, frontBadge, ' in front of ', backBadge, is ? this.verdict(front, back, now) : null);
+  },
+
+  verdict(front, back, p) {
+    if (this.corrected(front - 1, back - 1)) return el('span', {className: 'ai-number'}, '✓');
+    if (this.fusion.isGuess(front - 1, back - 1)) return el('span', {className: 'ai-guess'}, `guess, ${percent(p)}`);
+    return el('span', {className: 'ai-number'}, percent(p));
   },
 
   shift(slot, by) {
@@ -151,7 +119,7 @@ export const orderPanel = {
     const to = clamp(from + by, 0, sequence.length - 1);
     sequence.splice(to, 0, sequence.splice(from, 1)[0]);
     this.restack(slot, sequence, from, to);
-    this.stack.querySelector(`[data-slot="${slot}"]`)?.focus({preventScroll: true});
+    this.cardOf(slot).focus({preventScroll: true});
   },
 
   // Correct the order after a card was moved: it is in front of, or behind, all that it passed.
@@ -167,73 +135,39 @@ export const orderPanel = {
 
   // Add corrections (front, back).
   putInFront(pairs, stack = this.get('stack')) {
-    const old = this.get('corrections');
-    const without = old.filter(([f, b]) => !pairs.some(([i, j]) => (f === i && b === j) || (f === j && b === i)));
-    this.set({
-      _history: [...this.get('_history'), {corrections: old, stack: this.get('stack')}],
-      stack,
-      corrections: [...without, ...pairs],
-    });
-    this.undoButton.disabled = false;
+    const isReplaced = ([f, b]) => pairs.some(([i, j]) => (f === i && b === j) || (f === j && b === i));
+    const kept = this.get('corrections').filter(o => !isReplaced(o));
+    this.change({stack, corrections: [...kept, ...pairs]});
+  },
+
+  // Drop all corrections: the order is the model's again.
+  reset() {
+    if (!this.isUncorrected()) this.change({stack: this.meta.order, corrections: []});
+  },
+
+  orderNow() {
+    return {corrections: this.get('corrections'), stack: this.get('stack')};
+  },
+
+  // Change the order, so that it can be undone.
+  change(order) {
+    this.set({_history: [...this.get('_history'), this.orderNow()], _undone: [], ...order});
     this.request('corrected');
   },
 
   undo() {
-    const history = this.get('_history');
-    if (!history.length) return;
-    const {corrections, stack} = history[history.length - 1];
-    this.set({_history: history.slice(0, -1), stack, corrections});
-    this.request('corrected');
+    this.goBack('_history', '_undone');
   },
 
-  grab(e, slot) {
-    if (e.button) return;
-    const card = e.currentTarget;
-    const cards = () => [...this.stack.querySelectorAll('.ai-card')];
-    const from = cards().indexOf(card);
-    const start = e.clientY;
-    let to = from;
-    let moving = false;
-    card.setPointerCapture(e.pointerId);
-    const move = m => {
-      const dy = m.clientY - start;
-      if (!moving && Math.abs(dy) < 4) return;
-      if (!moving) {
-        moving = true;
-        card.classList.add('ai-drag');
-      }
-      card.style.transform = `translateY(${dy}px)`;
-      const others = cards().filter(o => o !== card);
-      to = others.filter(o => {
-        const b = o.getBoundingClientRect();
-        return b.top + b.height / 2 < m.clientY;
-      }).length;
-      others.forEach((o, index) => {
-        o.classList.toggle('ai-before', index === to && to !== from);
-        o.classList.toggle('ai-after', to === others.length && index === to - 1 && to !== from);
-      });
-    };
-    const up = m => {
-      for (const [k, f] of [
-        ['pointermove', move],
-        ['pointerup', up],
-        ['pointercancel', up],
-      ])
-        card.removeEventListener(k, f);
-      if (!moving) return;
-      card.classList.remove('ai-drag');
-      card.style.transform = '';
-      for (const o of cards()) o.classList.remove('ai-before', 'ai-after');
-      const sequence = this.sequence.map(s => s + 1);
-      if (m.type === 'pointercancel' || to === from) return;
-      sequence.splice(to, 0, sequence.splice(from, 1)[0]);
-      this.restack(slot, sequence, from, to);
-    };
-    for (const [k, f] of [
-      ['pointermove', move],
-      ['pointerup', up],
-      ['pointercancel', up],
-    ])
-      card.addEventListener(k, f);
+  redo() {
+    this.goBack('_undone', '_history');
+  },
+
+  // Return to the last order of one list, and keep the order now in the other.
+  goBack(from, to) {
+    const orders = this.get(from);
+    if (!orders.length) return;
+    this.set({[from]: orders.slice(0, -1), [to]: [...this.get(to), this.orderNow()], ...orders.at(-1)});
+    this.request('corrected');
   },
 };

@@ -36,6 +36,7 @@ export class Painter {
   // Return what fills a view's canvas, a function of its pixels as bytes and as words.
   filling(kind, slot) {
     const f = this.fusion;
+    if (kind === 'result') return this.resultFilling();
     if (f[kind] instanceof Uint8Array) return opaque(f[kind]);
     if (kind === 'completion' || kind === 'original') return this.completionFilling(kind, slot);
     if (kind === 'top') return this.topFilling();
@@ -47,6 +48,17 @@ export class Painter {
     );
     return (data, words) => {
       for (let q = 0; q < words.length; q++) words[q] = map[Math.min(255, (values[q] * scale + 0.5) | 0)];
+    };
+  }
+
+  // The result, transparent where only hidden layers are.
+  resultFilling() {
+    const {result, holes} = this.fusion;
+    return (data, words) => {
+      opaque(result)(data, words);
+      holes.forEach((is, q) => {
+        if (is) words[q] = 0;
+      });
     };
   }
 

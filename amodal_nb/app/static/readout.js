@@ -4,7 +4,9 @@ import {VALUE_RANGE, CIVIDIS_STOPS} from './colours.js';
 import {clamp, el, number, percent} from './elements.js';
 import {ABOUT} from './views.js';
 
-const note = text => el('span', {className: 'ai-dim', role: 'listitem'}, text);
+const note = text => el('span', {className: 'ai-dim', title: text}, text);
+
+const MAP = CIVIDIS_STOPS.map(c => `rgb(${c})`).join();
 
 const pixels = v => `${Math.abs(v).toFixed(1)} px`;
 
@@ -38,38 +40,43 @@ const FILL = {
 };
 
 export const readout = {
-  drawLegend() {
-    const overlay = this.get('overlay_on') ? this.get('overlay') : '';
-    const kinds = [...new Set([this.get('view'), this.get('against'), overlay])];
-    const slot = this.get('slot') - 1;
-    const key = kinds.join() + slot;
-    if (this.legendKey === key) return;
-    this.legendKey = key;
-    const parts = kinds.includes('top') ? this.meta.slots.map((_, s) => this.slotKey(s)) : [];
-    for (const kind of kinds) if (kind in VALUE_RANGE) parts.push(this.rampKey(kind, slot));
-    if (kinds.includes('completion') || kinds.includes('original')) parts.push(note(this.describeHarmonising(slot)));
-    if (!parts.length) parts.push(note(ABOUT[this.get('view')]));
-    this.legend.replaceChildren(...parts);
+  // The legend: a button for each slot, which chooses it, and what the colours of the view mean.
+  buildLegend() {
+    this.slotKeys = this.meta.slots.map((_, s) => this.slotKey(s));
+    this.meanings = el('div', {className: 'ai-meanings'});
+    const slots = el('div', {className: 'ai-slots', role: 'toolbar', 'aria-label': 'Slot'}, ...this.slotKeys);
+    this.legend = el('div', {className: 'ai-legend'}, slots, this.meanings);
   },
 
   slotKey(s) {
-    const name = s < this.meta.n ? '' : 'background';
-    return el('span', {className: 'ai-key', role: 'listitem'}, this.badge(s), name);
+    const choose = {click: () => this.set({slot: s + 1})};
+    const title = `Choose ${this.slotName(s)}`;
+    const properties = {type: 'button', className: 'ai-slot', title, 'aria-label': title, on: choose};
+    return el('button', properties, this.badge(s));
   },
 
-  rampKey(kind, slot) {
-    const isOverlay = kind === this.get('overlay') && kind !== this.get('view') && kind !== this.get('against');
+  refreshLegend() {
+    const slot = this.get('slot') - 1;
+    this.chooseOne(this.slotKeys, slot);
+    const views = [...new Set([this.get('view'), this.get('against')])];
+    const overlay = this.showsOverlay() ? this.get('overlay') : '';
+    const parts = views.filter(kind => kind in VALUE_RANGE).map(kind => this.rampKey(kind, slot, MAP));
+    if (overlay in VALUE_RANGE) parts.push(this.rampKey(overlay, slot, this.overlayRamp(overlay, slot)));
+    if (views.includes('completion') || views.includes('original')) parts.push(note(this.describeHarmonising(slot)));
+    if (!parts.length) parts.push(note(ABOUT[this.get('view')]));
+    this.meanings.replaceChildren(...parts);
+  },
+
+  // The colours of an overlay, as opaque as it is drawn.
+  overlayRamp(kind, slot) {
     const full = kind === 'weight' ? this.meta.colours[slot] : '#e69f00';
-    const map = CIVIDIS_STOPS.map(c => `rgb(${c})`).join();
-    const background = `linear-gradient(90deg, ${isOverlay ? `transparent, ${full}` : map})`;
-    return el(
-      'span',
-      {className: 'ai-key', role: 'listitem'},
-      kind === 'weight' ? `weight of ${this.slotName(slot).toLowerCase()}` : kind,
-      ' 0',
-      el('span', {className: 'ai-ramp', css: {background}}),
-      VALUE_RANGE[kind][1],
-    );
+    return `transparent, color-mix(in srgb, ${full} ${100 * this.get('opacity')}%, transparent)`;
+  },
+
+  rampKey(kind, slot, colours) {
+    const name = kind === 'weight' ? `weight of ${this.slotName(slot)}` : kind;
+    const ramp = el('span', {className: 'ai-ramp', css: {background: `linear-gradient(90deg, ${colours})`}});
+    return el('span', {className: 'ai-key'}, `${name} 0`, ramp, VALUE_RANGE[kind][1]);
   },
 
   // Show the weights of the pixel under the pointer, else of the pinned one.
@@ -77,7 +84,7 @@ export const readout = {
     const pixel = this.pointer ?? this.pinned();
     if (!pixel) return this.clearPixel();
     const {weights, alphas, isMasked, isExact} = this.pixelWeights(pixel);
-    if (!isExact) this.probe(pixel);
+    if (!isExact && !this.fusion.hidden.size) this.probe(pixel); // the kernel hides nothing
     const parts = [`x ${pixel[0]}, y ${pixel[1]}`];
     if (!isMasked) parts.push('outside the mask');
     if (!isExact) parts.push('about');
@@ -111,9 +118,9 @@ export const readout = {
     for (const o of this.rows) {
       o.value.textContent = '–';
       o.bar.style.transform = 'scaleX(0)';
-      o.row.classList.remove('ai-off');
+      o.card.classList.remove('ai-off');
     }
-    this.why.textContent = '';
+    this.why.textContent = this.covering.textContent = '';
   },
 
   showWeights(weights, alphas) {
@@ -121,8 +128,11 @@ export const readout = {
       o.value.textContent = number(weights[s]);
       o.value.title = String(weights[s]);
       o.bar.style.transform = `scaleX(${clamp(weights[s], 0, 1)})`;
-      o.row.classList.toggle('ai-off', !weights[s] && !alphas[s]);
+      o.card.classList.toggle('ai-off', !weights[s] && !alphas[s]);
     });
+    if (!this.isNarrow) return; // else the cards are in sight
+    const largest = [...weights.keys()].filter(s => weights[s]).sort((i, j) => weights[j] - weights[i]);
+    this.covering.replaceChildren(...largest.slice(0, 3).flatMap(s => [this.badge(s), number(weights[s])]));
   },
 
   exactKey(pixel) {
@@ -156,13 +166,15 @@ export const readout = {
       (best, s) => (this.fusion.probability(top, s) < this.fusion.probability(top, best) ? s : best),
       others[0],
     );
-    const pair = this.fusion.overlap(top, j);
-    const text = this.corrected(top, j)
-      ? 'your correction'
-      : pair
-        ? percent(this.fusion.probability(top, j))
-        : 'not compared';
-    return ['Decided by ', this.badge(top), ' in front of ', this.badge(j), ` · ${text}`];
+    return ['Decided by ', this.badge(top), ' in front of ', this.badge(j), ' · ', this.reason(top, j)];
+  },
+
+  // What the order of two completions rests on: a person, a guess, or evidence.
+  reason(i, j) {
+    if (this.corrected(i, j)) return 'your correction';
+    if (!this.fusion.overlap(i, j)) return 'not compared';
+    const p = this.fusion.probability(i, j);
+    return this.fusion.isGuess(i, j) ? this.guess(p) : percent(p);
   },
 
   // Describe what harmonising did to a slot, from the record that `amodal fuse` writes.

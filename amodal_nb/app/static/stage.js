@@ -9,6 +9,14 @@ const TRANSPARENT = ['completion', 'original', 'top'];
 export const stage = {
   paint() {
     const c = this.canvas.getContext('2d');
+    this.paintView(c);
+    if (this.pinned()) this.mark(c, this.pinned(), true);
+    if (this.pointer) this.mark(c, this.pointer, false);
+    this.painted = (this.painted ?? 0) + 1;
+  },
+
+  // Draw all but pointer and pin.
+  paintView(c) {
     const slot = this.get('slot') - 1;
     const view = this.get('view');
     const against = this.get('against');
@@ -16,16 +24,23 @@ export const stage = {
     c.clearRect(0, 0, this.width, this.height);
     c.imageSmoothingEnabled = this.camera.scale * this.meta.step < 1.5;
     c.imageSmoothingQuality = 'low';
-    if (TRANSPARENT.includes(view) || TRANSPARENT.includes(against)) this.drawCheckers(c);
+    if (this.isTransparent(view)) this.drawCheckers(c);
     this.drawPicture(c, this.painter.view(view, slot));
     if (against) this.drawAgainst(c, against, slot);
-    if (this.get('overlay_on')) this.drawOverlay(c, slot);
+    if (this.showsOverlay()) this.drawOverlay(c, slot);
+    if (this.get('marks')) this.drawMarks(c);
     this.useScreen(c);
     if (this.showsNumbers()) this.writeNumbers(c);
     if (this.isWipe()) this.drawWipe(c, this.get('wipe') * this.width);
-    if (this.pinned()) this.mark(c, this.pinned(), true);
-    if (this.pointer) this.mark(c, this.pointer, false);
-    this.painted = (this.painted ?? 0) + 1;
+  },
+
+  isTransparent(view) {
+    return TRANSPARENT.includes(view) || (view === 'result' && this.fusion.hidden.size > 0);
+  },
+
+  // Whether the overlay is shown: it lies on the result only, so that all maps look as their legends say.
+  showsOverlay() {
+    return this.get('overlay_on') && this.get('view') === 'result' && this.has(this.get('overlay'));
   },
 
   isWipe() {
@@ -34,7 +49,7 @@ export const stage = {
 
   showsNumbers() {
     if (this.get('view') === 'top') return true;
-    return this.get('overlay_on') && this.get('overlay') === 'top' && this.get('opacity') > 0.05;
+    return this.showsOverlay() && this.get('overlay') === 'top' && this.get('opacity') > 0.05;
   },
 
   // Save the context and clip it to a path in CSS pixels.
@@ -46,32 +61,43 @@ export const stage = {
     c.clip();
   },
 
-  // Draw the view to compare with, right of the wipe or in every other square of a checkerboard.
-  drawAgainst(c, against, slot) {
+  // Clip to one of two views: left of the wipe and right of it, or every other square of a checkerboard.
+  clipPart(c, isAgainst) {
     const {width, height} = this;
     const wipe = this.get('wipe') * width;
     this.clip(c, () => {
-      if (this.get('mode') === 'wipe') return c.rect(wipe, 0, width, height);
+      if (!this.get('against')) return c.rect(0, 0, width, height);
+      if (this.isWipe()) return isAgainst ? c.rect(wipe, 0, width - wipe, height) : c.rect(0, 0, wipe, height);
       for (let i = 0, n = 40; i * n < width; i++) {
-        for (let j = i % 2; j * n < height; j += 2) c.rect(i * n, j * n, n, n);
+        for (let j = (i + !isAgainst) % 2; j * n < height; j += 2) c.rect(i * n, j * n, n, n);
       }
     });
-    c.clearRect(0, 0, width, height);
-    if (TRANSPARENT.includes(against)) this.drawCheckers(c);
+  },
+
+  drawAgainst(c, against, slot) {
+    this.clipPart(c, true);
+    c.clearRect(0, 0, this.width, this.height);
+    if (this.isTransparent(against)) this.drawCheckers(c);
     this.drawPicture(c, this.painter.view(against, slot));
     c.restore();
   },
 
   drawOverlay(c, slot) {
-    const overlay = this.get('overlay');
-    if (this.isWipe()) this.clip(c, () => c.rect(0, 0, this.width, this.height));
-    else c.save();
+    this.clipPart(c, false);
     c.globalAlpha = this.get('opacity');
-    if (this.has(overlay)) this.drawPicture(c, this.painter.overlay(overlay, slot));
+    this.drawPicture(c, this.painter.overlay(this.get('overlay'), slot));
     c.restore();
+  },
+
+  // Draw the outline of the mask and, on the result, a hatching where nothing covers.
+  drawMarks(c) {
     c.globalAlpha = 0.85;
     this.drawPicture(c, this.painter.outline());
-    if (this.meta.uncovered) this.drawPicture(c, this.painter.uncovered());
+    if (this.meta.uncovered && this.get('view') === 'result') {
+      this.clipPart(c, false);
+      this.drawPicture(c, this.painter.uncovered());
+      c.restore();
+    }
     c.globalAlpha = 1;
   },
 

@@ -11,9 +11,10 @@ export const VIEWS = [
   ['error', 'Error'],
   ['doubt', 'Doubt'],
   ['original', 'As given'],
+  ['difference', 'Difference'],
 ];
 
-export const KEYS = '123456789g';
+export const KEYS = '123456789gd';
 
 export const OF_SLOT = ['completion', 'original', 'weight'];
 
@@ -28,11 +29,23 @@ export const ABOUT = {
   entropy: 'How evenly the weights are shared, in bits',
   error: 'Distance of result and target, mean of the channels',
   doubt: 'Chance that the completion in front is not in front of one that it hides',
+  difference: 'Distance of this result and that of the other model, mean of the channels',
 };
 
 export const OVERLAYS = ['top', 'weight', 'entropy', 'error', 'doubt'];
 
 // Traits that linked inspectors share, beside the camera, the pointer and the pin.
-export const SHARED = ['view', 'slot', 'overlay', 'overlay_on', 'opacity', 'against', 'mode', 'wipe'];
+export const SHARED = [
+  'view',
+  'slot',
+  'overlay',
+  'overlay_on',
+  'opacity',
+  'marks',
+  'against',
+  'mode',
+  'wipe',
+  'hidden',
+];
 
 export const viewName = kind => VIEWS.find(view => view[0] === kind)[1];
