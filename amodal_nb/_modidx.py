@@ -17,6 +17,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.app.cli.launch': ('9_app/cli.html#launch', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.main': ('9_app/cli.html#main', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.missing_measures': ('9_app/cli.html#missing_measures', 'amodal_nb/app/cli.py'),
+                                   'amodal_nb.app.cli.open_closed_streams': ('9_app/cli.html#open_closed_streams', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.options': ('9_app/cli.html#options', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.parse_numbers': ('9_app/cli.html#parse_numbers', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.parse_range': ('9_app/cli.html#parse_range', 'amodal_nb/app/cli.py'),

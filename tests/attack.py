@@ -11,7 +11,7 @@ from test_bad_input import good_scene
 from amodal_nb.app.cli import main
 from amodal_nb.core.errors import AmodalError, warn_once
 from amodal_nb.scenes.folders import find_scenes, read_scene
-from amodal_nb.scenes.shards import read_shards, write_shards
+from amodal_nb.scenes.shards import find_shards, read_shards, write_shards
 
 SECONDS = 60     # a trial may take
 MEMORY = 2**31   # bytes it may take beside what this process has
@@ -104,7 +104,7 @@ def shards(folder):
 def read_all(folder):
     "Read the scenes of shards: name -> pictures as bytes."
     read = {}
-    for s in read_shards(sorted(map(str, (folder/'shards').glob('*.tar')))):
+    for s in read_shards(find_shards(folder/'shards') or [str(folder/'shards'/'000000.tar')]):
         try: scene = read_scene(s)
         except AmodalError as e: print(e, file=sys.stderr)
         else: read[s.name] = b''.join(t.numpy().tobytes() for t in (scene.partial, scene.mask, scene.completions, scene.alphas))
