@@ -7,7 +7,7 @@ __all__ = ['app', 'EXAMPLES', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'e
            'exit_if_failed', 'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
            'read_scene_with_target', 'missing_measures', 'EvalJob', 'values_in_order', 'main_table', 'all_tables',
            'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share',
-           'demo', 'convert', 'export', 'main']
+           'demo', 'convert', 'export', 'open_closed_streams', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
@@ -297,16 +297,15 @@ def values_in_order(
     tasks: list, # for it
     workers: int, # processes beside this one
     task: str, # for the progress bar
-    on_error: Callable, # called with the error of a task that a person can mend
+    on_error: Callable, # called with each task that failed, and its error
 ): # of values, in the order of the tasks
-    "Do tasks with a progress bar. Raises what is no `AmodalError`."
+    "Do tasks with a progress bar; one that fails does not stop the others."
     from tqdm.auto import tqdm
     from amodal_nb.core.parallel import in_order, TaskPool
     with closing(TaskPool(job, workers).run(tasks)) as outcomes:
         for o in tqdm(in_order(outcomes), task, len(tasks), unit='scene', leave=False, disable=None):
             if o.error is None: yield o.value
-            elif isinstance(o.error, AmodalError): on_error(o.error)
-            else: raise o.error
+            else: on_error(o.task, o.error)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c014
 def main_table(
@@ -341,12 +340,14 @@ def eval(
 ):
     "Measure baselines, the shipped models and given models beside the oracle. Exit status 1 if a scene failed."
     from amodal_nb.evaluation.evaluate import total_scores
+    from amodal_nb.fusion.folder import failure_reason
     from amodal_nb.scenes.folders import find_scenes
     from amodal_nb.core.files import write_json
     errors, are_whole, job = [], [], EvalJob(tuple(model), lpips)
-    def report_error(error):
-        errors.append(str(error))
-        print_error(str(error))
+    def report_error(folder, error):
+        reason = failure_reason(error, folder)
+        errors.append(reason if folder.name in reason else f'{folder}: {reason}')
+        print_error(errors[-1])
     def scores():
         for is_whole, scored in values_in_order(job, find_scenes(root), workers, 'eval', report_error):
             are_whole.append(is_whole)
@@ -603,10 +604,19 @@ _register = app.command('inspect', epilog=example('inspect'))
 inspect_folder = _register(documented(inspect_folder, _parameters, docments(inspect_folder)))
 
 # %% ../../nbs/9_app/04_cli.ipynb #c025
+def open_closed_streams():
+    "Open the null device in place of each standard stream that is closed."
+    for number in range(3):
+        try: os.fstat(number)
+        except OSError: os.open(os.devnull, os.O_RDWR) # takes the lowest number that is free
+    for number, name in (1, 'stdout'), (2, 'stderr'):
+        if getattr(sys, name) is None: setattr(sys, name, open(number, 'w', closefd=False))
+
 def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
     "Run the command line. Exits with status 1 after an error that a person can mend, and 130 after Ctrl-C."
+    open_closed_streams()
     with suppress(AttributeError): sys.stdout.reconfigure(errors='backslashreplace') # as stderr
     try:
         with warnings_on_stderr(): app(args, prog_name='amodal')

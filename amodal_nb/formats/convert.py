@@ -21,6 +21,7 @@ from ..core.parallel import check_workers, TaskPool
 from ..scenes.folders import check_report, remove_dead_temporaries, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
 from ..scenes.suspicions import warn_of_suspicions
+from ..fusion.folder import REPORT_NAME
 from .common import as_format_error, building_part, check_given_paths, NothingToRestore, ScenePart
 from .crops import from_offsets, from_pix2gestalt
 from .layered import from_comfyui, from_layout, LAYOUTS, layout_files
@@ -59,6 +60,7 @@ def write_scene_folders(
         path = out/scene.id
         try:
             if scene.id in done: raise SceneError(path, 'two scenes have this name', 'rename one')
+            if scene.id == REPORT_NAME: raise SceneError(path, 'a scene has the name of the report', 'rename it')
             folder = write_scene(scene, out, overwrite, sources)
             done[scene.id] = True
             warn_of_suspicions(scene)

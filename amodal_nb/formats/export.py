@@ -286,17 +286,19 @@ def read_for_export(
     fusion = read_fused(scene, fused) if fused else fuse_scene(scene, predictor)
     return scene, fusion, partial(fusion_layers, scene, fusion)
 
-def _exportable(folders, out, fail):
-    "Return the scenes whose exports have a place of their own; report the others."
-    folder_of, exportable = {}, [] # name of a scene -> its folder
+def _exportable(folders, exported, out, fail):
+    """Return the first scene of each name, and the others of these names: if it fails, another takes its place. Report
+    scenes without a place."""
+    first_of, others = {}, []
     for folder in folders:
         try:
-            check_unique_name(folder, folder_of, out)
+            check_unique_name(folder, dict(exported), out)
             if (out/folder.name).resolve() == folder.resolve():
                 raise SceneError(folder, 'is the scene itself', f'choose another folder than {out}')
-            exportable.append(folder)
+            if folder.name in first_of: others.append(folder)
+            else: first_of[folder.name] = folder
         except AmodalError as e: fail(folder, e)
-    return exportable
+    return [*first_of.values()], others
 
 def export_scenes(
     folders: list, # of scenes (Path), see `find_scenes`
@@ -311,13 +313,16 @@ def export_scenes(
         reason = failure_reason(error, out)
         report_line(reason if folder.name in reason else f'{folder}: {reason}')
         report['failed'].append({'id': folder.name, 'reason': reason})
-    todo = _exportable(folders, out, fail)
-    with closing(pool.run(todo)) as outcomes:
-        for o in tqdm(in_order(outcomes), 'export', len(todo), unit='scene', leave=False, disable=None):
-            if o.error: fail(o.task, o.error)
-            else:
-                report['done'].append(o.task.name)
-                yield o.value
+    waiting, exported = folders, {} # name of a scene -> its folder
+    while waiting:
+        todo, waiting = _exportable(waiting, exported, out, fail)
+        with closing(pool.run(todo)) as outcomes:
+            for o in tqdm(in_order(outcomes), 'export', len(todo), unit='scene', leave=False, disable=None):
+                if o.error: fail(o.task, o.error)
+                else:
+                    report['done'].append(o.task.name)
+                    exported[o.task.name] = o.task
+                    yield o.value
 
 # %% ../../nbs/8_formats/08_export.ipynb #n007
 LAYER_WRITERS = {'ora': write_ora, 'psd': write_psd} # format -> function of a path, layers and colour profile
