@@ -30,6 +30,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.app.cli.scenes': ('9_app/cli.html#scenes', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.share': ('9_app/cli.html#share', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.shell_command': ('9_app/cli.html#shell_command', 'amodal_nb/app/cli.py'),
+                                   'amodal_nb.app.cli.sigterm_as_exception': ( '9_app/cli.html#sigterm_as_exception',
+                                                                               'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.train': ('9_app/cli.html#train', 'amodal_nb/app/cli.py')},
             'amodal_nb.app.demo': { 'amodal_nb.app.demo.DemoRow': ('9_app/demo.html#demorow', 'amodal_nb/app/demo.py'),
                                     'amodal_nb.app.demo.check_demo_folder': ('9_app/demo.html#check_demo_folder', 'amodal_nb/app/demo.py'),
