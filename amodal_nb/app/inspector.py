@@ -10,7 +10,8 @@ __all__ = ['PALETTE', 'BACKGROUND_COLOUR', 'PALETTE_SHADES', 'MAX_SHOWN_SIDE_PX'
            'changed_sets', 'composite_sets', 'recomposite_weights', 'correct_pairs', 'apply_order_corrections',
            'merge_corrections', 'earlier_states', 'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid',
            'shown_grid', 'InspectorState', 'state_meta', 'original_pictures', 'inspector_state', 'static_folder',
-           'join_modules', 'read_styles', 'colour_map', 'jpeg_strip', 'ViewTraits', 'WeightInspector', 'compare_models']
+           'join_modules', 'read_styles', 'colour_map', 'jpeg_strip', 'ViewTraits', 'WeightInspector', 'CompareBar',
+           'Comparison', 'compare_models']
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c003
 import base64, glob, io, re, uuid
@@ -565,7 +566,7 @@ CIVIDIS = '#00224e #123570 #3b496c #575d6d #707173 #8a8678 #a59c74 #c3b369 #e1cc
 def colour_map(
     values: torch.Tensor, # [h,w] in 0..1
 ) -> torch.Tensor: # [3,h,w] in 0..1
-    "Return values in the colours of the map cividis (Nuñez, Anderton and Renslow, 2018), interpolated between ten stops."
+    "Return values in the colours of cividis (Nuñez, Anderton and Renslow, 2018), interpolated between ten stops."
     stops = torch.tensor([hex_to_rgb(c) for c in CIVIDIS])/255
     place = values.clamp(0, 1)*(len(stops)-1)
     k = place.long().clamp(max=len(stops)-2)
@@ -748,11 +749,34 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
         return data | {'image/jpeg': jpeg_strip(pictures)}, metadata
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c050
+class CompareBar(ViewTraits, anywidget.AnyWidget):
+    "The toolbar of linked inspectors; it names the pairs that they order differently."
+    _esm = join_modules(static_folder()/'compare.js')
+    _css = read_styles()
+    title = traitlets.Unicode('').tag(sync=True)
+
+class Comparison(ipywidgets.Box):
+    "A toolbar, and below it linked inspectors side by side."
+    def __init__(self,
+        bar: CompareBar, # of their group
+        inspectors: list, # of `WeightInspector`
+    ):
+        self.bar, self.inspectors = bar, inspectors
+        super().__init__([bar, *inspectors], layout={'flex_flow': 'row wrap', 'grid_gap': '8px'})
+
+    def _repr_mimebundle_(self, **kwargs):
+        data = super()._repr_mimebundle_(**kwargs)
+        results = {i._meta['title']: downscale(i.fused.result, 300) for i in self.inspectors}
+        first, *others = results.values()
+        titles = [f'difference to {title}' for title in list(results)[1:]]
+        differences = [2*(first-other).abs().mean(0) for other in others]
+        return data | {'image/jpeg': jpeg_strip(results | dict(zip(titles, differences)))}
+
 def compare_models(
     scene: 'Scene | str | Path', # a scene, or its folder
     models: 'list | dict' = ('order', 'vote'), # names or paths, or {title: name, path or predictor}
     **traits: object, # of every inspector, e.g. view='weight'
-) -> ipywidgets.Box: # its children are the inspectors
+) -> Comparison: # its `inspectors` are in the order of `models`
     "Show a scene fused by several models, side by side."
     folder = scene if isinstance(scene, (str, Path)) else None
     scene = read_scene(scene) if folder else scene
@@ -760,6 +784,8 @@ def compare_models(
     group, layout = uuid.uuid4().hex, {'flex': '1 1 380px', 'width': 'auto'}
     inspectors = []
     for name, model in named.items():
-        own = dict(model=model, title=f'{scene.id} · {name}')
+        own = dict(model=model, title=name, _toolbar=False)
         inspectors.append(WeightInspector(scene, folder=folder, group=group, layout=layout, **own, **traits))
-    return ipywidgets.Box(inspectors, layout={'flex_flow': 'row wrap', 'grid_gap': '8px'})
+    shared = {k: v for k, v in traits.items() if ViewTraits.class_own_traits().get(k)}
+    bar = CompareBar(title=scene.id, group=group, layout={'flex': '1 1 100%', 'width': 'auto'}, **shared)
+    return Comparison(bar, inspectors)
