@@ -3,11 +3,13 @@ import http.client, json, os, re, shutil, signal, socket, subprocess, sys, time,
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
+from PIL import Image
+from amodal_nb.app.gallery import pair_confidences
 from amodal_nb.app.inspector import apply_order_corrections
 from amodal_nb.fusion.predict import fuse_scene
 from amodal_nb.fusion.refit import refit_scene
 from amodal_nb.formats.refit_files import read_refit, write_refit
-from amodal_nb.core.files import assets
+from amodal_nb.core.files import assets, write_json
 from amodal_nb.core.pictures import to_uint8
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.scenes.scene import Scene
@@ -283,12 +285,12 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page, run):
         for name, p in files.items(): (root/f's{k:03}'/f's{k:03}{name}').hardlink_to(p)
     bad = root/'s007'/'s007_mask.png'
     bad.unlink(); bad.write_bytes(b'')
-    run('gallery.ipynb', 'from amodal_nb.app.gallery import Gallery\ng = Gallery("thousand", model="area")\ng')
+    run('gallery.ipynb', 'from amodal_nb.app.gallery import Gallery\ng = Gallery("thousand", model="area", sort="name")\ng')
     gallery = page.locator('.amodal-gallery')
     cards = gallery.locator('.ag-card')
     gallery.locator('img').first.wait_for()
     assert 0 < cards.count() < 60
-    gallery.get_by_text('cannot be used').wait_for()
+    gallery.locator('.ag-reason').wait_for()
     for share in .2, .5, .95:
         gallery.evaluate('(e, v) => { const s = e.querySelector(".ag-scroll"); s.scrollTop = v*s.scrollHeight; }', share)
         page.wait_for_function('e => { const g = e.gallery, s = g.scroller; return s.scrollTop > 0 && [...g.nodes.values()].every(n => n.querySelector("img")); }', arg=gallery.element_handle())
@@ -296,7 +298,7 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page, run):
     assert gallery.evaluate('e => e.gallery.cards.size') < 700  # it did not have to make all of them
     gallery.get_by_label('Filter').fill('s99')
     page.wait_for_function('e => e.gallery.list.length === 10 && e.gallery.nodes.size === 10', arg=gallery.element_handle())
-    cards.first.focus()
+    cards.first.locator('.ag-open').focus()
     cells = page.locator('.jp-Notebook .jp-Cell').count()
     for key in 'a', 'x', 'z':  # in JupyterLab: a cell more, a cell less, undone
         page.keyboard.press(key)
@@ -309,7 +311,112 @@ def test_the_gallery_scrolls_through_a_thousand_scenes(lab, page, run):
     page.get_by_role('button', name='Previous').click()
     page.locator('.ai-title', has_text='s998').wait_for()
     page.get_by_role('button', name='All scenes').click()
-    cards.first.wait_for()
+    page.wait_for_function('document.activeElement.title.startsWith("s998")')
+    assert page.errors == []
+
+def turned(scene): return replace(scene, pairs=[(b, f) for f, b in scene.pairs])
+
+def test_the_gallery_shows_what_to_look_at_first(lab, page, run):
+    "The least sure first; guesses, sure and wrong, and a broken scene's reason on their cards; limits, tags, sizes; whole pictures."
+    root = lab.folder/'mixed'
+    for name in 'sample1', 'sample2', 'sample4': write_scene(read_scene(assets()/'scenes'/name), root)
+    write_scene(turned(read_scene(assets()/'scenes'/'sample7')), root)
+    (root/'sample4'/'sample4_mask.png').write_bytes(b'')
+    run('mixed.ipynb', 'from amodal_nb.app.gallery import Gallery\ng = Gallery("mixed")\ng')
+    gallery = page.locator('.amodal-gallery')
+    names = lambda: gallery.evaluate('e => e.gallery.list.map(o => o.name)')
+    wait = lambda f, value: page.wait_for_function(f'([e, v]) => JSON.stringify((e => {f})(e.gallery)) === JSON.stringify(v)', arg=[gallery.element_handle(), value])
+    wait('e.cards.size', 4)
+    sure = {k: fuse_confidence(root/k) for k in ('sample1', 'sample2', 'sample7')}
+    first = [*sorted(sure, key=sure.get), 'sample4'] # without a measure: last
+    wait('e.list.map(o => o.name)', first)
+    card = lambda name: gallery.locator('.ag-card', has_text=name)
+    assert 'guess' in card('sample2').locator('.ai-guess').inner_text()
+    assert 'sure and wrong' in card('sample7').inner_text() and 'sure and wrong' not in card('sample1').inner_text()
+    assert 'sample4_mask.png' in card('sample4').locator('.ag-reason').inner_text()
+    whole = card('sample2').locator('img').evaluate('o => [getComputedStyle(o).objectFit, o.naturalWidth/o.naturalHeight]')
+    w, h = read_scene(root/'sample2').size[::-1]
+    assert whole[0] == 'contain' and abs(whole[1] - w/h) < .02
+
+    gallery.get_by_label('Show').select_option('wrong')
+    wait('e.list.map(o => o.name)', ['sample7'])
+    gallery.get_by_label('Show').select_option('broken')
+    wait('e.list.map(o => o.name)', ['sample4'])
+    gallery.get_by_label('Show').select_option('')
+    gallery.get_by_role('button', name='Limits').click()
+    gallery.get_by_label('Confidence, at most').fill(str(sum(sorted(sure.values())[:2])/2))
+    wait('e.list.map(o => o.name)', first[:1])
+    gallery.get_by_role('button', name='Clear').click()
+    wait('e.list.length', 4)
+    columns = gallery.evaluate('e => e.gallery.cols')
+    gallery.get_by_label('Size').fill('400')
+    assert gallery.evaluate('e => e.gallery.cols') < columns
+
+    card('sample2').locator('.ag-open').focus()
+    page.keyboard.press('t')
+    page.keyboard.type('odd rim, ask')
+    page.keyboard.press('Enter')
+    page.wait_for_function('document.activeElement.title.startsWith("sample2")')
+    until(lambda: (root/'gallery_tags.json').exists())
+    assert json.loads((root/'gallery_tags.json').read_text()) == {'sample2': ['odd rim', 'ask']}
+    gallery.get_by_label('Show').select_option('#ask')
+    wait('e.list.map(o => o.name)', ['sample2'])
+    assert names() == ['sample2'] and page.errors == []
+
+def fuse_confidence(folder): return pair_confidences(fuse_scene(read_scene(folder)).pairs)[0]
+
+def until(true):
+    end = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(.1)
+
+FAKE_RUN = """
+import json, psutil, socket, subprocess, sys
+from pathlib import Path
+from amodal_nb.training.launch import Launch
+folder = Path("run")/"launches"/"one"
+folder.mkdir(parents=True)
+torchrun = psutil.Process(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE).pid)
+record = dict(pid=torchrun.pid, born=torchrun.create_time(), host=socket.gethostname(), started=0, steps=100, nproc_per_node=1)
+(folder/"launch.json").write_text(json.dumps(record))
+Launch(folder).watch(every=.1)"""
+
+def test_the_training_view_shows_each_state_and_stays_in_the_saved_notebook(lab, page, run):
+    """Starting without a picture that is none, training with numbers, curves and weight maps, stopping; the colours are those of the theme. When
+    the run has ended, its cell holds a report and no widget."""
+    run('watch.ipynb', FAKE_RUN)
+    out, view = lab.folder/'run', page.locator('.jp-OutputArea')
+    def shows(text): page.wait_for_function('t => [...document.querySelectorAll(".run-head, .amodal-run dl")].some(o => o.innerText.includes(t))', arg=text)
+    shows('starting')
+    assert view.locator('img').count() == 0
+    (out/'ranks').mkdir()
+    def report(state, stopping=False, **more):
+        rank = dict(rank=0, doing='training', step=40, pid=1, host='here', scenes_per_second=20., memory_bytes=1e9, memory_limit_bytes=8e9, stopping=stopping)
+        write_json(out/'ranks'/'0.json', rank | {'updated': time.time()})
+        status = dict(state=state, step=40, steps=100, message='', started=1., updated=61., scenes_per_second=20., **more)
+        write_json(out/'status.json', status)
+    log = [{'step': s, 'loss': 1/s, 'lr': 1e-3} for s in range(1, 41)]
+    (out/'log.jsonl').write_text(''.join(json.dumps(o) + '\n' for o in log))
+    Image.new('RGB', (300, 60), 'red').save(out/'weights.png')
+    report('training', seconds_left=90.)
+    for text in 'training', '40 of 100', '40%', '1 min 30 s', '0.025', '1.00e-03', '20.0': shows(text)
+    page.wait_for_function('[...document.querySelectorAll(".run-weights img")].some(o => o.naturalWidth === 300)')
+    assert view.locator('.run-charts svg').count() == 2 and '1.0 GB of 8.0 GB' in view.inner_text()
+    for theme, is_dark in ('JupyterLab Dark', True), ('JupyterLab Light', False):
+        page.evaluate('theme => jupyterapp.commands.execute("apputils:change-theme", {theme})', theme)
+        page.wait_for_function('dark => document.body.dataset.jpThemeLight === String(!dark)', arg=is_dark)
+        ink = view.locator('.run-charts text').first.evaluate('o => getComputedStyle(o).fill.match(/\\d+/g).map(Number)')
+        assert (min(ink[:3]) > 128) == is_dark, ink
+    report('training', stopping=True)
+    shows('stopping')
+    report('stopped')
+    os.kill(json.loads((out/'launches'/'one'/'launch.json').read_text())['pid'], signal.SIGKILL)
+    shows('stopped')
+    view.get_by_role('button', name='Stop').wait_for(state='detached')
+    page.keyboard.press('Control+s')
+    def kinds(): return {k for cell in json.loads((lab.folder/'watch.ipynb').read_text())['cells'] for o in cell['outputs'] for k in o.get('data', {})}
+    until(lambda: kinds() == {'text/plain', 'text/html'})
     assert page.errors == []
 
 def test_the_editor_of_a_refitted_photograph(lab, page, run):
@@ -432,10 +539,16 @@ def test_the_app_needs_its_token_listens_here_only_and_follows_relative_paths(tm
         with page_of(chrome) as page:
             elsewhere = []
             page.on('request', lambda r: elsewhere.append(r.url) if not re.match(rf'({app.base}|data:|blob:)', r.url) else None)
-            page.goto(app.url)
+            page.goto(app.url, wait_until='commit')
+            page.locator('#loading li').first.wait_for()
+            assert page.locator('#loading li').all_inner_texts()[0] == 'Starting Python' and page.title() == 'my scenes · amodal inspect'
             page.locator('.ag-card img').first.wait_for()
-            assert page.get_by_text('cannot be used').count() == 0
-            page.locator('.ag-card').nth(1).click()
+            assert page.locator('.ag-reason').count() == 0 and 'WARNING' not in app.errors()
+            back = lambda: page.locator('.amodal-gallery').evaluate('e => getComputedStyle(e).backgroundColor.match(/\\d+/g).map(Number)')
+            for scheme, is_dark in ('dark', True), ('light', False): # the system's
+                page.emulate_media(color_scheme=scheme)
+                assert (max(back()) < 100) == is_dark, back()
+            page.locator('.ag-card', has_text='sample2').locator('.ag-open').click()
             assert Inspector(page).js('i => i.meta.id') == 'sample2'
             assert page.errors == [] and elsewhere == []
             check_end(app, 'SIGINT')

@@ -192,7 +192,7 @@ class TrainingRun:
         rng_state = part('rng.').get(str(self.context.rank))
         if rng_state is not None: self.generator().set_state(rng_state)
     def write_status(self,
-        state: str, # 'starting', 'training', 'finished', 'stopped' or 'failed'
+        state: str, # 'starting', 'resuming', 'training', 'finished', 'stopped' or 'failed'
         message: str = '', # one line
         **values: float, # e.g. scenes_per_second
     ):

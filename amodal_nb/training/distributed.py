@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['RUN_VARIABLE', 'COLLECTIVE_GRACE_S', 'PUBLISH_INTERVAL_S', 'STRAGGLER_REPORTS', 'die_with_parent', 'parent_is_gone',
            'DistributedContext', 'choose_device', 'join_process_group', 'leave_process_group', 'gather_objects',
-           'sum_over_ranks', 'find_stragglers', 'describe_rank', 'Watchdog', 'record_error', 'report_rank_failure']
+           'sum_over_ranks', 'find_stragglers', 'describe_rank', 'memory_use', 'Watchdog', 'record_error',
+           'report_rank_failure']
 
 # %% ../../nbs/7_training/02_distributed.ipynb #c003
 import json, os, signal, socket, sys, threading, time
@@ -133,6 +134,16 @@ def describe_rank(
     if not report: return f'rank {rank} (starting)'
     return f"rank {rank} ({report['doing']}, step {report['step']}, process {report['pid']} on {report['host']})"
 
+def memory_use(
+    device: torch.device, # where this process computes
+) -> dict: # 'memory_bytes', 'memory_limit_bytes'
+    "Return the memory that PyTorch holds on a GPU, or that this process holds on a CPU, and how much there is."
+    if device.type == 'cuda':
+        total = torch.cuda.get_device_properties(device).total_memory
+        return {'memory_bytes': torch.cuda.memory_reserved(device), 'memory_limit_bytes': total}
+    import psutil
+    return {'memory_bytes': psutil.Process().memory_info().rss, 'memory_limit_bytes': psutil.virtual_memory().total}
+
 class Watchdog(threading.Thread):
     """Publishes the operation of this rank, records SIGTERM, and ends the process if no operation begins in time; the
     error names the rank that is waited for. A context manager."""
@@ -170,7 +181,8 @@ class Watchdog(threading.Thread):
         **values: object, # for <rank>.json, e.g. step
     ):
         "Record that an operation begins. Every rank must call it for the same operations in the same order."
-        self.report = self.report | dict(doing=doing, count=self.report['count']+1) | values
+        now = dict(doing=doing, count=self.report['count']+1) | memory_use(self.context.device)
+        self.report = self.report | now | values
         self.since = time.monotonic()
     def keep_alive(self):
         "Restart the time limit of the current operation."
@@ -179,7 +191,7 @@ class Watchdog(threading.Thread):
         "Write this rank's report to the store, for the other ranks, and to its file."
         self.report['alive'] += 1
         if self.context.store: self.context.store.set(f'watch/{self.context.rank}', json.dumps(self.report))
-        write_json(self.file, self.report | {'updated': time.time()})
+        write_json(self.file, self.report | {'stopping': self.stop_requested, 'updated': time.time()})
     def read_reports(self) -> list: # of dicts, None for a rank that has published nothing
         "Return every rank's last report."
         store, reports = self.context.store, []
