@@ -97,7 +97,7 @@ export const controls = {
     const title = el('strong', {}, meta.title);
     const size = this.get('_toolbar') ? el('span', {className: 'ai-dim'}, this.describeScene()) : null;
     this.header = el(
-      'header',
+      'div',
       {className: 'ai-head'},
       el('div', {className: 'ai-title'}, ...[title, size, this.guessCount()].filter(Boolean)),
       el('div', {className: 'ai-actions'}, this.count, ...buttons),
@@ -133,11 +133,11 @@ export const controls = {
     const hint = el('span', {className: 'ai-dim'}, 'drag to correct');
     const few = this.fusion.overlaps.length <= 6;
     this.side = el(
-      'aside',
-      {className: 'ai-side', 'aria-label': 'Layers and pairs'},
+      'div',
+      {className: 'ai-side'},
       el(
         'section',
-        {'aria-label': 'Layers'},
+        {},
         el('h3', {}, 'Layers, front to back', hint),
         el('div', {className: 'ai-pixel'}, this.place, this.covering, this.why),
         this.stack,
