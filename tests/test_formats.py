@@ -8,7 +8,7 @@ from amodal_nb.app.cli import main
 from amodal_nb.formats.common import shuffled_order
 from amodal_nb.formats.convert import CONVERT_FORMATS, convert
 from amodal_nb.formats.labels import label_mask, rle_mask
-from amodal_nb.fusion.folder import fuse_folder
+from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.fusion.predict import fuse_scene, FusedScene, harmonised_scene
 from amodal_nb.formats.export import EXPORT_FORMATS, read_fused
 from amodal_nb.formats.layers import fusion_layers, merge_layers, patched_fraction

@@ -12,7 +12,7 @@ from amodal_nb.formats.labels import from_cocoa, from_kins
 from amodal_nb.formats.manifest import from_manifest
 from amodal_nb.formats.crops import from_pix2gestalt
 from amodal_nb.formats.stacks import from_rgba_stack
-from amodal_nb.fusion.folder import fuse_folder
+from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.fusion.predict import fuse_pictures
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.scenes.inputs import from_pictures

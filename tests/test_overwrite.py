@@ -8,7 +8,7 @@ from amodal_nb.formats import share as share_module
 from amodal_nb.app.cli import main
 from amodal_nb.formats.export import export
 from amodal_nb.app.demo import demo
-from amodal_nb.fusion.folder import fuse_folder
+from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.pictures import write_picture
 from amodal_nb.scenes.folders import find_scenes, read_scene, remove_dead_temporaries, temporary_beside, write_scene

@@ -7,7 +7,7 @@ from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import read_picture, to_uint8, write_picture
 from amodal_nb.formats.convert import convert
 from amodal_nb.formats.stacks import from_rgba_stack
-from amodal_nb.fusion.folder import fuse_folder
+from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.fusion.predict import fuse_pictures, fuse_scene
 from amodal_nb.scenes.folders import find_scenes, read_scene, write_scene
 from amodal_nb.scenes.scene import make_scene

@@ -65,7 +65,7 @@ def command(
         try: return f(*args, **kwargs)
         except KeyboardInterrupt as e:
             print_error(f'interrupted: {e}' if str(e) else 'interrupted')
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(e, 'status', Interrupted.status)) from None
     parameters = list(inspect.signature(f).parameters.values())
     app.command(f.__name__)(documented(run, parameters, docments(f)))
     return f
@@ -91,18 +91,21 @@ def print_error(
 
 # %% ../../nbs/9_app/04_cli.ipynb #c011
 def cutouts_to_scene(
-    root: Path, # a photograph, or a folder of scenes
-    cutouts: list, # of paths; [] with a folder
+    root: str, # a photograph, a folder of scenes, or shards
+    cutouts: list, # of paths; [] with a folder or shards
     out: Path, # gets scenes/<id>/
     mask: 'Path | None', # of a photograph
     background: 'Path | None', # of a photograph
-) -> Path: # a folder of scenes
+) -> 'str | Path': # a folder of scenes, or shards
     "Make a scene of a photograph and its cut-outs. Raises `AmodalError` if one is missing, or a folder has cut-outs."
     from amodal_nb.fusion.folder import write_cutouts
-    if root.is_dir():
+    from amodal_nb.scenes.shards import is_url
+    names_shards = is_url(root) or root.endswith('.tar')
+    if not names_shards: root = Path(root)
+    if names_shards or root.is_dir():
         extra = next((name for name, p in {'--mask': mask, '--background': background}.items() if p), None)
         if not cutouts and extra is None: return root
-        problem = f"is a folder of scenes, and takes no {extra or 'cut-outs'}"
+        problem = f"is a set of scenes, and takes no {extra or 'cut-outs'}"
         raise ConfigError(root, problem, 'give a photograph first, or the folder alone')
     if not root.exists():
         fix = 'give a photograph and its cut-outs, or a folder of scenes'
@@ -120,10 +123,10 @@ def shell_command(
 
 @command
 def fuse(
-    root: Path, # a photograph, or a folder of scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …
+    root: str, # a photograph, a folder of scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …; or shards: a folder of them, a tar, or a path or URL as https://host/{000000..000012}.tar
     cutouts: list[Path] = (), # with a photograph: its cut-outs, each object drawn whole on the photograph's canvas, as RGBA or on black
     *,
-    out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json; of a photograph also scenes/<id>/
+    out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json; of a photograph also scenes/<id>/. What is there, and unchanged, is not fused again
     mask: Optional[Path] = None, # with a photograph: the region to restore; without it the whole photograph is known, and decides the order
     background: Optional[Path] = None, # with a photograph: the scene behind all objects
     model: str = 'order', # 'order' or 'reference' (shipped), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
@@ -131,22 +134,37 @@ def fuse(
     harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
     uncovered: str = 'inpaint', # masked pixels that nothing covers: 'inpaint' from their surroundings, 'keep' black, or 'transparent'
     prior: str = 'natural', # pairs that leave no trace: 'natural' decides by the shapes of photographs, depth and ranks (shapes count neither in composed scenes nor in designs), 'none' leaves them at even odds
+    workers: int = 0, # processes beside this one, each with the model
+    again: bool = False, # fuse also what is done and unchanged, and replace results of another model or other options
+    shards: int = 0, # write WebDataset shards of so many scenes each, OUT/000000.tar, …, instead of a folder each
+    shard_index: int = 0, # number of this job, of --num-shards jobs that fuse a part each, to OUT/part-00000-of-00016/ and so on
+    num_shards: int = 1, # number of jobs
 ):
-    """Fuse a photograph and its cut-outs, or every scene of a folder. Scenes that cannot be used are named, and the
-    exit status is then 1."""
-    from amodal_nb.fusion.folder import check_options, fuse_folder
+    """Fuse a photograph and its cut-outs, or every scene of a folder or of shards. Scenes that cannot be used are
+    named, and the exit status is then 1. The same command goes on after any interruption."""
+    from amodal_nb.fusion.bulk import fuse_folder, FuseOptions, part_folder
+    from amodal_nb.fusion.folder import REPORT_NAME
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.fusion.summary import total_line
-    predictor = load_predictor(model)
-    check_options(out, on_extra, uncovered, prior) # before anything is written
+    from amodal_nb.scenes.folders import check_report
+    part = None if (shard_index, num_shards) == (0, 1) else (shard_index, num_shards)
+    results, fused = part_folder(out, part), []
+    load_predictor(model)
+    FuseOptions(model, on_extra, harmonise, uncovered, prior).check()
+    check_report(results) # before anything is written
     root = cutouts_to_scene(root, cutouts, out, mask, background)
-    report = fuse_folder(root, out, predictor, on_extra, print_error, harmonise, uncovered, print_line,
-                         prior)
-    print_line(f"{len(report['done'])} fused, {len(report['failed'])} failed; see {out/'report.json'}")
-    if report['scenes']:
-        print_line(total_line(report['scenes']))
-        print_line(f'look:   {shell_command("inspect", root, out)}')
-        print_line(f'layers: {shell_command("export ora", root, out)} --out layers')
+    def print_fused(line):
+        fused.append(line)
+        print_line(line)
+    report = fuse_folder(root, out, model, on_extra, print_error, harmonise, uncovered, print_fused, prior,
+                         workers, again or bool(cutouts), shards, part, print_line)
+    n_unchanged = len(report['done']) - len(fused)
+    unchanged = f'{n_unchanged} done before and unchanged, ' if n_unchanged else ''
+    print_line(f"{len(fused)} fused, {unchanged}{len(report['failed'])} failed; see {results/REPORT_NAME}")
+    if report['scenes']: print_line(total_line(report['scenes']))
+    if report['scenes'] and not shards and isinstance(root, Path):
+        print_line(f'look:   {shell_command("inspect", root, results)}')
+        print_line(f'layers: {shell_command("export ora", root, results)} --out layers')
     exit_if_failed(report['failed'])
 
 # %% ../../nbs/9_app/04_cli.ipynb #r002

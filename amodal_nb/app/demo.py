@@ -17,7 +17,7 @@ from ..core.pictures import show_pictures
 from ..scenes.folders import check_folder, find_scenes, read_scene
 from ..scenes.inputs import from_pictures
 from ..scenes.scene import Scene
-from ..fusion.folder import fuse_folder
+from ..fusion.bulk import fuse_folder
 from ..fusion.predict import DEFAULT_MODEL, FusedScene, fuse_scene
 from ..fusion.summary import summarize
 from ..evaluation.evaluate import markdown_table

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch, torch.nn.functional as F
 
-from ..core.errors import SceneError
+from ..core.errors import MemoryShortage
 from ..core.geometry import pairwise_overlap
 from ..models.windows import WORKING_PIXELS
 
@@ -132,14 +132,14 @@ def memory_guard(
     n_pairs: float = 0, # as for `estimate_fusion_memory`
     is_read: bool = True, # likewise
 ): # a context manager
-    "Guard reading or fusing a scene. Raises `SceneError` if there is too little memory, be it foreseen or not."
+    "Guard reading or fusing a scene. Raises `MemoryShortage` if there is too little, be it foreseen or not."
     free, need = free_memory(), estimate_fusion_memory(n, size, n_pairs, is_read)
     completions = f'{n} completions of {size[1]}x{size[0]} px'
     if need > free:
         problem = f'{completions} need about {format_bytes(need)} of memory and {format_bytes(free)} are free'
-        raise SceneError(where, problem, suggest_fitting_size(n, size, free, n_pairs, is_read))
+        raise MemoryShortage(where, problem, suggest_fitting_size(n, size, free, n_pairs, is_read))
     try: yield
     except (MemoryError, RuntimeError) as e: # torch: "can't allocate memory" or "CUDA out of memory"
         if not isinstance(e, MemoryError) and 'memory' not in str(e): raise
         problem = f'the memory ran out over {completions}, though {format_bytes(free)} were free'
-        raise SceneError(where, problem, 'leave out completions, or scale all pictures down') from None
+        raise MemoryShortage(where, problem, 'leave out completions, or scale all pictures down') from None

@@ -289,7 +289,7 @@ def check_file_target(
     if path.is_symlink() or not path.is_file(): raise target_taken(path, ' and is no regular file')
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #f069
-REPORT_KEYS = {'done', 'failed', 'left_out', 'not_done', 'nothing_to_restore', 'scenes'} # lists of a report.json; the first two are always there
+REPORT_KEYS = {'done', 'failed', 'left_out', 'not_done', 'nothing_to_restore', 'scenes'} # lists of a report.json; 'done' and 'failed' are always there, beside them may be 'settings'
 
 def check_folder(
     out: 'str | Path', # the folder that is to be written to, which need not exist
@@ -317,7 +317,8 @@ def check_report(
     if not os.path.lexists(path): return
     try: report = _read_report(path)
     except OSError as e: raise target_taken(path, f' and cannot be read ({e.strerror or e})') from None
-    of_lists = isinstance(report, dict) and all(isinstance(v, list) for v in report.values())
+    is_dict = isinstance(report, dict) and isinstance(report.pop('settings', {}), dict)
+    of_lists = is_dict and all(isinstance(v, list) for v in report.values())
     is_report = of_lists and {'done', 'failed'} <= set(report) <= REPORT_KEYS
     if not is_report: raise target_taken(path, ' and is no report of amodal')
 

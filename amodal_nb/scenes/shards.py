@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['SCENE_FILE_PATTERN', 'PERMANENT_ERRORS', 'BLOCK_BYTES', 'MAX_HEADER_BYTES', 'MAX_SCENE_BYTES', 'scene_key',
-           'webdataset_key', 'append_scene', 'index_path', 'atomic_folder', 'write_shards', 'scenes_folder_or_shards',
-           'is_url', 'read_bytes', 'open_shard', 'tar_members', 'member_error', 'MemoryPath', 'ShardScene',
-           'scan_shard', 'write_index', 'read_index', 'shard_scenes', 'find_shards', 'read_shards', 'find_data']
+           'webdataset_key', 'append_scene', 'index_path', 'atomic_folder', 'write_shard', 'write_shards',
+           'scenes_folder_or_shards', 'is_url', 'read_bytes', 'open_shard', 'tar_members', 'member_error', 'MemoryPath',
+           'ShardScene', 'log_left_out', 'scan_shard', 'write_index', 'read_index', 'shard_scenes', 'find_shards',
+           'read_shards', 'find_data']
 
 # %% ../../nbs/2_scenes/05_shards.ipynb #c003
 import io, itertools, json, os, re, shutil, tarfile, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Iterable
+from typing import Callable, Iterable
 
 from ..core.errors import AmodalError, ConfigError, SceneError, warn_once
 from ..core.files import write_json
@@ -51,11 +53,12 @@ def webdataset_key(
 def append_scene(
     tar: tarfile.TarFile, # open for writing
     folder: 'str | Path', # a scene
+    pattern: str = SCENE_FILE_PATTERN, # of its files: what follows `<id>_`
 ) -> list: # [key, first byte, number of bytes]
     "Append a scene's files, unread and unchanged. Raises `SceneError` if the folder holds none."
     folder, start = Path(folder).absolute(), tar.offset
-    pattern = re.compile(re.escape(folder.name) + '_' + SCENE_FILE_PATTERN)
-    names = sorted(p.name for p in folder.iterdir() if pattern.fullmatch(p.name))
+    full_pattern = re.compile(re.escape(folder.name) + '_' + pattern)
+    names = sorted(p.name for p in folder.iterdir() if full_pattern.fullmatch(p.name))
     if not names:
         raise SceneError(folder, 'is no scene', f'expected {folder.name}_mask.png, {folder.name}_comp1.png, …')
     for name in names:
@@ -91,14 +94,19 @@ def atomic_folder(
         os.replace(tmp, out)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
-def _write_shard(shard, folders, names):
-    "Write one shard and its index, and add the names of its scenes to `names`."
+def write_shard(
+    shard: Path, # the tar; its index is beside it
+    folders: 'Iterable', # of scenes
+    names: set, # of scenes that have a place already; gets those of this shard
+    pattern: str = SCENE_FILE_PATTERN, # see `append_scene`
+):
+    "Write one shard and its index. Raises `SceneError` if two scenes have one name."
     scenes = []
     with open(shard, 'wb') as f:
         encoding = dict(encoding='utf-8', errors='surrogateescape')
         with tarfile.open(fileobj=f, mode='w', format=tarfile.GNU_FORMAT, **encoding) as tar:
             for folder in folders:
-                entry = append_scene(tar, folder)
+                entry = append_scene(tar, folder, pattern)
                 name = entry[0]
                 if name in names: raise SceneError(folder, 'there is another scene of that name', 'give each its own')
                 names.add(name)
@@ -120,7 +128,7 @@ def write_shards(
         while first := list(itertools.islice(folders, 1)):
             rest = itertools.islice(folders, per_shard-1)
             shard = tmp/f'{len(shards):06}.tar'
-            _write_shard(shard, itertools.chain(first, rest), names)
+            write_shard(shard, itertools.chain(first, rest), names)
             shards.append(Path(out)/shard.name)
         if not shards: raise SceneError(out, 'there is no scene to write', 'give at least one')
     return shards
@@ -169,7 +177,8 @@ def _unreachable(shard, error):
     default = 'there is no such file' if isinstance(error, FileNotFoundError) else f'{type(error).__name__}: {error}'
     reason = getattr(error, 'strerror', None) or default
     one_line = ' '.join(str(reason).split())[:200]
-    return UnreachableError(shard, f'cannot be read ({one_line})', 'check the address, and go on with --resume auto')
+    fix = 'check the address, and run this again, training with --resume auto'
+    return UnreachableError(shard, f'cannot be read ({one_line})', fix)
 
 def _retry(shard, f, waits_s=(.5, 2)):
     "Return `f()`. If it fails on a URL with an error that may pass, repeat it after some seconds."
@@ -349,42 +358,48 @@ class _Extent:
     end: int
     problem: 'str | None'
 
-def _log_left_out(line): warn_once(f'left out: {line}')
+def log_left_out(
+    where: str, # the shard, or shard and scene
+    problem: str, # one line, which names it
+):
+    "Log a warning, once, about what cannot be used of a shard."
+    warn_once(f'left out: {problem}')
 
-def _file_extents(file, size, shard):
-    "Yield an `_Extent` for each file of a scene; log a warning for a path that leads elsewhere."
+def _file_extents(file, size, shard, on_problem):
+    "Yield an `_Extent` for each file of a scene; report a path that leads elsewhere."
     start = 0
     for m, end in tar_members(file, size, str(shard)):
         try:
             place = None if m.isdir() else scene_key(m.name)
             if place: yield _Extent(place[0], start, end, member_error(m))
-        except AmodalError as e: _log_left_out(f'{shard}: {e}')
+        except AmodalError as e: on_problem(str(shard), f'{shard}: {e}')
         start = end
 
-def _scene_extents(file, size, shard):
+def _scene_extents(file, size, shard, on_problem):
     "Yield an `_Extent` for each run of files of one scene."
-    for key, group in itertools.groupby(_file_extents(file, size, shard), lambda extent: extent.key):
+    for key, group in itertools.groupby(_file_extents(file, size, shard, on_problem), lambda extent: extent.key):
         files = list(group)
         problem = next((extent.problem for extent in files if extent.problem), None)
         yield _Extent(key, files[0].start, files[-1].end, problem)
 
 def scan_shard(
     shard: str, # path or URL
+    on_problem: Callable = log_left_out, # called with (place, line) for all that cannot be used
 ) -> tuple: # (list of `ShardScene` in the order of the tar, size of the tar in bytes)
-    "Scan a tar for scenes. Warnings name what cannot be used. Raises `UnreachableError`."
+    "Scan a tar for scenes. Raises `UnreachableError`."
     scenes = {}
     with open_shard(shard) as (file, size):
         try:
-            for extent in _scene_extents(file, size, shard):
+            for extent in _scene_extents(file, size, shard, on_problem):
                 key, problem, length = extent.key, extent.problem, extent.end - extent.start
                 if key in scenes:
                     problem = ('there is a scene of that name before: give each its own, '
                                'and its files one after the other')
                 if length > MAX_SCENE_BYTES:
                     problem = f'its files take {length} bytes, over the limit of {MAX_SCENE_BYTES}: make them smaller'
-                if problem: _log_left_out(f'{shard}/{key}: {problem}')
+                if problem: on_problem(f'{shard}/{key}', f'{shard}/{key}: {problem}')
                 else: scenes[key] = ShardScene(str(shard), key, extent.start, length)
-        except AmodalError as e: _log_left_out(f'what follows: {e}')
+        except AmodalError as e: on_problem(str(shard), f'what follows: {e}')
         except OSError as e:
             raise UnreachableError(shard, f'cannot be read ({e.strerror or e})', 'check the address') from None
     return list(scenes.values()), size
@@ -422,12 +437,13 @@ def read_index(
 
 def shard_scenes(
     shard: str, # path or URL
+    on_problem: Callable = log_left_out, # see `scan_shard`
 ) -> list: # of `ShardScene`
     "Return a shard's scenes, by its index or by a scan. Raises `UnreachableError`."
     try: return read_index(shard)
     except UnreachableError: warn_once(f'{shard}: has no index: looking through it (write_index keeps what is found)')
     except AmodalError as e: warn_once(str(e))
-    return scan_shard(shard)[0]
+    return scan_shard(shard, on_problem)[0]
 
 # %% ../../nbs/2_scenes/05_shards.ipynb #c031
 def _glob(pattern):
@@ -461,10 +477,11 @@ def find_shards(
 
 def read_shards(
     shards: list, # paths or URLs
+    on_problem: Callable = log_left_out, # see `scan_shard`
 ) -> list: # of `ShardScene`
     """Return the scenes of all shards, in their order. Raises `UnreachableError` if a shard is missing, `SceneError`
     if there is no scene."""
-    with ThreadPoolExecutor(16) as pool: lists = list(pool.map(shard_scenes, shards))
+    with ThreadPoolExecutor(16) as pool: lists = list(pool.map(partial(shard_scenes, on_problem=on_problem), shards))
     scenes = [s for in_shard in lists for s in in_shard]
     if scenes: return scenes
     fix = 'expected <id>/<id>_mask.png, <id>/<id>_comp1.png, …'

@@ -20,8 +20,9 @@ import psutil, torch, torch.distributed as dist
 
 from ..core.errors import AmodalError, ConfigError
 from ..core.files import atomic_write, write_json
+from ..core.parallel import die_with_parent
 from .config import check_config, TrainConfig
-from .distributed import RUN_VARIABLE, die_with_parent
+from .distributed import RUN_VARIABLE
 from .view import draw_head, draw_log, draw_part, draw_run, draw_weights, rank_table, RUN_STYLE
 
 # %% ../../nbs/7_training/06_launch.ipynb #c005
