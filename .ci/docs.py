@@ -121,7 +121,7 @@ def write_page(nb, file):
     from nbconvert import MarkdownExporter
     resources = {'unique_key': file.stem, 'output_files_dir': f'{file.stem}_files'}
     text, resources = MarkdownExporter().from_notebook_node(nb, resources)
-    text = re.sub(r'^```python\n\s*%%(bash|sh)\n', r'```bash\n', text, flags=re.M)
+    text = re.sub(r'^```\w*\n\s*%%(bash|sh)\b.*\n', r'```bash\n', text, flags=re.M)
     file.write_text(text, encoding='utf-8')
     for name, data in resources['outputs'].items():
         (file.parent/name).parent.mkdir(exist_ok=True)

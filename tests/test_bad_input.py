@@ -358,6 +358,11 @@ def test_scenes_on_a_full_disk_is_one_line(small_disk, capfd):
     assert 'No space left' in refused(capfd, 'scenes', small_disk/'out', '--n', 5, '--size', 64)
     assert not leftovers(small_disk)
 
+def test_share_on_a_full_disk_is_one_line(small_disk, tmp_path, capfd):
+    checkpoint(INFO)(tmp_path/'unet.safetensors') # 498 kB
+    line = refused(capfd, 'share', tmp_path/'unet.safetensors', '--out', small_disk/'out')
+    assert f'{small_disk}/out: cannot be written' in line and 'No space left' in line and list((small_disk/'out').iterdir()) == []
+
 def test_fuse_leaves_a_file_where_a_results_folder_should_be(three, tmp_path, capfd):
     (tmp_path/'out').mkdir()
     (tmp_path/'out'/'b').write_text('mine')

@@ -77,5 +77,9 @@ def test_readme_is_the_index_notebook(root, forks):
     done = forks(f"import runpy; runpy.run_path({str(root/'.ci'/'readme.py')!r}, run_name='__main__')", '--check')
     assert done.returncode == 0, done.stderr
 
+def test_help_explains_parameters():
+    from amodal_nb import fuse_pictures, refit
+    for f in (fuse_pictures, refit): assert all(f'{comment}' in f.__doc__ for comment in docments(f).values() if comment)
+
 def test_readme_is_short(root):
     assert len((root/'README.md').read_text(encoding='utf-8').split()) < 900

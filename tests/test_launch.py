@@ -3,9 +3,10 @@ import ipaddress, os, re, signal, socket, subprocess, sys, threading, time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 import psutil, pytest
 from jupyter_client.manager import KernelManager
-from amodal_nb.training.launch import (attach, find_launches, launch, launch_processes, train_arguments, write_slurm_script)
+from amodal_nb.training.launch import (Launch, attach, find_launches, launch, launch_processes, train_arguments, write_slurm_script)
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.scenes.folders import find_scenes
 from amodal_nb.scenes.shards import write_shards
@@ -293,3 +294,13 @@ def test_a_slurm_script_expands_no_word_of_the_user(config, tmp_path):
     assert (words[words.index('--rdzv-endpoint')+1], words[words.index('--rdzv-id')+1]) == ('first:29400', '17')
     directives = [line for line in script.read_text().split('srun --kill')[0].splitlines() if line.startswith('#SBATCH')]
     assert len(directives) == 9 and re.fullmatch(r'#SBATCH --job-name=[\w.+-]+', directives[0])
+
+def test_the_bar_prints_nothing_into_a_pipe(capsys, monkeypatch):
+    states = iter([{'alive': True, 'state': 'training', 'step': 1}, {'alive': False, 'state': 'finished', 'step': 2}] * 2)
+    run = SimpleNamespace(record={'steps': 2}, status=lambda: next(states))
+    monkeypatch.setitem(sys.modules, 'ipykernel', None)
+    Launch._show_progress(run)
+    assert 'finished' in capsys.readouterr().out
+    monkeypatch.delitem(sys.modules, 'ipykernel')
+    Launch._show_progress(run)
+    assert capsys.readouterr() == ('', '')

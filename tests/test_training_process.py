@@ -1,11 +1,14 @@
 "Training as processes: killed and resumed, as one of two ranks, with losses and scenes that are no good."
 import json, math, os, signal, subprocess, sys, time
+from types import SimpleNamespace
 import pytest, torch
 import amodal_nb.training.loop
 from amodal_nb.app.cli import main
 from amodal_nb.models.baselines import BASELINES
 from amodal_nb.models.checkpoint import SHIPPED_MODELS
 from amodal_nb.models.checkpoint import load_weights, read_checkpoint
+from amodal_nb.training.config import TrainConfig
+from amodal_nb.training.loop import Progress
 from processes import ENV, arguments, assert_same, info_step, steps_of
 
 def run_command(capfd, *args):
@@ -153,3 +156,9 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     assert p.returncode == 130 and 'Traceback' not in err
     assert f"stopped; --resume auto goes on from {tmp_path/'run'/'last.safetensors'}" in err
     read_checkpoint(tmp_path/'run'/'last.safetensors')
+
+def test_the_bar_shows_only_what_is_measured():
+    shown, run = [], SimpleNamespace(step=1, config=TrainConfig('scenes', 'run'), write_status=lambda *args, **kwargs: None, scenes_per_step=lambda: 1)
+    for measures in ({}, {'top': .5}):
+        Progress(run, SimpleNamespace(write=lambda *args: None), SimpleNamespace(set_postfix=shown.append), measures, 0., speed=1.).log_step({'loss': 1.}, 0.)
+    assert shown == [{'loss': '1.0000'}, {'loss': '1.0000', 'top': '0.500'}]

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['PALETTE', 'BACKGROUND_COLOUR', 'PALETTE_SHADES', 'MAX_SHOWN_SIDE_PX', 'MAX_SHOWN_PIXELS', 'MAX_SHOWN_COMPLETIONS',
            'CIVIDIS', 'QUICK_S', 'VIEWS', 'OVERLAYS', 'hex_to_rgb', 'slot_colour', 'slot_colours', 'relative_luminance',
-           'contrasting_ink', 'slot_colour_map', 'downscale', 'show_weights', 'pair_probability', 'completion_on_white',
-           'fit_in_square', 'show_order', 'fusion_pictures', 'show_fusion', 'show_batch', 'Recomposited',
+           'contrasting_ink', 'slot_colour_map', 'downscale', 'fusion_pictures', 'pair_probability', 'Recomposited',
            'changed_sets', 'composite_sets', 'recomposite_weights', 'correct_pairs', 'apply_order_corrections',
            'merge_corrections', 'earlier_states', 'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid',
            'shown_grid', 'InspectorState', 'state_meta', 'original_pictures', 'inspector_state', 'static_folder',
@@ -27,7 +26,7 @@ from ..core.compositing import composite_weights, front_to_back
 from ..core.errors import AmodalError, ConfigError, SceneError
 from ..core.files import atomic_write, write_json
 from ..core.geometry import box_of_mask
-from ..core.pictures import show_pictures, to_uint8
+from ..core.pictures import to_uint8
 from ..core.progress import listen_to_progress
 from ..scenes.folders import completion_files, read_pairs, read_scene, read_scene_record, scene_record
 from ..scenes.scene import check_pairs, Scene
@@ -97,69 +96,6 @@ def downscale(
     k = -(-max(t.shape[-2:])//side)
     return t if k == 1 else F.avg_pool2d(t, k, ceil_mode=True)
 
-# %% ../../nbs/9_app/01_inspector.ipynb #c011
-def show_weights(
-    fused: FusedScene, # from `fuse_scene`
-    width: float = 1.5, # of each map, in inches
-): # a matplotlib Figure
-    "Plot the weight map of each slot, from 0, dark, to 1, bright."
-    return show_pictures(list(downscale(fused.weights, 512)), fused.slots, width=width, cmap='cividis')
-
-# %% ../../nbs/9_app/01_inspector.ipynb #c014
-def pair_probability(
-    pairs: list, # {'a', 'b', 'p_a_front', …}, as in `FusedScene`
-    i: int, # completion number
-    j: 'int | None', # completion number
-) -> 'float | None': # 0..1; None if they do not overlap
-    "Return the probability that completion `i` is in front of `j`."
-    for o in pairs:
-        if (o['a'], o['b']) == (i, j): return o['p_a_front']
-        if (o['a'], o['b']) == (j, i): return 1 - o['p_a_front']
-    return None
-
-def completion_on_white(
-    scene: Scene, # whose completion is shown
-    k: int, # completion number
-    side: int = 160, # px, at most
-) -> torch.Tensor: # [3,h,w] in 0..1
-    "Return a completion on white, cropped to its box."
-    alpha, colour = scene.alphas[k-1], scene.completions[k-1]
-    box = box_of_mask(alpha[0] > 0)
-    if box is None: return torch.ones(3, 8, 8)
-    return downscale((colour*alpha + 1-alpha)[(slice(None), *box.slices)], side)
-
-def fit_in_square(
-    picture: torch.Tensor, # [3,h,w]
-    side: int, # px
-) -> torch.Tensor: # [3,side,side]
-    "Resize a picture and centre it on a white square."
-    largest = max(picture.shape[1:])
-    h, w = (max(1, round(s*side/largest)) for s in picture.shape[1:])
-    top, left = (side-h)//2, (side-w)//2
-    small = F.interpolate(picture[None], (h, w), mode='area')[0]
-    return F.pad(small, (left, side-w-left, top, side-h-top), value=1.)
-
-def show_order(
-    scene: Scene, # whose completions are shown
-    fused: FusedScene, # its fusion
-    width: float = 1.1, # of a completion, in inches
-): # a matplotlib Figure
-    "Plot the completions from front to back, with the probability of each neighbouring pair."
-    side = 96
-    sequence = fused.order or full_order(fused, scene.n) # where all are empty, they are shown all the same
-    squares = [fit_in_square(completion_on_white(scene, k), side) for k in sequence]
-    pictures = [F.pad(square, (0, side//2, 0, 0), value=1.) for square in squares] # the text stands at the right
-    fig = show_pictures(pictures, width=1.5*width, cols=len(sequence))
-    colours = slot_colours(scene.n)
-    for ax, k, behind in zip(fig.axes, sequence, [*sequence[1:], None]):
-        circle = dict(boxstyle='circle,pad=.25', fc=colours[k-1], ec='none')
-        ax.set_title(k, fontsize=8, x=1/3, color=contrasting_ink(colours[k-1]), bbox=circle)
-        if behind is None: continue
-        p = pair_probability(fused.pairs, k, behind)
-        text, colour = ('apart', '#808080') if p is None else (f'{p:.0%}', '#c40000' if p < .5 else 'black')
-        ax.text(.84, .5, f'{text}\n›', transform=ax.transAxes, fontsize=8, color=colour, ha='center', va='center')
-    return fig
-
 # %% ../../nbs/9_app/01_inspector.ipynb #c017
 def fusion_pictures(
     scene: Scene, # what was fused
@@ -178,38 +114,17 @@ def fusion_pictures(
     mean_error = float((error*mask[0]).sum()/mask.sum())
     return named | {'target': image, f'error {mean_error:.3f}': (2*error).clamp(max=1)}
 
-def show_fusion(
-    scene: Scene, # what was fused
-    fused: FusedScene, # its fusion
-    width: float = 1.9, # of a picture, in inches
-): # a matplotlib Figure
-    "Plot the pictures of `fusion_pictures`, with a legend."
-    import matplotlib.patches as patches
-    named = fusion_pictures(scene, fused)
-    colours = slot_colours(scene.n, scene.background is not None)
-    fig = show_pictures(list(named.values()), list(named), width=width, cmap='cividis')
-    labels = [*range(1, scene.n+1)] + ['background']*(scene.background is not None)
-    handles = [patches.Patch(color=c) for c in colours]
-    fig.axes[2].legend(handles, labels, loc='upper center', bbox_to_anchor=(.5, 0), ncol=min(6, len(labels)),
-                       fontsize=6, frameon=False, handlelength=1, columnspacing=.8)
-    return fig
-
-# %% ../../nbs/9_app/01_inspector.ipynb #c020
-def show_batch(
-    scenes: list, # of `Scene`, of one size
-    model: 'str | Callable' = DEFAULT_MODEL, # what fuses them, see `fuse_scene`
-    width: float = 1.3, # of a picture, in inches
-): # a matplotlib Figure
-    "Plot partial, result, map of topmost slots and target of several scenes."
-    pictures, titles = [], []
-    for scene in scenes:
-        fused = fuse_scene(scene, model)
-        topmost = slot_colour_map(fused.weights, slot_colours(scene.n, scene.background is not None))
-        target = scene.partial if scene.image is None else scene.image
-        row = scene.partial, fused.result, .75*topmost + .25*fused.result.mean(0), target
-        pictures += [downscale(t, 256) for t in row]
-        titles += ['partial', scene.id, 'topmost', 'target' if scene.image is not None else 'no target']
-    return show_pictures(pictures, titles, cols=4, width=width)
+# %% ../../nbs/9_app/01_inspector.ipynb #c014
+def pair_probability(
+    pairs: list, # {'a', 'b', 'p_a_front', …}, as in `FusedScene`
+    i: int, # completion number
+    j: 'int | None', # completion number
+) -> 'float | None': # 0..1; None if they do not overlap
+    "Return the probability that completion `i` is in front of `j`."
+    for o in pairs:
+        if (o['a'], o['b']) == (i, j): return o['p_a_front']
+        if (o['a'], o['b']) == (j, i): return 1 - o['p_a_front']
+    return None
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c026
 @dataclass(frozen=True)

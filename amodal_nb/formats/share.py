@@ -14,7 +14,7 @@ from torch import nn
 from ..core.errors import CheckpointError, ConfigError
 from ..scenes.folders import check_file_target, check_folder
 from ..models.checkpoint import checkpoint_path, load_weights
-from ..models.hub import is_pretrained_folder, load_pretrained, read_config, save_pretrained
+from ..models.hub import is_pretrained_folder, load_pretrained, naming_target, read_config, save_pretrained
 from .programs import (PROGRAM_TOLERANCE, comparison_scenes, export_onnx, export_torch,
     max_difference, onnx_runner, torch_runner)
 
@@ -44,16 +44,17 @@ def share_program(
     path: Path, # model.pt2 or model.onnx
     format: str, # 'torch' or 'onnx'
 ) -> str: # a line: where it is, and how far it is from its model
-    """Write a model as a program. Raises `CheckpointError`, and keeps nothing, if the program differs from its model
-    by more than `PROGRAM_TOLERANCE`."""
+    """Write a model as a program. Raises `CheckpointError`, and keeps nothing, if it cannot be written, or differs from
+    its model by more than `PROGRAM_TOLERANCE`."""
     write, load = (export_torch, torch_runner) if format == 'torch' else (export_onnx, onnx_runner)
-    path.parent.mkdir(parents=True, exist_ok=True)
     scenes = comparison_scenes()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.share') as tmp:
-        program_file = Path(tmp)/path.name
-        write(net, program_file)
-        difference = max_difference(net, load(program_file), scenes)
-        if difference <= PROGRAM_TOLERANCE: os.replace(program_file, path)
+    with naming_target(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.share') as tmp:
+            program_file = Path(tmp)/path.name
+            write(net, program_file)
+            difference = max_difference(net, load(program_file), scenes)
+            if difference <= PROGRAM_TOLERANCE: os.replace(program_file, path)
     if difference <= PROGRAM_TOLERANCE:
         return f'{path}: differs from the model by {difference:.1e} at most, on {len(scenes)} scenes of two sizes'
     problem = f'would differ from the model by {difference:.1e}, more than {PROGRAM_TOLERANCE:.0e}, and was not kept'

@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..core.compositing import front_to_back
 from ..core.errors import ConfigError
+from ..core.parameters import document_parameters
 from ..core.pictures import to_uint8
 from ..core.progress import report_progress
 from ..scenes.folders import read_depth
@@ -342,3 +343,5 @@ def fuse_pictures(
     if isinstance(depth, (str, Path)): depth = read_depth(Path(depth), scene.size)
     scene = with_hints(scene, depth, depth_direction, ranks)
     return fuse_scene(scene, model, on_extra, harmonise, uncovered=uncovered, prior=prior)
+
+document_parameters(load_predictor, fuse_scene, fuse_pictures)

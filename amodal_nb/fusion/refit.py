@@ -14,6 +14,7 @@ import numpy as np, torch
 from PIL import Image
 
 from ..core.errors import ConfigError, SceneError
+from ..core.parameters import document_parameters
 from ..scenes.inputs import from_pictures
 from ..scenes.scene import Scene, with_hints
 from .edit import Refit
@@ -104,6 +105,8 @@ def refit(
     """Refit a stack of layers to its photograph, in memory. Raises `SceneError` for anything that does not fit
     together, `ConfigError` for an unknown option."""
     return refit_scene(from_pictures(picture, None, layers, background), stack_order, model, residual, prior)
+
+document_parameters(refit_scene, refit)
 
 # %% ../../nbs/5_fusion/18_refit.ipynb #975d5b1e
 def mean_halo(

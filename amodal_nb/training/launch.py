@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FINAL_STATES', 'GIVE_A_RUN', 'STOP_PATIENCE_S', 'train_arguments', 'torchrun_command', 'launch_processes',
-           'start_process', 'read_rank_error', 'first_error', 'read_log', 'read_json_or_none', 'plot_log', 'Launch',
-           'ProgressView', 'watch_run', 'check_endpoint', 'living_launch_folders', 'find_launches', 'attach',
-           'check_launch', 'with_restarts', 'make_launch_folder', 'launch', 'slurm_head', 'write_slurm_script']
+           'start_process', 'read_rank_error', 'first_error', 'read_json_or_none', 'plot_log', 'Launch', 'ProgressView',
+           'watch_run', 'check_endpoint', 'living_launch_folders', 'find_launches', 'attach', 'check_launch',
+           'with_restarts', 'make_launch_folder', 'launch', 'slurm_head', 'write_slurm_script']
 
 # %% ../../nbs/7_training/06_launch.ipynb #c003
 import ctypes, json, os, re, shlex, signal, socket, subprocess, sys, threading, time  # ctypes: so that a forked child need not import it
@@ -23,6 +23,7 @@ from ..core.files import atomic_write, write_json
 from ..core.parallel import die_with_parent
 from .config import check_config, TrainConfig
 from .distributed import RUN_VARIABLE
+from .loop import read_log
 from .view import draw_head, draw_log, draw_part, draw_run, draw_weights, rank_table, RUN_STYLE
 
 # %% ../../nbs/7_training/06_launch.ipynb #c005
@@ -117,15 +118,6 @@ def first_error(
     return f'rank {rank}: {message}\n{stack}'.rstrip()
 
 # %% ../../nbs/7_training/06_launch.ipynb #c019
-def read_log(
-    out: 'str | Path', # the run's folder
-) -> list: # of dicts: 'step' and the measures at that step
-    "Read the complete lines of log.jsonl."
-    path, lines = Path(out)/'log.jsonl', []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with suppress(ValueError): lines.append(json.loads(line))
-    return lines
-
 def read_json_or_none(
     path: 'str | Path', # a JSON file
 ) -> object: # its content; None if it cannot be read
@@ -247,8 +239,10 @@ class Launch:
         return status
     def _show_progress(self):
         from tqdm import tqdm # as text, which a saved notebook keeps; in a notebook stderr would look like an error
-        file = sys.stdout if 'ipykernel' in sys.modules else sys.stderr
-        with tqdm(total=self.record['steps'], desc='starting', file=file) as bar:
+        in_notebook = 'ipykernel' in sys.modules
+        file = sys.stdout if in_notebook else sys.stderr
+        hidden = False if in_notebook else None # None: hidden where stderr is no terminal
+        with tqdm(total=self.record['steps'], desc='starting', file=file, disable=hidden) as bar:
             while (status := self.status())['alive']:
                 bar.set_description(status['state'], refresh=False)
                 bar.n = status['step']

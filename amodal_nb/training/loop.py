@@ -6,9 +6,9 @@
 __all__ = ['STRIP_SIDE_PX', 'STRIP_LABEL_PX', 'LOST_CONNECTION', 'PROGRESS_MEASURES', 'order_loss', 'topmost_loss', 'batch_loss',
            'mean_known_pairs', 'TrainingError', 'LostRankError', 'optimizer_step', 'wrap_model', 'set_training_mode',
            'train_step', 'warm_up_ddp_buckets', 'transform_batch', 'remaining_batches', 'label_band', 'weight_strip',
-           'evaluate_shard', 'evaluate_model', 'RunLog', 'check_weights', 'evaluate_and_save', 'explain_failure',
-           'Progress', 'TrainingStopped', 'make_remaining_steps', 'run_training_loop', 'is_resumed', 'training_data',
-           'prepare_run', 'train']
+           'evaluate_shard', 'evaluate_model', 'read_log', 'RunLog', 'check_weights', 'evaluate_and_save',
+           'explain_failure', 'Progress', 'TrainingStopped', 'make_remaining_steps', 'run_training_loop', 'is_resumed',
+           'training_data', 'prepare_run', 'train']
 
 # %% ../../nbs/7_training/04_loop.ipynb #c003
 import json, math, re, shutil, time
@@ -20,7 +20,7 @@ from typing import Callable, Iterator
 import torch, torch.distributed as dist, torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from ..core.errors import AmodalError, CheckpointError, ConfigError, SceneError, warn_once
+from ..core.errors import AmodalError, CheckpointError, ConfigError, log_warning, SceneError, warn_once
 from ..core.files import atomic_write
 from ..core.pictures import to_tensor, write_picture
 from ..scenes.augment import augment, progressive_factor, shrink_batch
@@ -282,6 +282,27 @@ def evaluate_model(
     return None if any(stops) else mean_scores(everything), picture
 
 # %% ../../nbs/7_training/04_loop.ipynb #c033
+def _is_log_entry(value):
+    "Return whether a line of the log, as JSON, has a step and is all numbers."
+    if not isinstance(value, dict) or not isinstance(value.get('step'), int): return False
+    return all(isinstance(v, (int, float)) for v in value.values())
+
+def read_log(
+    out: 'str | Path', # a run's folder
+) -> list: # of dicts: 'step' and the measures at that step
+    "Read the lines of log.jsonl; what is no line of numbers is left out."
+    path, entries = Path(out)/'log.jsonl', []
+    for line in path.read_text(errors='replace').splitlines() if path.exists() else ():
+        with suppress(ValueError, RecursionError): entries.append(json.loads(line))
+    return [entry for entry in entries if _is_log_entry(entry)]
+
+def _keep_damaged_log(path, n_entries):
+    "Copy a log that has more lines than entries, and warn."
+    if not path.exists() or path.read_bytes().count(b'\n') <= n_entries: return
+    copy = path.with_name('log.damaged.jsonl')
+    shutil.copyfile(path, copy)
+    log_warning(f'{path}: damaged: only its {n_entries} whole lines are kept; as it was, it is {copy}')
+
 class RunLog:
     "log.jsonl and tensorboard/ of a run, on rank 0."
     def __init__(self,
@@ -290,9 +311,10 @@ class RunLog:
     ):
         from torch.utils.tensorboard import SummaryWriter
         self.path = out/'log.jsonl'
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [line for line in lines if line.endswith('}') and json.loads(line)['step'] <= step]
-        with atomic_write(self.path) as tmp: tmp.write_text(''.join(line+'\n' for line in kept))
+        entries = read_log(out)
+        _keep_damaged_log(self.path, len(entries))
+        kept = [json.dumps(entry)+'\n' for entry in entries if entry['step'] <= step]
+        with atomic_write(self.path) as tmp: tmp.write_text(''.join(kept))
         self.board = SummaryWriter(out/'tensorboard', purge_step=step+1)
     def write(self,
         step: int, # steps done
@@ -392,8 +414,8 @@ class Progress:
         self.log.write(self.run.step, means | {'lr': rate, 'grad_norm': norm, 'scenes_per_second': self.speed})
         left = (self.run.config.steps-self.run.step)*self.run.scenes_per_step()/self.speed
         self.run.write_status('training', scenes_per_second=self.speed, seconds_left=left)
-        top = self.measures.get('top', math.nan)
-        self.bar.set_postfix({name: f'{mean:.4f}' for name, mean in means.items()} | {'top': f'{top:.3f}'})
+        top = {'top': f"{self.measures['top']:.3f}"} if 'top' in self.measures else {} # nothing is contested without an overlap
+        self.bar.set_postfix({name: f'{mean:.4f}' for name, mean in means.items()} | top)
     def report_evaluation(self):
         "Print the measures of the last evaluation above the bar, on rank 0."
         if not self.log or self.run.evaluation_due or not self.measures: return
