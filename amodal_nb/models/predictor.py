@@ -23,6 +23,7 @@ class Predictor:
     n_slots: 'int | None' = None # number of slots that it needs; None: any
     reads_picture: bool = False # whether its order is an estimate from the picture, which further evidence may refine
     preprocess: 'Callable | None' = None # scene -> scene, applied before the scene becomes a batch
+    is_refined: bool = False # whether further evidence has refined its order
 
     def __call__(self,
         batch: dict, # a batch
