@@ -32,6 +32,25 @@ def write_labels(root, pictures):
     file.write_text(json.dumps({'images': images, 'annotations': [{'image_id': k, 'regions': regions} for k in range(len(images))]}))
     return file
 
+def write_kins(root, name, picture):
+    "As KINS: two objects of one cluster, the second in front; the third in another cluster."
+    write_picture(root/'image_2'/f'{name}.png', picture)
+    labels = [(box(15, 20, 30, 35), 1, 2), (box(30, 30, 40, 40), 1, 1), (box(2, 2, 10, 10), 2, 1)]
+    objects = [{'id': k, 'image_id': 7, 'category_id': 4, 'a_segm': [p], 'i_segm': [p], 'oco_id': c, 'ico_id': r} for k, (p, c, r) in enumerate(labels)]
+    images = [{'id': 7, 'file_name': f'{name}.png', 'width': SIDE, 'height': SIDE}]
+    (root/'update_test_2020.json').write_text(json.dumps({'images': images, 'annotations': objects, 'categories': [{'id': 4, 'name': 'car'}]}))
+
+def write_instaorder(root, name, picture):
+    "As InstaOrder: COCO's masks of visible parts, which touch; three objects, of which two are equally far."
+    write_picture(root/'val2017'/f'{name}.png', picture)
+    parts = [box(10, 10, 25, 30), box(35, 10, 25, 30), box(10, 40, 50, 20)]
+    images = [{'id': 1, 'file_name': f'{name}.png', 'width': SIDE, 'height': SIDE}]
+    instances = [{'id': 11+k, 'image_id': 1, 'segmentation': [p], 'iscrowd': 0} for k, p in enumerate(parts)]
+    depth = [{'order': '2<0', 'overlap': False, 'count': 2}, {'order': '2<1', 'overlap': True, 'count': 4}, {'order': '0=1', 'overlap': True, 'count': 2}]
+    label = {'image_id': 1, 'instance_ids': [11, 12, 13], 'occlusion': [{'order': '2<0'}, {'order': '2<1'}], 'depth': depth}
+    (root/'InstaOrder_val2017.json').write_text(json.dumps({'annotations': [label]}))
+    (root/'instances_val2017.json').write_text(json.dumps({'images': images, 'annotations': instances}))
+
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     "A root with two sets; the name of a picture needs escaping everywhere."
@@ -122,6 +141,24 @@ class Page(HTMLParser):
         self.refers += [v for k, v in attrs if k in ('src', 'href')]
     def handle_endtag(self, tag): assert self.open.pop() == tag
     def handle_data(self, data): self.text += data
+
+def test_kins_instaorder_and_samples_go_through_the_command(data, tmp_path, capsys):
+    "Composed stand-ins in the published layouts: no file of either data set is here."
+    picture = Composer('cc0', size=SIDE, n_objects=3, seed=5)[0].image
+    write_kins(tmp_path/'in'/'kins', '000007', picture)
+    write_instaorder(tmp_path/'in'/'coco', '000000000001', picture)
+    for noise in 'clean', 'noisy': write_completions(tmp_path/'in'/noise, replace(Composer('cc0', size=SIDE, n_objects=3, seed=5, noise=noise)[0], id='one'))
+    status, out, err = run(capsys, tmp_path/'in', '--out', tmp_path/'out', '--hide', 1, '--seeds', 0, '--size', SIDE)
+    assert status == 0, err
+    tables = {name: markdown_rows(out, f'Pairs in the right order: {name}') for name in ('kins', 'instaorder', 'deocclusion clean', 'deocclusion noisy')}
+    for rows in tables.values(): assert [r['method'] for r in rows] == METHODS and all(0 <= float(r['visible IoU'].split()[0]) <= 1 for r in rows)
+    depth = {r['method']: r for r in markdown_rows(out, 'Depth order: instaorder')}
+    assert float(depth['area']['distinct']) in (0, 1)       # of one pair: 2 in front of 0
+    for r in depth.values():                                # weights 1, 1/2 and 1; a sequence contradicts the pair of equal depth
+        wrong = float(r['distinct']) + .5*(r['overlapping'] == '1.000') + 1
+        assert float(r['all']) == pytest.approx(wrong/2.5, abs=6e-4) and r['overlapping'] in ('0.667', '1.000')
+    one, two = markdown_rows(out, 'Best of k samples')
+    assert float(two['own repaint']) < float(one['own repaint']) and float(two['visible IoU']) >= float(one['visible IoU'])
 
 def test_the_page_is_one_file_with_the_pictures_and_the_wrong_pairs(report):
     text = (report[0]/'bench.html').read_text()

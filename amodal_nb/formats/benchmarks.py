@@ -17,7 +17,8 @@ import numpy as np, torch
 from ..core.errors import FormatError
 from ..core.geometry import dilate
 from .common import NothingToRestore, overlap_mask, raise_format_error, scale_picture
-from .labels import from_cocoa, from_instaorder, from_kins, INSTAORDER_SEAM_PX
+from amodal_nb.formats.labels import (from_cocoa, from_instaorder, from_kins, INSTAORDER_SEAM_PX,
+    read_instaorder_depths)
 from .layered import from_layout
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene
@@ -75,6 +76,9 @@ class Benchmark:
     ) -> Iterator: # of `Scene`, the whole picture known
         "Read the pictures one by one. Raises `AmodalError` if the set cannot be read at all."
         return BENCHMARK_READERS[self.format](self.src, None, None, on_error)
+    def depths(self) -> dict: # name of a picture -> `DepthLabels`; {} for sets without labels of depth
+        "Read the depth order that people see. Raises `AmodalError` if the labels are damaged."
+        return read_instaorder_depths(self.src) if self.format == 'instaorder' else {}
 
 def _sources_in(folder, folders, files):
     "Yield (format, path) of the sets that begin in one folder."

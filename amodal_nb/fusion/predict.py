@@ -145,13 +145,14 @@ def decide_order(
     "Refine an order by residuals, add a prior to silent pairs, and repaint what follows from both."
     if order is None or not predictor.reads_picture:
         return Decision(weights, order, reads_picture=predictor.reads_picture)
-    refined = order if config is None else refine_orders(order, batch, config)
+    must_refine = config is not None and not predictor.is_refined
+    refined = refine_orders(order, batch, config) if must_refine else order
     by_prior, final = None, refined
     if prior is not None:
         silent = silent_pairs(refined[0], batch['alphas'][0], batch['mask'][0])
         by_prior = (silent & (prior != 0))[None]
         final = add_prior(refined[0], prior, by_prior[0])[None]
-    is_same = config is None and (by_prior is None or not by_prior.any())
+    is_same = not must_refine and (by_prior is None or not by_prior.any())
     if not is_same: weights = repaint_batch(weights, order, final, batch, config, by_prior)
     return Decision(weights, final, refined, by_prior)
 

@@ -200,12 +200,12 @@ def with_order_refinement(
 ) -> Predictor: # likewise; the same if it does not read the picture
     "Wrap a predictor so that its order is refined by the residuals of harmonised completions."
     predictor = wrap_predictor(predictor)
-    if not predictor.reads_picture: return predictor
+    if predictor.is_refined or not predictor.reads_picture: return predictor
     @torch.no_grad()
     def predict(batch):
         weights, order = predictor(batch)
         return refine_prediction(weights, order, batch, config)
-    return replace(predictor, predict=predict, reads_picture=False) # its order has been refined
+    return replace(predictor, predict=predict, is_refined=True)
 
 def with_harmonisation(
     predictor: Callable, # batch -> (weights, order or None)
