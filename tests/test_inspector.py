@@ -116,9 +116,9 @@ def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
 def test_linked_inspectors_move_together(lab, page, run):
     sample(lab)
     run('compare.ipynb', IMPORTS + 'compare_models("sample2", ["order", "area"])')
-    page.locator('.amodal-inspector').nth(1).wait_for()
-    one, other = Inspector(page), Inspector(page, 1)
-    one.box.get_by_role('button', name='Topmost').click()
+    page.locator('.ai-canvas').nth(1).wait_for()
+    bar, one, other = page.locator('.ai-compare'), Inspector(page, 1), Inspector(page, 2)
+    bar.get_by_role('button', name='Topmost').click()
     other.wait('i => i.get("view") === "top"')
     other.hover(100, 150)
     one.wait('i => i.place.textContent.startsWith("x 100, y 150")')
