@@ -251,7 +251,7 @@ class Gallery(ipywidgets.VBox):
         folder = self.folders[index]
         try: picture, card = cached_card(folder, self.out, self.measure or self.model, lambda: self._make(folder))
         except Exception as e:
-            error = ' '.join(str(e).split()) or type(e).__name__
+            error = ' '.join(str(e).split()).replace(f'{folder}{os.sep}', '') or type(e).__name__
             return {'values': {}, 'guessed': [], 'wrong': [], 'error': error, 'picture': b''}
         return card | {'error': None, 'picture': picture}
 

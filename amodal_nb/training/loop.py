@@ -230,16 +230,18 @@ def label_band(
 def weight_strip(
     fusion: Fusion, # of a batch of one
     batch: dict, # that batch
-) -> torch.Tensor: # [3,H',W'] in 0..1: partial, result, truth, then the weights of the slots as grey
+) -> torch.Tensor: # [3,H',W'] in 0..1: partial, result, truth, then the weights of the slots in use as grey
     "Draw a fusion as one strip of labelled pictures, at most `STRIP_SIDE_PX` wide and high; smaller ones are enlarged."
     from torchvision.utils import make_grid
-    weights = fusion.weights[0].unsqueeze(1).expand(-1, 3, -1, -1)   # [N+1,3,H,W]
+    numbers = batch['number'][0].tolist()
+    used = [k for k, number in enumerate(numbers) if number]
+    weights = fusion.weights[0, [*used, -1]].unsqueeze(1).expand(-1, 3, -1, -1)   # [n+1,3,H,W]
     pictures = torch.cat([batch['partial'], fusion.result, batch['image'], weights]).clamp(0, 1).cpu()
     scale = STRIP_SIDE_PX/max(pictures.shape[-2:])
     size = [max(1, round(scale*side)) for side in pictures.shape[-2:]]
     pictures = F.interpolate(pictures, size, mode='area' if scale < 1 else 'nearest')
     grid = make_grid(pictures, nrow=len(pictures), padding=2, pad_value=1.)
-    labels = ['partial', 'result', 'truth', *map(str, range(1, len(weights))), 'background']
+    labels = ['partial', 'result', 'truth', *(str(numbers[k]) for k in used), 'background']
     band = label_band(labels, size[1] + 2)
     return torch.cat([F.pad(band, (0, 2), value=1.), grid], 1)
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CHART_WIDTH', 'CHART_HEIGHT', 'LEFT', 'RIGHT', 'TOP', 'BOTTOM', 'FIRST_COLOUR', 'SECOND_COLOUR', 'SMOOTHED_FROM',
-           'GOOD', 'BAD', 'MARK_COLOURS', 'SILENT_S', 'RUN_STYLE', 'format_duration', 'format_gigabytes', 'log_points',
-           'smooth_points', 'thin_points', 'Axis', 'value_axis', 'Curve', 'draw_curve', 'draw_ticks', 'draw_legend',
-           'draw_chart', 'draw_log', 'progress_numbers', 'draw_head', 'rank_table', 'speed_and_memory', 'draw_weights',
-           'draw_part', 'draw_run']
+           'FINAL_STATES', 'GOOD', 'BAD', 'MARK_COLOURS', 'SILENT_S', 'RUN_STYLE', 'format_duration',
+           'format_gigabytes', 'log_points', 'smooth_points', 'thin_points', 'Axis', 'value_axis', 'Curve',
+           'draw_curve', 'draw_ticks', 'draw_legend', 'draw_chart', 'draw_log', 'progress_numbers', 'draw_head',
+           'rank_table', 'speed_and_memory', 'draw_weights', 'draw_part', 'draw_run']
 
 # %% ../../nbs/7_training/07_training_view.ipynb #v003
 import base64, io, math, time
@@ -64,7 +64,7 @@ def thin_points(
 
 # %% ../../nbs/7_training/07_training_view.ipynb #v008
 CHART_WIDTH, CHART_HEIGHT = 320, 150 # units of the drawing, about px
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 20 # room beside the lines
+LEFT, RIGHT, TOP, BOTTOM = 50, 8, 8, 20 # room beside the lines
 FIRST_COLOUR, SECOND_COLOUR = '#2f7fd1', '#d1741a' # 3:1 and more on white and on black
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def draw_ticks(
     for v in y.ticks():
         at = y.place(v)
         marks.append(f'<line x1="{LEFT}" x2="{CHART_WIDTH-RIGHT}" y1="{at:.1f}" y2="{at:.1f}" {style}/>')
-        marks.append(f'<text x="{LEFT-5}" y="{at+3.5:.1f}" text-anchor="end">{v:.3g}</text>')
+        marks.append(f'<text x="{LEFT-5}" y="{at+3.5:.1f}" text-anchor="end">{v:.2g}</text>')
     for v, anchor in (x.low, 'start'), (x.high, 'end'):
         marks.append(f'<text x="{x.place(v):.1f}" y="{CHART_HEIGHT-6}" text-anchor="{anchor}">{v:,.0f}</text>')
     return ''.join(marks)
@@ -152,14 +152,16 @@ def draw_chart(
     title: str, # what is measured
     curves: list, # of `Curve`
     limits: 'tuple | None' = None, # (low, high) of the values; None: as they are
+    steps: 'tuple | None' = None, # (first, last) that have room; None: as they are
     is_log: bool = False, # whether values are on a logarithmic scale
 ) -> str: # HTML; '' without points
     "Draw curves over steps; the last value of each labelled one stands above."
     curves = [c for c in curves if c.points]
     if not curves: return ''
-    steps = [step for c in curves for step, _ in c.points]
+    drawn = [step for c in curves for step, _ in c.points]
+    first, last = steps or (min(drawn), max(drawn))
     y = value_axis([v for c in curves for _, v in c.points], limits, is_log)
-    x = Axis(min(steps), max(max(steps), min(steps)+1), LEFT, CHART_WIDTH-RIGHT)
+    x = Axis(first, max(last, first+1), LEFT, CHART_WIDTH-RIGHT)
     lines = draw_ticks(x, y) + ''.join(draw_curve(c, x, y) for c in curves)
     name, box = escape(title), f'0 0 {CHART_WIDTH} {CHART_HEIGHT}'
     svg = f'<svg viewBox="{box}" role="img" aria-label="{name} over steps">{lines}</svg>'
@@ -177,15 +179,17 @@ def draw_log(
     if len(losses[0].points) >= SMOOTHED_FROM:
         raw = losses[0].points
         losses = [Curve('', raw, opacity=.35), Curve('training, smoothed', smooth_points(raw))]
-    right = [curve('val/top', 'right on top'), curve('val/order_identifiable', 'identifiable pairs', SECOND_COLOUR)]
-    charts = [draw_chart('Loss', losses, is_log=True),
-              draw_chart('Validation: error', [curve('val/mask_l1', 'L1 in the mask')], is_log=True),
-              draw_chart('Validation: share right', right, limits=(0, 1)),
-              draw_chart('Learning rate', [curve('lr', '')]),
-              draw_chart('Speed', [curve('scenes_per_second', 'scenes/s')])]
+    right = [curve('val/top', 'topmost'), curve('val/order_identifiable', 'identifiable pairs', SECOND_COLOUR)]
+    steps = (log[0]['step'], log[-1]['step']) if log else None # the same for all charts
+    charts = [draw_chart('Loss', losses, steps=steps, is_log=True),
+              draw_chart('Validation error', [curve('val/mask_l1', 'L1 in the mask')], steps=steps, is_log=True),
+              draw_chart('Right, of 1', right, limits=(0, 1), steps=steps),
+              draw_chart('Learning rate', [curve('lr', '')], steps=steps),
+              draw_chart('Speed', [curve('scenes_per_second', 'scenes/s since the start')], steps=steps)]
     return f'<div class="run-charts">{"".join(charts)}</div>'
 
 # %% ../../nbs/7_training/07_training_view.ipynb #v014
+FINAL_STATES = 'finished', 'stopped', 'failed', 'killed'
 GOOD, BAD = '#2e9e52', '#e0453f'
 MARK_COLOURS = dict(finished=GOOD, stopping=SECOND_COLOUR, stopped=SECOND_COLOUR, failed=BAD, killed=BAD)
 
@@ -223,7 +227,7 @@ SILENT_S = 10 # s without a report, after which a rank's last one is called old
 
 def rank_table(
     ranks: list, # of dicts, from `Launch.ranks`
-    alive: bool = True, # whether the run is
+    alive: bool = True, # whether the run goes on
 ) -> str: # HTML; '' without ranks
     "Format the reports of all ranks as a table; their text is escaped."
     if not ranks: return ''
@@ -270,11 +274,12 @@ RUN_STYLE = """<style>
 .amodal-run progress { flex: 1 1 160px; max-width: 460px; height: 10px; accent-color: #2f7fd1; }
 .amodal-run p { overflow-wrap: anywhere; }
 .amodal-run dl { display: flex; flex-wrap: wrap; gap: 6px 26px; margin: 8px 0 2px; }
-.amodal-run dt { padding: 0; font-size: 11px; font-weight: 400; opacity: .8; }
+.amodal-run dl div { display: flex; flex-direction: column; }
+.amodal-run dt { padding: 0; white-space: nowrap; font-size: 11px; font-weight: 400; opacity: .8; }
 .amodal-run dd { font-size: 15px; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .amodal-run .run-charts { display: grid; gap: 12px 22px; margin: 10px 0; }
 .amodal-run .run-charts { grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); }
-.amodal-run .run-charts figure { max-width: 460px; }
+.amodal-run .run-charts figure { max-width: 380px; }
 .amodal-run figcaption { display: flex; flex-wrap: wrap; gap: 0 12px; font-size: 12px; }
 .amodal-run svg { display: block; width: 100%; height: auto; }
 .amodal-run text { fill: currentColor; fill-opacity: .8; font-size: 10.5px; }
@@ -296,5 +301,6 @@ def draw_run(
     weights: Path, # weights.png of the run
 ) -> str: # HTML
     "Draw all of a run."
-    parts = draw_head(status, log), draw_log(log), draw_weights(weights), rank_table(status['ranks'], status['alive'])
+    alive = status['state'] not in FINAL_STATES
+    parts = draw_head(status, log), draw_log(log), draw_weights(weights), rank_table(status['ranks'], alive)
     return RUN_STYLE + draw_part(''.join(parts))

@@ -99,7 +99,7 @@ class Gallery {
   draw() {
     const width = this.scroller.clientWidth - 2;
     const height = this.scroller.clientHeight;
-    if (width < 50) return; // hidden, or not laid out yet
+    if (width < 50) return this.leave(); // hidden, or not laid out yet
     const cols = Math.max(1, Math.floor((width + GAP_PX) / (this.get('size') + GAP_PX)));
     const side = (width - (cols - 1) * GAP_PX) / cols;
     const row = side * this.ratio() + CAPTION_PX + GAP_PX;
@@ -147,7 +147,9 @@ class Gallery {
   showCount() {
     const filtered = this.list.length === this.items.length ? '' : `${this.list.length} of `;
     const measured = this.cards.size < this.items.length ? ` · ${this.cards.size} measured` : '';
-    const text = `${filtered}${this.items.length} scene${this.items.length > 1 ? 's' : ''}${measured}`;
+    const broken = [...this.cards.values()].filter(o => o.error).length;
+    const unusable = broken ? ` · ${broken} cannot be used` : '';
+    const text = `${filtered}${this.items.length} scene${this.items.length > 1 ? 's' : ''}${measured}${unusable}`;
     if (this.count.textContent !== text) this.count.textContent = text;
     this.bar.value = this.cards.size / Math.max(1, this.items.length);
     this.bar.hidden = this.cards.size === this.items.length;
@@ -173,6 +175,15 @@ class Gallery {
     const {scrollTop, clientHeight} = this.scroller;
     if (y < scrollTop) this.scroller.scrollTop = y;
     else if (y + this.row > scrollTop + clientHeight) this.scroller.scrollTop = y + this.row - clientHeight;
+  }
+  // A scene is shown in place of the grid: its card gives the focus to the button that leads back, once that is there.
+  leave(tries = 30) {
+    if (!this.opening || this.gone) return;
+    const back = this.root.parentElement?.querySelector('.jupyter-button');
+    if (!back && tries) return setTimeout(() => this.leave(tries - 1), 100);
+    this.opening.classList.remove('ag-opening');
+    this.opening = null;
+    if (document.activeElement === document.body) back?.focus({preventScroll: true});
   }
   // The scene that was open has the focus again, where the grid still shows it.
   comeBack() {
@@ -245,7 +256,8 @@ class Gallery {
     }
     try {
       this.model.send({type: 'open', at: o.index, list: this.list.map(k => k.index)});
-      this.nodes.get(o.index)?.classList.add('ag-opening');
+      this.opening = this.nodes.get(o.index);
+      this.opening?.classList.add('ag-opening');
     } catch {
       this.lost();
     }

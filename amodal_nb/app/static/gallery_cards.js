@@ -56,7 +56,7 @@ export const cards = {
       return;
     }
     node.classList.toggle('ag-bad', !!card.error);
-    open.title = `${o.name}\n${card.error ?? this.describe(card)}`;
+    open.title = [o.name, card.error ?? this.describe(card), ...this.tagsOf(o).map(tag => `# ${tag}`)].join('\n');
     if (card.error) picture.replaceChildren(el('span', {className: 'ag-reason'}, card.error));
     else if (!picture.children.length && card.url)
       picture.append(el('img', {src: card.url, alt: '', decoding: 'async', draggable: false}));
