@@ -7,7 +7,7 @@ __all__ = ['app', 'EXAMPLES', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'e
            'exit_if_failed', 'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
            'read_scene_with_target', 'missing_measures', 'readable_scenes', 'main_table', 'all_tables', 'eval',
            'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo',
-           'convert', 'export', 'main']
+           'convert', 'export', 'open_closed_streams', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, sys
@@ -274,12 +274,14 @@ def readable_scenes(
 ): # `Scene`s, with a progress bar
     "Read the scenes of a folder that can be evaluated, and name the others on stderr."
     from tqdm.auto import tqdm
+    from amodal_nb.fusion.folder import failure_reason
     from amodal_nb.scenes.folders import find_scenes
     for folder in tqdm(find_scenes(root), desc='eval', unit='scene', leave=False, disable=None):
         try: scene = read_scene_with_target(folder, min_side)
-        except AmodalError as e:
-            errors.append(str(e))
-            print_error(str(e))
+        except Exception as e: # whatever it is, it never stops the others
+            reason = failure_reason(e, folder)
+            errors.append(reason if folder.name in reason else f'{folder}: {reason}')
+            print_error(errors[-1])
             continue
         yield scene
 
@@ -576,10 +578,19 @@ _register = app.command('inspect', epilog=example('inspect'))
 inspect_folder = _register(documented(inspect_folder, _parameters, docments(inspect_folder)))
 
 # %% ../../nbs/9_app/04_cli.ipynb #c025
+def open_closed_streams():
+    "Open the null device in place of each standard stream that is closed."
+    for number in range(3):
+        try: os.fstat(number)
+        except OSError: os.open(os.devnull, os.O_RDWR) # takes the lowest number that is free
+    for number, name in (1, 'stdout'), (2, 'stderr'):
+        if getattr(sys, name) is None: setattr(sys, name, open(number, 'w', closefd=False))
+
 def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
     "Run the command line. Exits with status 1 after an error that a person can mend, and 130 after Ctrl-C."
+    open_closed_streams()
     with suppress(AttributeError): sys.stdout.reconfigure(errors='backslashreplace') # as stderr
     try:
         with warnings_on_stderr(): app(args, prog_name='amodal')

@@ -17,6 +17,7 @@ from ..core.files import write_json
 from ..scenes.folders import check_report, remove_dead_temporaries, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
 from ..scenes.suspicions import warn_of_suspicions
+from ..fusion.folder import REPORT_NAME
 from .common import as_format_error, check_given_paths, NothingToRestore
 from .crops import from_offsets, from_pix2gestalt
 from .layered import from_comfyui, from_layout, LAYOUTS, layout_files
@@ -55,6 +56,7 @@ def write_scene_folders(
         path = out/scene.id
         try:
             if scene.id in done: raise SceneError(path, 'two scenes have this name', 'rename one')
+            if scene.id == REPORT_NAME: raise SceneError(path, 'a scene has the name of the report', 'rename it')
             folder = write_scene(scene, out, overwrite, sources)
             done[scene.id] = True
             warn_of_suspicions(scene)

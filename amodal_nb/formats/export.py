@@ -300,6 +300,7 @@ def export_scenes(
             reason = failure_reason(e, out)
             report_line(reason if name in reason else f'{folder}: {reason}')
             report['failed'].append({'id': name, 'reason': reason})
+            if folder_of.get(name) == folder: del folder_of[name] # another scene of this name may take its place
         else: yield written
 
 # %% ../../nbs/8_formats/08_export.ipynb #n007

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MAX_POLYGON_PERIMETER_PX', 'AMODAL_KEYS', 'VISIBLE_KEYS', 'MIN_VISIBLE_RATIO', 'OBJECTS_FORM', 'COCOA_FORM',
            'KINS_FORM', 'INSTAORDER_FORM', 'INSTAORDER_SEAM_PX', 'INSTAORDER_DEPTH_FORM', 'run_lengths', 'rle_mask',
-           'polygon_mask', 'label_mask', 'label_scene', 'ranked_pairs', 'folders_near', 'labelled_picture',
-           'read_labels', 'index_by_id', 'LabelReader', 'open_labels', 'visible_pairs', 'object_scenes', 'cocoa_pairs',
-           'from_cocoa', 'from_kins', 'instaorder_pairs', 'coco_file_beside', 'from_instaorder', 'instaorder_depths',
-           'read_instaorder_depths']
+           'polygon_mask', 'label_mask', 'check_objects', 'label_scene', 'ranked_pairs', 'folders_near',
+           'labelled_picture', 'read_labels', 'index_by_id', 'LabelReader', 'open_labels', 'visible_pairs',
+           'object_scenes', 'cocoa_pairs', 'from_cocoa', 'from_kins', 'instaorder_pairs', 'coco_file_beside',
+           'from_instaorder', 'instaorder_depths', 'read_instaorder_depths']
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c003
 from contextlib import suppress
@@ -121,6 +121,16 @@ def label_mask(
         return torch.from_numpy(np.ascontiguousarray(m)).float()[None]
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c064
+def check_objects(
+    n: int, # number of objects
+    size: tuple, # (height, width) of the picture
+    where: str, # file and annotation, for messages
+):
+    "Compare the pixels of all masks with the limit, before any is decoded. Raises `FormatError`."
+    if n*size[0]*size[1] <= MAX_SCENE_PIXELS: return
+    problem = f'{n} objects of {size[1]}x{size[0]} px are over the limit of {MAX_SCENE_PIXELS} pixels of a scene'
+    raise FormatError(where, problem, 'scale the picture and its labels down, or leave objects out')
+
 def _read_alphas(segmentations, size, where, report_error):
     "Read the masks that can be read: number -> [1,H,W], numbers from 1. Reports the first error, and how many follow."
     alphas, errors = {}, []
@@ -143,8 +153,7 @@ def label_scene(
 ) -> Scene: # whose completions show what the picture shows under their masks
     "Make a scene of one labelled picture. Raises `AmodalError`."
     n, size = len(segmentations), tuple(picture.shape[-2:])
-    if n*size[0]*size[1] > MAX_SCENE_PIXELS:
-        raise FormatError(where, f'{n} objects are over the limit of {MAX_SCENE_PIXELS} pixels of a scene')
+    check_objects(n, size, where)
     alphas = _read_alphas(segmentations, size, where, partial(on_error, id))
     for pair in pairs:
         if all(1 <= k <= n for k in pair) and pair[0] != pair[1]: continue
@@ -163,7 +172,9 @@ def ranked_pairs(
     size: tuple, # (height, width)
     where: str, # file and annotation, for messages
 ) -> list: # of (front, back), numbers from 1
-    "Derive the order of objects that overlap from their ranks. An object whose mask cannot be read is in no pair."
+    """Derive the order of objects that overlap from their ranks. An object whose mask cannot be read is in no pair.
+    Raises `FormatError` if there are too many."""
+    check_objects(len(segmentations), size, where)
     cover = {}
     for k, (segmentation, rank) in enumerate(zip(segmentations, ranks), 1):
         if rank is None: continue
@@ -285,7 +296,8 @@ def visible_pairs(
     where: str, # file and annotation, for messages
 ) -> list: # of (front, back), numbers from 1
     """Derive the order of objects that overlap from what is visible there. An object whose amodal mask cannot be read
-    is in no pair. Raises `AmodalError` for a visible mask that cannot be read."""
+    is in no pair. Raises `AmodalError` for a visible mask that cannot be read, or if there are too many."""
+    check_objects(len(amodal), size, where)
     cover, seen = {}, {}
     for k, (whole, part) in enumerate(zip(amodal, visible), 1):
         try: cover[k] = label_mask(whole, size, where).bool()

@@ -12,6 +12,7 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
+from ..core.errors import CheckpointError
 from ..scenes.augment import shrink_batch
 from ..scenes.batches import to_device
 
@@ -41,7 +42,8 @@ def wrap_predictor(
 def model_predictor(
     model: torch.nn.Module, # has `prepare(batch) -> tuple`, the arguments of its forward, which returns weights or (weights, order)
 ) -> Predictor: # on the model's device, without gradient, in evaluation mode
-    "Make a predictor of a network. A model that names a `max_side` reads larger pictures averaged down to it."
+    """Make a predictor of a network. A model that names a `max_side` reads larger pictures averaged down to it. The
+    predictor raises `CheckpointError` for weights whose predictions are not finite."""
     max_side = getattr(model, 'max_side', None)
     @torch.no_grad()
     def predict(batch):
@@ -52,6 +54,9 @@ def model_predictor(
         outputs = model.eval()(*inputs)
         model.train(was_training)
         weights, order = outputs if isinstance(outputs, tuple) else (outputs, None)
+        if not all(t.isfinite().all() for t in (weights, order) if t is not None):
+            problem = 'predicts values that are no numbers, as its weights are damaged or too large'
+            raise CheckpointError('the model', problem, 'use another checkpoint')
         if factor > 1: weights = F.interpolate(weights, size, mode='bilinear')
         if order is not None: order = order.to(batch['mask'])
         return weights.to(batch['mask']), order

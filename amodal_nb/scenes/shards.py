@@ -171,9 +171,26 @@ def is_url(
 
 PERMANENT_ERRORS = (FileNotFoundError, PermissionError, ImportError, ValueError) # of fsspec's file systems: a repetition fails as well
 
+def _cause(error):
+    "Return what a file system met: fsspec's HTTP calls everything 'not found', and chains the cause."
+    cause = error.__cause__
+    is_known = hasattr(cause, 'status') or isinstance(cause, OSError)
+    return cause if isinstance(error, FileNotFoundError) and is_known else error
+
+def _may_pass(error):
+    "Return whether a repetition may succeed: HTTP 408, 429 and from 500, and what no server answers."
+    error = _cause(error)
+    status = getattr(error, 'status', None)
+    if status: return status >= 500 or status in (408, 429)
+    return not isinstance(error, PERMANENT_ERRORS)
+
 def _unreachable(shard, error):
     "Return the `UnreachableError` for an exception of a file system."
     if isinstance(error, ImportError): return UnreachableError(shard, error)
+    error = _cause(error)
+    if status := getattr(error, 'status', None): # of aiohttp
+        problem = f'HTTP {status} {getattr(error, "message", "")}'.strip()
+        return UnreachableError(shard, problem, 'check the address, or give access to it')
     default = 'there is no such file' if isinstance(error, FileNotFoundError) else f'{type(error).__name__}: {error}'
     reason = getattr(error, 'strerror', None) or default
     one_line = ' '.join(str(reason).split())[:200]
@@ -186,8 +203,7 @@ def _retry(shard, f, waits_s=(.5, 2)):
         try: return f()
         except AmodalError: raise
         except Exception as e: # fsspec's file systems raise exceptions of any type
-            is_final = wait is None or not is_url(shard) or isinstance(e, PERMANENT_ERRORS)
-            if is_final: raise _unreachable(shard, e) from None
+            if wait is None or not is_url(shard) or not _may_pass(e): raise _unreachable(shard, e) from None
             time.sleep(wait)
 
 def read_bytes(
@@ -419,13 +435,14 @@ def _fits(scene, size):
     if scene.start < 0 or not 0 < scene.length <= MAX_SCENE_BYTES: return False
     return scene.start+scene.length <= size
 
-def read_index(
-    shard: str, # path or URL
-) -> list: # of `ShardScene`
-    "Read a shard's index. Raises `SceneError` if it does not fit the tar, `UnreachableError` if there is none."
-    text = read_bytes(index_path(shard))
-    with open_shard(shard) as (_, size): pass
+def _shard_size(shard):
+    with open_shard(shard) as (_, size): return size
+
+def _read_index(shard, size):
     mismatch = SceneError(index_path(shard), 'does not fit its tar', 'looking through that')
+    most = max(size, BLOCK_BYTES) # a scene takes more of a tar than of its index
+    text = read_bytes(index_path(shard), 0, most+1)
+    if len(text) > most: raise mismatch
     try:
         index = json.loads(text)
         scenes = [ShardScene(str(shard), key, start, length) for key, start, length in index['scenes']]
@@ -435,12 +452,19 @@ def read_index(
     if len({s.key for s in scenes}) < len(scenes): raise mismatch
     return scenes
 
+def read_index(
+    shard: str, # path or URL
+) -> list: # of `ShardScene`
+    "Read a shard's index. Raises `SceneError` if it does not fit the tar, `UnreachableError` if there is none."
+    return _read_index(shard, _shard_size(shard))
+
 def shard_scenes(
     shard: str, # path or URL
     on_problem: Callable = log_left_out, # see `scan_shard`
 ) -> list: # of `ShardScene`
     "Return a shard's scenes, by its index or by a scan. Raises `UnreachableError`."
-    try: return read_index(shard)
+    size = _shard_size(shard) # if it cannot be reached, no index is of use
+    try: return _read_index(shard, size)
     except UnreachableError: warn_once(f'{shard}: has no index: looking through it (write_index keeps what is found)')
     except AmodalError as e: warn_once(str(e))
     return scan_shard(shard, on_problem)[0]
