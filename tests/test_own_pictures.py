@@ -1,5 +1,5 @@
 "A person's own pictures: a photograph and cut-outs in one line, what becomes of uncovered pixels, and what a result rests on."
-import json
+import json, subprocess
 import numpy as np, pytest, torch
 from PIL import Image
 from amodal_nb.app.cli import main
@@ -384,3 +384,16 @@ def test_a_scene_that_is_named_as_the_report_does_not_end_the_others(scene, tmp_
     assert 'has the name of the report' in capsys.readouterr().err
     report = json.loads((tmp_path/'out'/'report.json').read_text())
     assert report['done'] == ['a'] and [failure['id'] for failure in report['failed']] == ['report.json']
+
+def test_the_first_commands_of_the_readme_are_true(root, tmp_path, monkeypatch, capsys):
+    readme = (root/'README.md').read_text(encoding='utf-8')
+    lines = readme.splitlines()
+    fuse, export = (next(line for line in lines if start in line) for start in ('amodal fuse data/room', 'amodal export ora out'))
+    promised = next(line for line in lines if line.startswith('photo: front to back'))
+    words = subprocess.run(['bash', '-c', f'printf "%s\\n" {fuse}'], capture_output=True, text=True, check=True).stdout.split()
+    assert promised.startswith('photo: front to back bear, armchair, plant; 3 of 3 pairs')
+    monkeypatch.chdir(tmp_path)
+    assert amodal(*(str(root/w) if w.startswith('data/') else w for w in words[1:])) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split(' uncovered')[0][:70] == promised[:70] and export in said
+    assert amodal(*export.split()[2:]) == 0 and (tmp_path/'layers'/'photo.ora').stat().st_size > 10_000

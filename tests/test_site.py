@@ -84,3 +84,9 @@ def test_what_leads_nowhere_or_comes_from_elsewhere_is_found(docs, tmp_path):
 def test_the_devcontainer_is_json_and_uses_the_hooks(root):
     settings = json.loads((root/'.devcontainer'/'devcontainer.json').read_text())
     assert 'nbdev-install-hooks' in settings['postCreateCommand']
+
+def test_links_of_notebooks_lead_somewhere(docs, root):
+    for file in sorted((root/'nbs').rglob('*.ipynb')):
+        if '.ipynb_checkpoints' in file.parts: continue
+        for cell in json.loads(file.read_text(encoding='utf-8'))['cells']:
+            if cell['cell_type'] == 'markdown': docs.relink(''.join(cell['source']), file.relative_to(root).as_posix())
