@@ -24,8 +24,8 @@ from ..core.files import atomic_write, import_extra
 from ..models.order import composite_interlocking, OrderFusion, pair_log_odds
 from ..models.predictor import model_predictor, Predictor
 from ..models.transitivity import transitive_log_odds
-from amodal_nb.models.windows import (empty_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, scene_windows,
-    WINDOW_PX, WindowInputs)
+from amodal_nb.models.windows import (batch_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, WINDOW_PX,
+    WindowInputs)
 from ..fusion.fuse import predict_scene
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c024
@@ -62,7 +62,7 @@ class OrderProgram(nn.Module):
         return torch.cat([weights[sequence.argsort()], transmittance[None]])
 
     def forward(self,
-        windows: torch.Tensor, # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX], from `scene_windows`, at least one
+        windows: torch.Tensor, # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX], from `batch_windows`, at least one
         pairs: torch.Tensor, # long [P,2], the two completions of each window, the smaller number first; (0, 0) for an empty window
         alphas: torch.Tensor, # [N,1,H,W] in 0..1, at full size
     ) -> tuple: # (order [N,N] log-odds, weights [N+1,H,W] with the background last, evidence [P,WINDOW_PX/2,WINDOW_PX/2])
@@ -245,11 +245,9 @@ def program_predictor(
     if not isinstance(model, OrderFusion): return _slot_predictor(model, run)
     def predict_one(scene): # `WindowInputs` without B
         alphas, valid = scene.alphas, scene.valid
-        background = scene.background if scene.has_background else None
-        pairs, windows = scene_windows(scene.partial, scene.mask, scene.completions, alphas, valid, background)
-        if not pairs: pairs, windows = empty_windows(scene.partial)
+        pairs, windows = batch_windows(WindowInputs(*(t[None] for t in scene)))
         indices = torch.tensor([(pair.first, pair.second) for pair in pairs])
-        order, weights, evidence = run(torch.stack(windows), indices, alphas)
+        order, weights, evidence = run(windows, indices, alphas)
         order = order*(valid[:, None] & valid)
         composite_interlocking(weights[None], order[None], pairs, evidence, alphas[None], valid[None], scene.size[None]) # changes the weights
         return weights, order

@@ -146,7 +146,9 @@ def estimate_shift(
 ) -> tuple: # (dy, dx) in px, fractions too
     "Estimate the translation of a completion by exhaustive search on its visible part."
     step = max(2, round((alpha.numel()/2**14)**.5))                  # some 16,000 pixels are compared
-    return locate_minimum(shift_costs(picture, colour, (alpha > .5)*visible, cutoff=.2, step=step)) # few outliers, as the order is known
+    support = ((alpha > .5)*visible)[None]
+    costs = shift_costs(picture[None], colour[None], support, cutoff=.2, step=step) # few outliers, as the order is known
+    return tuple(locate_minimum(costs)[0].tolist())
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #c027
 def estimate_correction(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_PAIR_LOG_ODDS', 'MIN_INTERLOCK_LOG_ODDS', 'FORCED_LOG_ODDS', 'PreActivationBlock', 'PairNet', 'pair_log_odds',
-           'local_order_map', 'upsample_order_map', 'composite_interlocking', 'OrderFusion']
+           'smooth_evidence', 'local_order_map', 'upsample_order_map', 'composite_interlocking', 'OrderFusion']
 
 # %% ../../nbs/4_models/07_order.ipynb #c003
 import torch, torch.nn.functional as F
@@ -90,14 +90,20 @@ def pair_log_odds(
 # %% ../../nbs/4_models/07_order.ipynb #c022
 MIN_INTERLOCK_LOG_ODDS = 3. # log-odds that the weaker sign must reach
 
+def smooth_evidence(
+    evidence: torch.Tensor, # [P,h,w] of P pairs
+) -> tuple: # (smoothed evidence [P,h,w]; list of indices of the pairs with strong evidence of both signs)
+    "Smooth evidence maps, and find the pairs that interlock."
+    smoothed = F.avg_pool2d(evidence[:, None], 5, 1, 2)[:, 0]
+    sums = torch.stack([smoothed.clamp(min=0).sum((1, 2)), -smoothed.clamp(max=0).sum((1, 2))])
+    weaker, stronger = sums.aminmax(dim=0)
+    interlocks = (weaker >= MIN_INTERLOCK_LOG_ODDS) & (weaker >= .1*stronger)
+    return smoothed, interlocks.nonzero()[:, 0].tolist()
+
 def local_order_map(
-    evidence: torch.Tensor, # [h,w] of one pair
-) -> 'torch.Tensor | None': # [h,w], positive where the first completion is in front; None without strong evidence of both signs
+    smoothed: torch.Tensor, # [h,w] of one pair that interlocks, from `smooth_evidence`
+) -> torch.Tensor: # [h,w], positive where the first completion is in front
     "Estimate where each of two interlocking completions is in front."
-    smoothed = F.avg_pool2d(evidence[None, None], 5, 1, 2)[0, 0]
-    positive, negative = smoothed.clamp(min=0).sum(), -smoothed.clamp(max=0).sum()
-    weaker, stronger = sorted([positive, negative])
-    if weaker < MIN_INTERLOCK_LOG_ODDS or weaker < .1*stronger: return None
     axes = [torch.arange(float(n), device=smoothed.device) for n in smoothed.shape]
     y, x = torch.meshgrid(*axes, indexing='ij')
     positions = torch.stack([y, x], -1).flatten(0, 1)                # [P,2]
@@ -144,9 +150,9 @@ def composite_interlocking(
     size: torch.Tensor, # [B,2] height and width of each scene in px
 ):
     "Replace the weights where two completions interlock by those of the order that the local order map gives."
-    for pair, pair_evidence in zip(pairs, evidence):
-        order_map = local_order_map(pair_evidence)
-        if order_map is None: continue
+    smoothed, interlocking = smooth_evidence(evidence)
+    for p in interlocking:
+        pair, order_map = pairs[p], local_order_map(smoothed[p])
         b, i, j = pair.scene, pair.first, pair.second
         scene_size = size[b].tolist()
         (rows, cols), first_in_front = upsample_order_map(order_map, pair.window, scene_size, working_size(scene_size))

@@ -4,75 +4,85 @@
 
 # %% auto #0
 __all__ = ['GAIN_PENALTY', 'BIAS_PENALTY', 'LEVEL_QUANTILE', 'LEVEL_UNKNOWN', 'shift_costs', 'locate_minimum',
-           'geman_mcclure_weight', 'fit_gain_bias', 'RegisteredCompletion', 'register_completion']
+           'geman_mcclure_weight', 'fit_gain_bias', 'CompletionBoxes', 'RegisteredCompletions', 'residual_levels',
+           'register_completions', 'whole_boxes']
 
 # %% ../../nbs/4_models/04_registration.ipynb #c003
 from dataclasses import dataclass
+from typing import Callable
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import erode, normalized_convolution, translate
+from ..core.geometry import cell_grids, CellGrids, erode, normalized_convolution, translate_each
 
 # %% ../../nbs/4_models/04_registration.ipynb #c010
 def shift_costs(
-    picture: torch.Tensor, # [3,h,w] in 0..1
-    completion: torch.Tensor, # [3,h,w] in 0..1
-    support: torch.Tensor, # [1,h,w] in 0..1: covered by the completion, and visible
+    picture: torch.Tensor, # [K,3,h,w] in 0..1
+    completion: torch.Tensor, # [K,3,h,w] in 0..1
+    support: torch.Tensor, # [K,1,h,w] in 0..1: covered by the completion, and visible
     reach: int = 3, # px
     cutoff: float = .1, # differences above count as this
     step: int = 2, # px: every so many rows and columns are compared
-) -> torch.Tensor: # [2*reach+1, 2*reach+1]; entry [reach+dy, reach+dx] for moving the completion down by dy and right by dx
+    local_mean: Callable = normalized_convolution, # of pictures over a support
+    inside: 'torch.Tensor | None' = None, # bool [K,1,h,w]: the boxes in a padded batch; None: all of it
+) -> torch.Tensor: # [K, 2*reach+1, 2*reach+1]; entry [reach+dy, reach+dx] for moving the completion down by dy and right by dx
     "Compute the truncated L1 cost of each integer shift, with a slight cost of distance for pictures without texture."
-    grey = torch.stack([picture.mean(0), completion.mean(0)])[:, None] # [2,1,h,w]
-    local_mean = normalized_convolution(grey, support[None].expand(2, -1, -1, -1))
-    picture_fine, completion_fine = (grey - local_mean)[:, 0]        # [h,w] each
-    inner = erode(support, 2)
-    weight = (inner + .1*support)[0, ::step, ::step, None, None]     # [h/2,w/2,1,1], low at outlines
+    grey = torch.stack([picture.mean(1), completion.mean(1)], 1)     # [K,2,h,w]
+    fine = grey - local_mean(grey, support)
+    if inside is not None: fine = fine*inside
+    surely = support if inside is None else torch.where(inside, support, 1.) # a box does not end where the picture does
+    inner = torch.minimum(erode(surely, 2), support)
+    weight = inner + .1*support                                      # [K,1,h,w], low at outlines
+    weight, picture_fine = (t[:, ::step, ::step, None, None] for t in (weight[:, 0], fine[:, 0])) # [K,h/2,w/2,1,1]
     k = 2*reach + 1
-    shifted = F.pad(completion_fine, (reach,)*4).unfold(0, k, 1).unfold(1, k, 1)[::step, ::step] # [h/2,w/2,k,k]
-    difference = (shifted - picture_fine[::step, ::step, None, None]).abs().clamp(max=cutoff)
-    error = (difference*weight).sum((0, 1))                          # [k,k], for shifts reach..-reach
+    shifted = F.pad(fine[:, 1], (reach,)*4).unfold(1, k, 1).unfold(2, k, 1)[:, ::step, ::step] # [K,h/2,w/2,k,k]
+    difference = (shifted - picture_fine).abs_().clamp_(max=cutoff)
+    error = difference.mul_(weight).sum((1, 2))                      # [K,k,k], for shifts reach..-reach
+    total = weight.sum((1, 2)) + 1                                   # [K,1,1]
     offsets = torch.arange(-reach, reach + 1).to(error)
     squared_distance = offsets[:, None]**2 + offsets**2
-    return error.flip(0, 1)/(weight.sum() + 1) + 1e-4*squared_distance
+    return error.flip(1, 2)/total + 1e-4*squared_distance
 
 # %% ../../nbs/4_models/04_registration.ipynb #c012
 def locate_minimum(
-    costs: torch.Tensor, # [k,k] from `shift_costs`
-) -> tuple: # (dy, dx) in px, with fractions
+    costs: torch.Tensor, # [K,k,k] from `shift_costs`
+) -> torch.Tensor: # float64 [K,2]: dy and dx in px, with fractions
     "Locate the minimum of the costs to a fraction of a pixel, by a parabola along each axis."
-    k = costs.shape[0]
-    y, x = divmod(int(costs.argmin()), k)
-    padded = F.pad(costs[None, None], (1, 1, 1, 1), mode='replicate')[0, 0]
-    def vertex(before, centre, after): # of the parabola through three neighbours
-        curvature = (before + after - 2*centre).clamp(min=1e-6)
-        return float((.5*(before - after)/curvature).clamp(-.5, .5))
-    column, row = padded[y:y+3, x+1], padded[y+1, x:x+3]
-    return y - k//2 + vertex(*column), x - k//2 + vertex(*row)
+    k = costs.shape[-1]
+    best = costs.flatten(1).argmin(1)                                # [K]
+    place = torch.stack([best//k, best % k], 1)                      # [K,2]
+    padded = F.pad(costs[:, None], (1, 1, 1, 1), mode='replicate').flatten(1)
+    centre = (place[:, :1] + 1)*(k + 2) + place[:, 1:] + 1           # [K,1] in `padded`
+    steps = torch.tensor([-k - 2, 0, k + 2, -1, 0, 1], device=costs.device) # above to below, left to right
+    before, middle, after = padded.gather(1, centre + steps).view(-1, 2, 3).unbind(2) # [K,2] each
+    curvature = (before + after - 2*middle).clamp(min=1e-6)
+    vertex = (.5*(before - after)/curvature).clamp(-.5, .5)          # of the parabola through three neighbours
+    return place - k//2 + vertex.double()
 
 # %% ../../nbs/4_models/04_registration.ipynb #c020
 def geman_mcclure_weight(
     residual: torch.Tensor, # [3,…] picture - completion
     scale: float = .06, # a residual of this size has weight 1/4
+    channels: int = 0, # the dimension of the 3 channels
 ) -> torch.Tensor: # [1,…] in 0..1
     """Return the weight of each pixel in iteratively reweighted least squares: Geman and McClure's, of its worst
     channel."""
-    return 1/(1 + (residual.abs().amax(0, keepdim=True)/scale)**2)**2
+    return 1/(1 + (residual.abs().amax(channels, keepdim=True)/scale)**2)**2
 
 GAIN_PENALTY = 4 # ridge: of (gain - 1)**2, beside the weighted sum of squared residuals
 BIAS_PENALTY = 20 # ridge: of bias**2
 
 def fit_gain_bias(
-    picture: torch.Tensor, # [3,P] in 0..1
-    completion: torch.Tensor, # [3,P] in 0..1
-    support: torch.Tensor, # [1,P] in 0..1
+    picture: torch.Tensor, # [...,3,P] in 0..1
+    completion: torch.Tensor, # [...,3,P] in 0..1
+    support: torch.Tensor, # [...,1,P] in 0..1
     rounds: int = 4, # of reweighting
-) -> tuple: # (gain [3,1] in 0.7..1.4, bias [3,1] in -0.15..0.15), such that gain*completion + bias is like the picture
+) -> tuple: # (gain [...,3,1] in 0.7..1.4, bias [...,3,1] in -0.15..0.15), such that gain*completion + bias is like the picture
     "Estimate the gain and bias of each channel by iteratively reweighted ridge regression."
-    gain, bias = torch.ones_like(picture[:, :1]), torch.zeros_like(picture[:, :1])
-    def total(t): return t.sum(1, keepdim=True)
+    gain, bias = torch.ones_like(picture[..., :1]), torch.zeros_like(picture[..., :1])
+    def total(t): return t.sum(-1, keepdim=True)
     for _ in range(rounds):
-        weight = support*geman_mcclure_weight(picture - gain*completion - bias)
+        weight = support*geman_mcclure_weight(picture - gain*completion - bias, channels=-2)
         weighted = weight*completion
         n, c, p = total(weight) + BIAS_PENALTY, total(weighted), total(weight*picture)
         cc, cp = total(weighted*completion) + GAIN_PENALTY, total(weighted*picture) + GAIN_PENALTY
@@ -83,38 +93,80 @@ def fit_gain_bias(
 
 # %% ../../nbs/4_models/04_registration.ipynb #c023
 @dataclass
-class RegisteredCompletion:
-    "A completion registered with the picture, within the box that was given."
-    colour: torch.Tensor # [3,h,w] translated and corrected, black where empty
-    alpha: torch.Tensor # [1,h,w] in 0..1, translated
-    residual: torch.Tensor # [3,h,w] picture - colour, 0 where the picture is not visible
-    raw: torch.Tensor # [1,h,w] absolute residual of the completion as given, 0 where the picture is not visible
-    level: torch.Tensor # scalar: absolute residual where the completion fits
-    shift: tuple # (dy, dx) in px
+class CompletionBoxes:
+    "K completions, each cropped to its box, in a batch of the size of the largest; all is 0 beyond the boxes."
+    picture: torch.Tensor # [K,3,h,w] in 0..1
+    seen: torch.Tensor # [K,1,h,w], 1 where the picture is visible
+    completion: torch.Tensor # [K,3,h,w] in 0..1, black where empty
+    alpha: torch.Tensor # [K,1,h,w] in 0..1
+    inside: torch.Tensor # bool [K,1,h,w]
+    heights: torch.Tensor # [K] px
+    widths: torch.Tensor # [K] px
+
+    def grids(self,
+        cell: int, # px
+    ) -> CellGrids: # of these boxes
+        "Make the grids on which residuals are averaged."
+        return cell_grids(self.heights, self.widths, self.inside.shape[-2:], cell)
+
+@dataclass
+class RegisteredCompletions:
+    "Completions registered with the picture, within the boxes that were given."
+    colour: torch.Tensor # [K,3,h,w] translated and corrected, black where empty
+    alpha: torch.Tensor # [K,1,h,w] in 0..1, translated
+    residual: torch.Tensor # [K,3,h,w] picture - colour, 0 where the picture is not visible
+    raw: torch.Tensor # [K,1,h,w] absolute residual of the completion as given, 0 where the picture is not visible
+    level: torch.Tensor # [K] absolute residual where the completion fits
+    shift: torch.Tensor # [K,2] dy and dx in px
 
 LEVEL_QUANTILE = .3 # of absolute residuals
 LEVEL_UNKNOWN = .1 # level of a completion with too few visible pixels
 
-def register_completion(
-    picture: torch.Tensor, # [3,h,w] in 0..1
-    seen: torch.Tensor, # [1,h,w], 1 where the picture is visible
-    completion: torch.Tensor, # [3,h,w] in 0..1, black where empty
-    alpha: torch.Tensor, # [1,h,w] in 0..1
-) -> RegisteredCompletion: # in the same box
-    "Estimate shift, gain, bias and colour cast from the visible part, and undo them."
-    shift = locate_minimum(shift_costs(picture, completion, alpha*seen))
-    colour, moved_alpha = translate(torch.cat([completion, alpha]), *shift).split([3, 1])
+def _every_second(t): # row and column: [K,C,h,w] as [K,C,P]
+    return t[..., ::2, ::2].flatten(2)
+
+def residual_levels(
+    residual: torch.Tensor, # [K,3,h,w] picture - completion
+    support: torch.Tensor, # [K,1,h,w] in 0..1
+) -> torch.Tensor: # [K]
+    "Return the absolute residual at `LEVEL_QUANTILE` of each completion's support, or `LEVEL_UNKNOWN`."
+    counts = _every_second(support)[:, 0] > 0                        # [K,P]
+    errors = _every_second(residual).abs().mean(1).masked_fill(~counts, torch.inf)
+    n = counts.sum(1, keepdim=True)
+    rank = (LEVEL_QUANTILE*n.double()).long()
+    level = errors.sort(1).values.gather(1, rank)
+    return torch.where(n > 8, level, LEVEL_UNKNOWN).clamp(max=.3)[:, 0]
+
+def register_completions(
+    boxes: CompletionBoxes, # of one or more scenes
+    grids: CellGrids, # theirs, of 4 px
+) -> RegisteredCompletions: # in the same boxes
+    "Estimate shift, gain, bias and colour cast of each completion from its visible part, and undo them."
+    picture, seen, completion, alpha = boxes.picture, boxes.seen, boxes.completion, boxes.alpha
+    costs = shift_costs(picture, completion, alpha*seen, local_mean=grids.normalized_convolution, inside=boxes.inside)
+    shift = locate_minimum(costs)
+    moved = translate_each(torch.cat([completion, alpha], 1), shift)*boxes.inside
+    colour, moved_alpha = moved.split([3, 1], 1)
     support = (moved_alpha > .9)*seen
-    def sample(t): return t[:, ::2, ::2].flatten(1)                  # every second pixel, [C,P]
-    gain, bias = fit_gain_bias(sample(picture), sample(colour), sample(support))
+    gain, bias = fit_gain_bias(*map(_every_second, (picture, colour, support)))
     colour = gain[..., None]*colour + bias[..., None]
     residual = picture - colour
-    certainty = support*geman_mcclure_weight(residual)
-    cast = normalized_convolution(residual[None], certainty[None], cell=12)[0]
+    certainty = support*geman_mcclure_weight(residual, channels=1)
+    cast = boxes.grids(12).normalized_convolution(residual, certainty)
     residual = (residual - cast)*seen
     colour = (colour + cast)*(moved_alpha > .05)
-    errors = sample(residual.abs().mean(0, keepdim=True))[sample(support) > 0]
-    level = errors.new_tensor(LEVEL_UNKNOWN)
-    if len(errors) > 8: level = errors.kthvalue(int(LEVEL_QUANTILE*len(errors)) + 1).values
-    raw = (picture - completion).abs().mean(0, keepdim=True)*seen
-    return RegisteredCompletion(colour, moved_alpha, residual, raw, level.clamp(max=.3), shift)
+    raw = (picture - completion).abs().mean(1, keepdim=True)*seen
+    return RegisteredCompletions(colour, moved_alpha, residual, raw, residual_levels(residual, support), shift)
+
+def whole_boxes(
+    picture: torch.Tensor, # [3,h,w] in 0..1
+    seen: torch.Tensor, # [1,h,w], 1 where the picture is visible
+    completions: torch.Tensor, # [K,3,h,w] in 0..1, black where empty
+    alphas: torch.Tensor, # [K,1,h,w] in 0..1
+) -> CompletionBoxes: # of the size of the picture
+    "Take the whole picture as the box of every completion."
+    k, _, h, w = alphas.shape
+    heights, widths = (torch.full((k,), n, device=alphas.device) for n in (h, w))
+    shown, known = (t.expand(k, -1, -1, -1) for t in (picture, seen))
+    inside = torch.ones_like(alphas, dtype=torch.bool)
+    return CompletionBoxes(shown, known, completions, alphas, inside, heights, widths)

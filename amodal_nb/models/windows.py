@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['WORKING_PIXELS', 'N_COMPLETION_CHANNELS', 'WINDOW_PX', 'N_CONTEXT_CHANNELS', 'working_size', 'align_box',
-           'resize_premultiplied', 'saturate_residual', 'residual_features', 'scene_features', 'square_window',
-           'PairWindow', 'pair_windows', 'scene_windows', 'empty_windows', 'WindowInputs', 'window_inputs',
-           'batch_windows']
+           'resize_premultiplied', 'saturate_residual', 'residual_features', 'PackingLimits', 'packing_limits',
+           'group_boxes', 'SceneFeatures', 'crop_completions', 'scene_features', 'square_window', 'PairWindow',
+           'find_pairs', 'adaptive_mean_maps', 'WorkingScenes', 'cut_windows', 'pair_windows', 'scene_windows',
+           'empty_windows', 'WindowInputs', 'window_inputs', 'batch_windows']
 
 # %% ../../nbs/4_models/06_windows.ipynb #c003
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch, torch.nn.functional as F
+import numpy as np, torch
 
-from ..core.geometry import bounding_box, box_of_mask, normalized_convolution, resize
-from .registration import register_completion
+from ..core.geometry import bounding_boxes, Box, box_of_lines, pairwise_overlap, PictureStack, resize
+from .registration import CompletionBoxes, register_completions
 
 # %% ../../nbs/4_models/06_windows.ipynb #c006
 WORKING_PIXELS = 256**2
@@ -55,12 +56,11 @@ def resize_premultiplied(
     full_size, small_size = alphas.shape[-2:], small_alphas.shape[-2:]
     if full_size == small_size: return completions
     colours = small_alphas.new_zeros(len(small_alphas), 3, *small_size)
-    for k, small_alpha in enumerate(small_alphas):
-        box = bounding_box(small_alpha[0])
+    for k, box in enumerate(bounding_boxes(small_alphas[:, 0])):
         if box is None: continue
         (rows, cols), (full_rows, full_cols) = align_box(box, full_size, small_size)
         premultiplied = completions[k, :, full_rows, full_cols]*alphas[k, :, full_rows, full_cols]
-        divisor = small_alpha[:, rows, cols].clamp(min=1e-3)
+        divisor = small_alphas[k, :, rows, cols].clamp(min=1e-3)
         colours[k, :, rows, cols] = resize(premultiplied, divisor.shape[-2:])/divisor
     return colours
 
@@ -76,60 +76,152 @@ def saturate_residual(
 N_COMPLETION_CHANNELS = 11 # channels of `residual_features`; the last is the alpha
 
 def residual_features(
-    picture: torch.Tensor, # [3,h,w] in 0..1
-    seen: torch.Tensor, # [1,h,w], 1 where the picture is visible
-    completion: torch.Tensor, # [3,h,w] in 0..1, black where empty
-    alpha: torch.Tensor, # [1,h,w] in 0..1
-) -> tuple: # (features [N_COMPLETION_CHANNELS,h,w], see the table above; misfit [1,h,w]: absolute residual, 1 where the completion does not cover)
-    "Compute the features of one completion."
-    registered = register_completion(picture, seen, completion, alpha)
+    boxes: CompletionBoxes, # of one or more scenes
+) -> tuple: # (features [K,N_COMPLETION_CHANNELS,h,w], see the table above; misfit [K,1,h,w]: absolute residual, 1 where the completion does not cover)
+    "Compute the features of completions."
+    grids = boxes.grids(4)
+    registered = register_completions(boxes, grids)
     residual, covered = registered.residual, registered.alpha > .05
-    error = residual.abs().mean(0, keepdim=True)
-    local_mean = normalized_convolution(residual[None], seen[None])[0]
-    fine_error = (residual - local_mean).abs().mean(0, keepdim=True)*seen
+    error = residual.abs().mean(1, keepdim=True)
+    local_mean = grids.normalized_convolution(residual, boxes.seen)
+    fine_error = (residual - local_mean).abs().mean(1, keepdim=True)*boxes.seen
     signed_residual = (4*residual).clamp(-1, 1)*covered
     features = [
         signed_residual,
         saturate_residual(registered.raw, .02),
         saturate_residual(error, .04),
-        saturate_residual(error, registered.level + .004),
+        saturate_residual(error, registered.level[:, None, None, None] + .004),
         saturate_residual(fine_error, .03),
         registered.colour,
         registered.alpha]
     misfit = torch.where(registered.alpha > .3, torch.minimum(error, registered.raw), 1.)
-    return torch.cat(features), misfit
+    return torch.cat(features, 1), misfit
 
 # %% ../../nbs/4_models/06_windows.ipynb #8e72e67f
+@dataclass(frozen=True)
+class PackingLimits:
+    "Limits of a padded batch of boxes."
+    pixels: int # in all, which bounds the memory
+    padding: float # pixels in all over those of the boxes
+
+def packing_limits(
+    device: torch.device, # where boxes are computed
+) -> PackingLimits: # for `group_boxes`
+    "Return limits for a device: on a CPU each pixel costs, on a GPU each operation."
+    return PackingLimits(2**19, 2.) if device.type == 'cpu' else PackingLimits(2**23, math.inf)
+
+def group_boxes(
+    heights: np.ndarray, # [K] px
+    widths: np.ndarray, # [K] px
+    limits: PackingLimits, # of each group
+) -> list: # of lists of indices
+    "Group boxes of similar size, from large to small, so that little of each padded batch is padding."
+    areas, groups = heights*widths, []
+    size, area = (0, 0), 0
+    for k in np.argsort(-areas, kind='stable').tolist():
+        wider = max(size[0], heights[k]), max(size[1], widths[k])
+        n = len(groups[-1]) + 1 if groups else 1
+        most = min(limits.pixels, limits.padding*(area + areas[k]))
+        fits = wider[0]*wider[1]*n <= most
+        if groups and fits: size, area = wider, area + areas[k]
+        else:
+            groups.append([])
+            size, area = (heights[k], widths[k]), areas[k]
+        groups[-1].append(k)
+    return groups
+
+@dataclass
+class SceneFeatures:
+    "The features of all completions of B scenes, each in its box, one after the other in memory."
+    values: torch.Tensor # [n] features and misfit of each box, with a margin at both ends
+    table: torch.Tensor # [B*N+1,7]: where the values of a slot's box begin, height and width of its canvas, then of its box (top, left, height, width); an empty slot, and the last row, have height 0
+
+    def read(self,
+        slots: torch.Tensor, # [P,S] indices into B*N
+        channels: tuple, # (first, number) of channels; the misfit comes last
+        top: torch.Tensor, # [P] first row of a window in the scene
+        left: torch.Tensor, # [P] first column
+        size: tuple, # (height, width) of the windows in px
+        fill: float = 0., # outside of the boxes
+    ) -> torch.Tensor: # [P,S,C,height,width]
+        "Return windows of the features of some slots."
+        begin, rows, columns, box_top, box_left, box_height, box_width = self.table[slots].unbind(2) # [P,S]
+        y, x = (torch.arange(n, device=slots.device) for n in size)
+        y = y + (top[:, None] - box_top)[..., None]                  # [P,S,height] in the box
+        x_first = left[:, None] - box_left                           # [P,S]
+        x = x + x_first[..., None]                                   # [P,S,width]
+        is_row = (y >= 0) & (y < box_height[..., None])
+        is_column = (x >= 0) & (x < box_width[..., None])
+        channel = channels[0] + torch.arange(channels[1], device=slots.device)
+        plane = begin[..., None] + channel*(rows*columns)[..., None] + x_first[..., None] # [P,S,C]
+        line = y.clamp(min=0).minimum((rows[..., None] - 1).clamp(min=0))*columns[..., None] # [P,S,height]
+        starts = plane[..., None] + line[:, :, None]
+        windows = self.values.unfold(0, size[1], 1)[starts]
+        is_inside = is_row[:, :, None, :, None] & is_column[:, :, None, None]
+        return windows.masked_fill_(~is_inside, fill)
+
+def crop_completions(
+    canvases: PictureStack, # [B,4,h,w] picture, and 1 where it is visible
+    objects: PictureStack, # [B*N,4,h,w] colour and alpha
+    slots: torch.Tensor, # [K] indices into B*N
+    boxes: torch.Tensor, # [K,4] top, left, height, width
+    size: tuple, # (height, width) of the padded batch
+) -> CompletionBoxes: # of these completions
+    "Cut completions and what the picture shows there into a padded batch."
+    top, left, heights, widths = boxes.unbind(1)
+    y, x = (torch.arange(n, device=slots.device) for n in size)
+    inside = (y[:, None] < heights[:, None, None]) & (x < widths[:, None, None]) # [K,h,w]
+    n_slots = objects.shape[0]//canvases.shape[0]
+    crops = [canvases.crop(slots//n_slots, top, left, size), objects.crop(slots, top, left, size)]
+    inside = inside[:, None]
+    parts = [part for crop in crops for part in crop.masked_fill_(~inside, 0).split([3, 1], 1)]
+    return CompletionBoxes(*parts, inside, heights, widths)
+
 def scene_features(
-    picture: torch.Tensor, # [3,h,w] in 0..1
-    seen: torch.Tensor, # [1,h,w], 1 where the picture is visible
-    completions: torch.Tensor, # [N,3,h,w] in 0..1, black where empty
-    alphas: torch.Tensor, # [N,1,h,w] in 0..1
-    boxes: list, # [N] of `bounding_box`: two slices, or None
-) -> tuple: # (features [N,N_COMPLETION_CHANNELS,h,w], 0 outside the boxes; misfits [N,1,h,w], 1 outside)
-    "Compute the features of every completion, each within its box."
-    features = picture.new_zeros(len(alphas), N_COMPLETION_CHANNELS, *picture.shape[-2:])
-    misfits = torch.ones_like(alphas)
-    for k, box in enumerate(boxes):
-        if box is None: continue
-        crop = (slice(None), *box)
-        inputs = picture[crop], seen[crop], completions[k][crop], alphas[k][crop]
-        features[k][crop], misfits[k][crop] = residual_features(*inputs)
-    return features, misfits
+    picture: torch.Tensor, # [B,3,h,w] in 0..1
+    seen: torch.Tensor, # [B,1,h,w], 1 where the picture is visible
+    completions: torch.Tensor, # [B,N,3,h,w] in 0..1, black where empty
+    alphas: torch.Tensor, # [B,N,1,h,w] in 0..1
+) -> SceneFeatures: # 0 outside the boxes; the misfit is 1 there
+    "Compute the features of every completion of several scenes of one size, each within its box."
+    device, (h, w) = picture.device, picture.shape[-2:]
+    windows = bounding_boxes(alphas.flatten(0, 2))
+    filled = [k for k, window in enumerate(windows) if window is not None]
+    spans = [[(s.start, s.stop - s.start) for s in windows[k]] for k in filled]
+    boxes = np.array(spans, dtype=np.int64).reshape(-1, 2, 2).transpose(0, 2, 1).reshape(-1, 4) # [K,4]
+    table = np.zeros((len(windows) + 1, 7), dtype=np.int64)
+    begin = 2*w                                                      # a window may begin so far before a box
+    table[:, 0] = begin
+    canvases = PictureStack(torch.cat([picture, seen], 1))
+    objects = PictureStack(torch.cat([completions, alphas], 2).flatten(0, 1))
+    values = [picture.new_zeros(begin)]
+    for group in group_boxes(boxes[:, 2], boxes[:, 3], packing_limits(device)):
+        size = tuple(boxes[group, 2:].max(0).tolist())
+        slots = np.array(filled)[group]
+        own = torch.from_numpy(np.column_stack([slots, boxes[group]])).to(device)
+        packed = crop_completions(canvases, objects, own[:, 0], own[:, 1:], size)
+        group_values = torch.cat(residual_features(packed), 1)       # [K,N_COMPLETION_CHANNELS+1,*size]
+        step = group_values[0].numel()
+        table[slots, 0] = begin + step*np.arange(len(group))
+        table[slots, 1:3], table[slots, 3:] = size, boxes[group]
+        begin += step*len(group)
+        values.append(group_values.flatten())
+    values.append(picture.new_zeros(2*w + max(h, w)))                # and end so far behind one
+    return SceneFeatures(torch.cat(values), torch.from_numpy(table).to(device))
 
 # %% ../../nbs/4_models/06_windows.ipynb #c016
 WINDOW_PX = 64 # px, of a side
 N_CONTEXT_CHANNELS = 5 # channels that do not belong to one of the two: picture 3, visible, third
 
 def square_window(
-    overlap: torch.Tensor, # bool [h,w], some True
+    box: Box, # of an overlap
+    size: tuple, # (height, width) of the picture in px
 ) -> tuple: # two slices, of equal length and at least WINDOW_PX where the picture is that large
-    "Return a square around the True pixels, with a margin of 8 px or more."
-    box = box_of_mask(overlap)
+    "Return a square around a box, with a margin of 8 px or more."
     spans = [(box.top, box.bottom), (box.left, box.right)]
     side = max(WINDOW_PX, *(high-low+16 for low, high in spans))
     window = []
-    for (low, high), limit in zip(spans, overlap.shape):
+    for (low, high), limit in zip(spans, size):
         start = max(0, min((low+high-side)//2, limit-side))
         window.append(slice(start, min(limit, start+side)))
     return tuple(window)
@@ -143,64 +235,146 @@ class PairWindow:
     second: int # slot, larger than `first`
     window: 'tuple | None' # two slices at the working size; None for the empty window of a batch without pairs
 
+def find_pairs(
+    visible: torch.Tensor, # [B,N,h,w], 1 where a completion covers what the picture shows
+    scenes: list, # [B] indices in the batch
+) -> list: # of `PairWindow`
+    "Find the pairs of completions that overlap, and the window around each overlap."
+    size = tuple(visible.shape[-2:])
+    lines = [visible.transpose(1, 2), visible.permute(0, 3, 1, 2)]   # [B,h,N,w], [B,w,N,h]
+    shared = [(pairwise_overlap(line[..., None, :]) > 0).cpu().numpy() for line in lines] # [B,h,N,N], [B,w,N,N]
+    pairs = []
+    for b, scene in enumerate(scenes):
+        for i, j in zip(*np.triu(shared[0][b].any(0), 1).nonzero()):
+            box = box_of_lines(*(axis[b, :, i, j] for axis in shared))
+            pairs.append(PairWindow(scene, int(i), int(j), square_window(box, size)))
+    return pairs
+
+# %% ../../nbs/4_models/06_windows.ipynb #w18b
+def adaptive_mean_maps(
+    lengths: torch.Tensor, # [P] px, at most `length`
+    length: int, # px of the padded side
+) -> torch.Tensor: # [P,WINDOW_PX,length]
+    "Return the maps that `adaptive_avg_pool2d` applies to one side of windows of several lengths."
+    index = torch.arange(WINDOW_PX, device=lengths.device)
+    first = index*lengths[:, None]//WINDOW_PX                        # [P,WINDOW_PX]
+    last = -(-(index + 1)*lengths[:, None]//WINDOW_PX)
+    pixel = torch.arange(length, device=lengths.device)
+    is_in = (pixel >= first[..., None]) & (pixel < last[..., None])
+    return is_in/is_in.sum(2, keepdim=True).clamp(min=1)
+
+@dataclass
+class WorkingScenes:
+    "B scenes of one size at the working size, and the features of their completions."
+    context: PictureStack # [B,5,h,w] picture, 0 where it is not visible; 1 where it is; absolute residual of the background, 1 without one
+    seen: torch.Tensor # [B,1,h,w], 1 where the picture is visible
+    features: SceneFeatures # of B*N slots
+    n_slots: int # N
+
+    def visible(self) -> torch.Tensor: # [B,N,h,w], 1 where a completion covers what the picture shows
+        "Return where each completion is visible, soft edges included."
+        b, _, h, w = self.seen.shape
+        slots = torch.arange(b*self.n_slots, device=self.seen.device)[:, None]
+        corner = torch.zeros_like(slots[:, 0])
+        alpha = self.features.read(slots, (N_COMPLETION_CHANNELS-1, 1), corner, corner, (h, w)) # [B*N,1,1,h,w]
+        return (alpha.view(b, -1, h, w) > .02)*self.seen
+
+    def cut(self,
+        places: torch.Tensor, # [P,5] scene, first slot, second slot, top, left
+        size: tuple, # (height, width) of the windows in px
+    ) -> torch.Tensor: # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,height,width]
+        "Cut windows of one size."
+        scene, first, second, top, left = places.unbind(1)
+        shown, seen, background = self.context.crop(scene, top, left, size).split([3, 1, 1], 1)
+        two = torch.stack([first, second], 1)                        # [P,2]
+        first_slot = scene[:, None]*self.n_slots
+        own = self.features.read(first_slot + two, (0, N_COMPLETION_CHANNELS), top, left, size)
+        slots = torch.arange(self.n_slots, device=scene.device)
+        is_third = (slots != two[:, :1]) & (slots != two[:, 1:])     # [P,N]
+        others = torch.where(is_third, first_slot + slots, -1)
+        misfits = self.features.read(others, (N_COMPLETION_CHANNELS, 1), top, left, size, fill=1.)
+        best = torch.minimum(misfits.amin(1), background)            # [P,1,height,width]
+        third = saturate_residual(best, .04)*seen
+        return torch.cat([shown, seen, third, own.flatten(1, 2)], 1)
+
+def cut_windows(
+    scenes: WorkingScenes, # of one size
+    pairs: list, # [P] of `PairWindow`
+    indices: dict, # index in the batch -> index in `scenes`
+) -> torch.Tensor: # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX]
+    "Cut the window of each pair, and average larger ones down."
+    device = scenes.seen.device
+    windows = scenes.seen.new_empty(len(pairs), N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS, WINDOW_PX, WINDOW_PX)
+    if not pairs: return windows
+    corners = [[s.start for s in p.window] for p in pairs]
+    places = np.array([[indices[p.scene], p.first, p.second, *corner] for p, corner in zip(pairs, corners)])
+    lengths = np.array([[s.stop - s.start for s in p.window] for p in pairs]) # [P,2]
+    is_larger = (lengths != WINDOW_PX).any(1)
+    limits = packing_limits(device)
+    limits = replace(limits, pixels=4*limits.pixels//(scenes.n_slots + 4)) # as the misfits of all slots are read
+    most = max(1, limits.pixels//WINDOW_PX**2)                       # windows at once
+    usual = np.flatnonzero(~is_larger)
+    for some in np.split(usual, range(most, len(usual), most)):
+        if len(some) == 0: continue
+        windows[some] = scenes.cut(torch.from_numpy(places[some]).to(device), (WINDOW_PX, WINDOW_PX))
+    larger = np.flatnonzero(is_larger)
+    for group in group_boxes(*lengths[larger].T, limits):
+        some = larger[group]
+        size = tuple(lengths[some].max(0).tolist())
+        cut = scenes.cut(torch.from_numpy(places[some]).to(device), size)
+        rows, columns = (adaptive_mean_maps(torch.from_numpy(lengths[some, k]).to(device), size[k]) for k in (0, 1))
+        across = torch.bmm(cut.flatten(1, 2), columns.mT).unflatten(1, cut.shape[1:3])
+        windows[some] = rows[:, None] @ across
+    return windows
+
 def pair_windows(
-    picture: torch.Tensor, # [3,h,w] in 0..1, the partial at the working size
-    seen: torch.Tensor, # [1,h,w], 1 where the picture is visible
-    completions: torch.Tensor, # [N,3,h,w] in 0..1, black where empty
-    alphas: torch.Tensor, # [N,1,h,w] in 0..1
-    background: 'torch.Tensor | None' = None, # [3,h,w] in 0..1
-    scene: int = 0, # index in the batch
-) -> tuple: # (list of `PairWindow`; list of as many windows [N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX])
+    picture: torch.Tensor, # [B,3,h,w] in 0..1, the partials at the working size
+    seen: torch.Tensor, # [B,1,h,w], 1 where the picture is visible
+    completions: torch.Tensor, # [B,N,3,h,w] in 0..1, black where empty
+    alphas: torch.Tensor, # [B,N,1,h,w] in 0..1
+    background: torch.Tensor, # [B,3,h,w] in 0..1
+    has_background: torch.Tensor, # bool [B]
+    scenes: 'list | None' = None, # [B] indices in the batch; None: 0 to B-1
+) -> tuple: # (list of P `PairWindow`; windows [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX])
     "Cut a window for each pair of completions that overlap where the picture is visible, soft edges included."
-    boxes = [bounding_box(a[0]) for a in alphas]
-    features, misfits = scene_features(picture, seen, completions, alphas, boxes)
-    background_misfit = torch.ones_like(seen)
-    if background is not None: background_misfit = (picture - background).abs().mean(0, keepdim=True)
-    misfits = torch.cat([misfits[:, 0], background_misfit])          # [N+1,h,w]
-    visible = (features[:, -1] > .02)*(seen > 0)                     # [N,h,w]
-    pairs, windows = [], []
-    for i, j in torch.combinations(torch.arange(len(alphas))).tolist():
-        if boxes[i] is None or boxes[j] is None: continue
-        overlap = visible[i]*visible[j]
-        if not overlap.any(): continue
-        window = square_window(overlap)
-        crop = (slice(None), *window)
-        others = [k for k in range(len(misfits)) if k not in (i, j)]
-        third = saturate_residual(misfits[(others, *window)].amin(0, keepdim=True), .04)
-        context = [picture[crop]*seen[crop], seen[crop], third*seen[crop]]
-        channels = torch.cat([*context, features[i][crop], features[j][crop]])
-        pairs.append(PairWindow(scene, i, j, window))
-        windows.append(F.adaptive_avg_pool2d(channels, WINDOW_PX))
-    return pairs, windows
+    scenes = list(range(len(picture))) if scenes is None else scenes
+    misfit = (picture - background).abs().mean(1, keepdim=True)
+    misfit = torch.where(has_background.view(-1, 1, 1, 1), misfit, 1.)
+    features = scene_features(picture, seen, completions, alphas)
+    context = PictureStack(torch.cat([picture*seen, seen, misfit], 1))
+    working = WorkingScenes(context, seen, features, alphas.shape[1])
+    pairs = find_pairs(working.visible(), scenes)
+    return pairs, cut_windows(working, pairs, {scene: b for b, scene in enumerate(scenes)})
 
 # %% ../../nbs/4_models/06_windows.ipynb #400daba3
 @torch.no_grad()
 def scene_windows(
-    partial: torch.Tensor, # [3,H,W] in 0..1, of one scene
-    mask: torch.Tensor, # [1,H,W], 0 or 1
-    completions: torch.Tensor, # [N,3,H,W] in 0..1, black where empty
-    alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    valid: torch.Tensor, # bool [N]
-    background: 'torch.Tensor | None', # [3,H,W] in 0..1
-    scene: int = 0, # index in the batch
-) -> tuple: # (list of `PairWindow`, list of windows), see `pair_windows`
-    "Cut the windows of one scene, at its working size. Without gradient."
+    partial: torch.Tensor, # [B,3,H,W] in 0..1, of scenes of one size
+    mask: torch.Tensor, # [B,1,H,W], 0 or 1
+    completions: torch.Tensor, # [B,N,3,H,W] in 0..1, black where empty
+    alphas: torch.Tensor, # [B,N,1,H,W] in 0..1
+    valid: torch.Tensor, # bool [B,N]
+    background: torch.Tensor, # [B,3,H,W] in 0..1
+    has_background: torch.Tensor, # bool [B]
+    scenes: 'list | None' = None, # [B] indices in the batch; None: 0 to B-1
+) -> tuple: # (list of `PairWindow`, windows), see `pair_windows`
+    "Cut the windows of scenes, at their working size. Without gradient."
     size = working_size(mask.shape[-2:])
     visibility = resize(1-mask, size)
-    small_alphas = resize(alphas, size)*valid[:, None, None, None]
+    small_alphas = resize(alphas, size)*valid[..., None, None, None]
     picture = resize(partial, size)/visibility.clamp(min=1e-3)
-    colours = resize_premultiplied(completions, alphas, small_alphas)
+    flat = (t.flatten(0, 1) for t in (completions, alphas, small_alphas))
+    colours = resize_premultiplied(*flat).view(*small_alphas.shape[:2], 3, *size)
     threshold = .999 if size < tuple(mask.shape[-2:]) else .5        # when averaged down, a pixel is visible only as a whole
     seen = (visibility > threshold).to(mask)
-    small_background = None if background is None else resize(background, size)
-    return pair_windows(picture, seen, colours, small_alphas, small_background, scene)
+    return pair_windows(picture, seen, colours, small_alphas, resize(background, size), has_background, scenes)
 
 def empty_windows(
     like: torch.Tensor, # of the wanted dtype and device
-) -> tuple: # (list of one `PairWindow` without a window, list of one window of zeros)
+) -> tuple: # (list of one `PairWindow` without a window, one window of zeros)
     "Return what stands in for the windows of scenes without pairs."
-    zeros = like.new_zeros(N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS, WINDOW_PX, WINDOW_PX)
-    return [PairWindow(0, 0, 0, None)], [zeros]
+    zeros = like.new_zeros(1, N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS, WINDOW_PX, WINDOW_PX)
+    return [PairWindow(0, 0, 0, None)], zeros
 
 class WindowInputs(NamedTuple):
     "The tensors of a batch that windows are cut from; of one scene without B."
@@ -213,6 +387,12 @@ class WindowInputs(NamedTuple):
     has_background: torch.Tensor # bool [B]
     size: torch.Tensor # [B,2] height and width of each scene in px; the rest is padding
 
+    def crop(self,
+        size: tuple, # (height, width) of all scenes in px
+    ) -> 'WindowInputs': # without padding
+        "Crop the pictures."
+        return WindowInputs(*(t[..., :size[0], :size[1]] if t.ndim > 3 else t for t in self))
+
 def window_inputs(
     batch: dict, # a batch
 ) -> WindowInputs: # its tensors, not copied
@@ -223,12 +403,12 @@ def batch_windows(
     inputs: WindowInputs, # of B scenes
 ) -> tuple: # (list of `PairWindow`, windows [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,WINDOW_PX,WINDOW_PX]), P at least 1
     "Cut the windows of a batch; a batch without pairs gets one window of zeros."
+    sizes = [tuple(size) for size in inputs.size.tolist()]
     pairs, windows = [], []
-    for b, (h, w) in enumerate(inputs.size.tolist()):
-        pictures = [t[b, ..., :h, :w] for t in inputs[:4]] # partial, mask, completions, alphas
-        background = inputs.background[b, ..., :h, :w] if inputs.has_background[b] else None
-        more_pairs, more_windows = scene_windows(*pictures, inputs.valid[b], background, b)
-        pairs += more_pairs
-        windows += more_windows
-    if not pairs: pairs, windows = empty_windows(inputs.partial)
-    return pairs, torch.stack(windows)
+    for size in dict.fromkeys(sizes):
+        scenes = [b for b, other in enumerate(sizes) if other == size]
+        same_size = inputs if len(scenes) == len(sizes) else WindowInputs(*(t[scenes] for t in inputs))
+        some_pairs, some_windows = scene_windows(*same_size.crop(size)[:-1], scenes)
+        pairs += some_pairs
+        windows.append(some_windows)
+    return (pairs, torch.cat(windows)) if pairs else empty_windows(inputs.partial)
