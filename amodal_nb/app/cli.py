@@ -7,11 +7,11 @@ __all__ = ['app', 'EXAMPLES', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'e
            'exit_if_failed', 'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
            'read_scene_with_target', 'missing_measures', 'EvalJob', 'values_in_order', 'main_table', 'all_tables',
            'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share',
-           'demo', 'convert', 'export', 'open_closed_streams', 'main']
+           'demo', 'convert', 'export', 'sigterm_as_exception', 'open_closed_streams', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
-import inspect, os, shlex, sys
-from contextlib import closing, suppress
+import inspect, os, shlex, signal, sys, threading
+from contextlib import closing, contextmanager, suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Annotated, Callable, Optional
 import typer
 from fastcore.docments import docments
 
-from ..core.errors import AmodalError, ConfigError, Interrupted, one_line, SceneError, warnings_on_stderr
+from ..core.errors import AmodalError, ConfigError, Interrupted, one_line, SceneError, Terminated, warnings_on_stderr
 
 # %% ../../nbs/9_app/04_cli.ipynb #c005
 def error_line(
@@ -245,9 +245,10 @@ def read_scene_with_target(
     folder: Path, # of one scene
     min_side: int, # px that the measures need
 ): # a `Scene`
-    "Read a scene. Raises `SceneError` if its true picture is missing or it is too small."
-    from amodal_nb.scenes.folders import read_scene
-    scene = read_scene(folder)
+    """Read a scene. Raises `SceneError` if its true picture is missing, it is too small, or the memory does not suffice
+    to read and fuse it."""
+    from amodal_nb.fusion.folder import read_scene_guarded
+    scene = read_scene_guarded(folder)
     if scene.image is None:
         raise SceneError(folder, f'has no {scene.id}_image.png to compare with', 'add the true picture')
     if min(scene.size) < min_side:
@@ -480,10 +481,10 @@ def train(
         except TrainingStopped as e:
             print_error(str(e))
             raise typer.Exit(e.status) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as e:
             resume = f'stopped; --resume auto goes on from {last}'
             print_error(resume if last.exists() else 'stopped before the first checkpoint')
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(e, 'status', Interrupted.status)) from None
         except Exception as e:
             record_error(e)
             raise
@@ -604,6 +605,18 @@ _register = app.command('inspect', epilog=example('inspect'))
 inspect_folder = _register(documented(inspect_folder, _parameters, docments(inspect_folder)))
 
 # %% ../../nbs/9_app/04_cli.ipynb #c025
+@contextmanager
+def sigterm_as_exception(): # a context
+    """Let SIGTERM raise `Terminated`, so that what is half written is removed; commands that do more with it set their
+    own handler. Nothing changes in other threads, and in ranks, which may wait where Python raises nothing."""
+    if threading.current_thread() is not threading.main_thread() or 'RANK' in os.environ:
+        yield
+        return
+    def stop(*_): raise Terminated
+    previous = signal.signal(signal.SIGTERM, stop)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+
 def open_closed_streams():
     "Open the null device in place of each standard stream that is closed."
     for number in range(3):
@@ -615,14 +628,15 @@ def open_closed_streams():
 def main(
     args: 'list[str] | None' = None, # instead of the program's own
 ):
-    "Run the command line. Exits with status 1 after an error that a person can mend, and 130 after Ctrl-C."
+    """Run the command line. Exits with status 1 after an error that a person can mend, 130 after Ctrl-C, 143 after
+    SIGTERM."""
     open_closed_streams()
     with suppress(AttributeError): sys.stdout.reconfigure(errors='backslashreplace') # as stderr
     try:
-        with warnings_on_stderr(): app(args, prog_name='amodal')
-    except KeyboardInterrupt:
+        with warnings_on_stderr(), sigterm_as_exception(): app(args, prog_name='amodal')
+    except KeyboardInterrupt as e:
         print_error('interrupted')
-        sys.exit(130)
+        sys.exit(getattr(e, 'status', Interrupted.status))
     except Exception as e:
         line = error_line(e)
         if line is None: raise
