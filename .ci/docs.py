@@ -116,14 +116,25 @@ def title_of(nb, file):
     number = re.match(r'\d+(?=_)', file.name)
     return f'{int(number[0])} {heading[1]}' if number else heading[1]
 
+def small_picture(name, data):
+    "(name, bytes) of a picture of a page: a PNG as WebP, which takes a quarter."
+    import io
+    from PIL import Image
+    if not name.endswith('.png'): return name, data
+    out = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(out, 'WEBP', quality=85)
+    return (name.removesuffix('.png') + '.webp', out.getvalue()) if len(out.getvalue()) < len(data) else (name, data)
+
 def write_page(nb, file):
     "Write a notebook as Markdown, and its pictures as files beside it."
     from nbconvert import MarkdownExporter
     resources = {'unique_key': file.stem, 'output_files_dir': f'{file.stem}_files'}
     text, resources = MarkdownExporter().from_notebook_node(nb, resources)
+    outputs = {name: small_picture(name, data) for name, data in resources['outputs'].items()}
+    for name, (new, _) in outputs.items(): text = text.replace(name, new)
     text = re.sub(r'^```\w*\n\s*%%(bash|sh)\b.*\n', r'```bash\n', text, flags=re.M)
     file.write_text(text, encoding='utf-8')
-    for name, data in resources['outputs'].items():
+    for name, data in outputs.values():
         (file.parent/name).parent.mkdir(exist_ok=True)
         (file.parent/name).write_bytes(data)
 

@@ -363,6 +363,23 @@ def test_share_on_a_full_disk_is_one_line(small_disk, tmp_path, capfd):
     line = refused(capfd, 'share', tmp_path/'unet.safetensors', '--out', small_disk/'out')
     assert f'{small_disk}/out: cannot be written' in line and 'No space left' in line and list((small_disk/'out').iterdir()) == []
 
+SIGNALLED = """
+import pathlib, signal, sys
+import amodal_nb.fusion.predict as predict, amodal_nb.training.loop as loop
+from amodal_nb.app.cli import main
+def stop(*args, **kwargs): signal.raise_signal(signal.SIGTERM)
+pathlib.Path.write_text = predict.load_predictor = loop.training_data = stop
+main(sys.argv[1:])
+"""
+
+@pytest.mark.parametrize('command', ['train', 'share', 'eval'])
+def test_sigterm_is_one_line_and_leaves_nothing_half_written(three, tmp_path, forks, command):
+    "Before training has begun, between two files of a shared model, before a measure; `fuse` and training itself do more."
+    args = {'train': ['train', three, '--out', tmp_path/'out'], 'share': ['share', 'order', '--out', tmp_path/'out'], 'eval': ['eval', three, '--json', tmp_path/'out'/'json']}
+    done = forks(SIGNALLED, *args[command])
+    assert done.returncode == 143 and done.stderr.count('\n') == 1 and 'Traceback' not in done.stderr, done.stderr
+    assert not list((tmp_path/'out').rglob('*')) # hidden ones too
+
 def test_fuse_leaves_a_file_where_a_results_folder_should_be(three, tmp_path, capfd):
     (tmp_path/'out').mkdir()
     (tmp_path/'out'/'b').write_text('mine')
@@ -558,6 +575,12 @@ def test_fuse_refuses_unread_a_scene_too_large_for_the_memory(twenty, tmp_path, 
     monkeypatch.setattr(folder_module, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '60 MB are free', ': 8 would fit', 'px would fit')
+
+def test_eval_refuses_unread_a_scene_too_large_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(memory, 'free_memory', lambda: 60e6)
+    status, lines = here(capfd, 'eval', twenty, '--no-lpips', '--json', tmp_path/'table.json')
+    assert status == 1 and len(lines) == 1 and 'b: 20 completions of 128x128 px need about' in lines[0] and '60 MB are free' in lines[0], lines
+    assert json.loads((tmp_path/'table.json').read_text())['results']['oracle']['scenes'] == 2
 
 def test_fuse_refuses_a_scene_with_too_many_pairs_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(memory, 'free_memory', lambda: 130e6)  # enough but for the windows of 190 pairs

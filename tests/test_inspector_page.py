@@ -3,7 +3,7 @@ import io, re, zlib
 from dataclasses import replace
 import numpy as np, pytest
 from PIL import Image
-from amodal_nb.app.inspector import WeightInspector
+from amodal_nb.app.inspector import compare_models, WeightInspector
 from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import to_uint8
 from amodal_nb.fusion.predict import fuse_scene
@@ -125,9 +125,9 @@ def test_a_click_on_the_legend_chooses_a_slot(inspector):
     i = inspector
     for view in 'weight', 'error':
         i.js('(i, view) => i.set({view})', view)
-        i.box.get_by_role('button', name='Choose bear').click()
+        i.box.get_by_role('button', name='Choose 2, bear').click()
         i.wait('i => i.get("slot") === 2')
-        i.box.get_by_role('button', name='Choose Background').click()
+        i.box.get_by_role('button', name='Choose B, Background').click()
         i.wait('i => i.get("slot") === 6')
     assert i.js('i => i.slotKeys.indexOf(document.activeElement)') == 5
 
@@ -195,6 +195,31 @@ def test_a_view_is_saved_as_png_and_pdf(inspector, page, fused):
     assert [pdf[start:start+8] for start in starts] == [f'{k} 0 obj\n'.encode() for k in range(1, 6)]
     i.js('i => i.set({view: "weight", slot: 2})')
     assert i.js('i => i.viewFileName("png")') == 'sample2_weight2.png'
+
+def test_models_are_compared_with_one_toolbar(page, scene):
+    "The bar names the pairs that the models order differently, also after a correction; a view shows the difference of the results."
+    page.set_viewport_size({'width': 1440, 'height': 900})
+    both = compare_models(scene, ['order', 'vote'], marks=False)
+    show_widgets(page, both.bar, *both.inspectors)
+    one, other = Inspector(page, 1), Inspector(page, 2) # after the bar
+    assert [o.is_visible() for o in page.locator('.ai-views').all()] == [True, False, False]
+    front = [{(p['a'], p['b']): p['p_a_front'] > .5 for p in i.fusion.pairs if p['overlap_px']} for i in both.inspectors]
+    differing = [f'{a}–{b}' for (a, b), is_front in front[0].items() if front[1][a, b] != is_front]
+    summary = page.locator('.ai-summary')
+    assert differing and summary.locator('button').all_inner_texts() == differing and summary.inner_text().startswith('vote differs from order in the pair')
+    summary.locator('button').first.click()
+    other.wait('i => i.get("view") === "difference"')
+    difference = (both.inspectors[0].fusion.result - both.inspectors[1].fusion.result).abs().mean(0)
+    y, x = divmod(int(difference.argmax()), difference.shape[1])
+    assert abs(one.js('(i, q) => i.fusion.difference()[q]', y*difference.shape[1] + x) - float(difference[y, x])) < .01 and float(difference[y, x]) > .1
+    assert one.pixel(x, y) == other.pixel(x, y) != one.pixel(0, 0) == [0, 0x22, 0x4e]
+    a, b = map(int, differing[0].split('–'))
+    other.js('(i, p) => i.putInFront([p])', [a, b] if front[0][a, b] else [b, a])
+    page.wait_for_function('n => document.querySelectorAll(".ai-pick").length === n', arg=len(differing) - 1)
+    assert len(differing) > 1 or 'vote has the order of order' in summary.inner_text()
+    page.get_by_role('button', name='Topmost').locator('visible=true').click()
+    one.wait('i => i.get("view") === "top"')
+    assert violations(page, 'body', 'page-has-heading-one', 'region', 'landmark-one-main', 'landmark-unique') == [] and page.errors == []
 
 def tab_stops(page, i):
     "What Tab reaches in the inspector, from its first element on."

@@ -32,7 +32,7 @@ def project(root, tmp_path):
     "A copy of what the package is built from: building must not leave anything in the tree."
     copy = tmp_path/'project'
     for name in 'amodal_nb', 'data': shutil.copytree(root/name, copy/name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE'):
+    for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'LICENSE'):
         shutil.copy(root/name, copy)
     return copy
 

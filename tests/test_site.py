@@ -90,3 +90,11 @@ def test_links_of_notebooks_lead_somewhere(docs, root):
         if '.ipynb_checkpoints' in file.parts: continue
         for cell in json.loads(file.read_text(encoding='utf-8'))['cells']:
             if cell['cell_type'] == 'markdown': docs.relink(''.join(cell['source']), file.relative_to(root).as_posix())
+
+def test_pictures_of_pages_are_small(docs):
+    import io
+    from PIL import Image
+    noise = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(noise, 'PNG')
+    name, data = docs.small_picture('a_files/a_1_0.png', noise.getvalue())
+    assert name == 'a_files/a_1_0.webp' and len(data) < len(noise.getvalue()) and docs.small_picture('a.jpg', b'x') == ('a.jpg', b'x')

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SURE_PROBABILITY', 'CARD_VERSION', 'SORT_ORDERS', 'BOUNDED', 'TAGS_FILE', 'UNUSED_KERNEL_S', 'pair_confidences',
            'sure_and_wrong', 'scene_measures', 'thumbnail', 'cache_folder', 'cache_path', 'cached_card', 'SceneGrid',
-           'read_tags', 'check_fused_folder', 'Gallery', 'app_notebook', 'absolute_model', 'working_in',
-           'app_environment', 'app_config', 'listen_locally', 'stop_by_signal', 'open_page', 'app_class', 'check_voila',
-           'AppSettings', 'run_app', 'serve']
+           'BackgroundTask', 'read_tags', 'check_fused_folder', 'Gallery', 'app_notebook', 'absolute_model',
+           'working_in', 'app_environment', 'app_config', 'listen_locally', 'stop_by_signal', 'open_page', 'app_class',
+           'check_voila', 'AppSettings', 'run_app', 'serve']
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c003
-import hashlib, io, json, os, secrets, signal, socket
+import hashlib, io, json, os, secrets, signal, socket, threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
@@ -22,18 +22,19 @@ from PIL import Image
 from ..core.errors import AmodalError, ConfigError
 from ..core.files import atomic_write, read_json, write_json
 from ..core.pictures import to_tensor, to_uint8
+from ..core.progress import listen_to_progress
 from ..scenes.batches import make_batch
 from ..scenes.folders import find_scenes
 from ..scenes.scene import Scene
 from ..models.baselines import BASELINES
 from ..fusion.folder import read_scene_guarded
-from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, load_predictor
+from ..fusion.predict import DEFAULT_MODEL, fuse_scene, FusedScene, harmonised_scene, load_predictor
 from ..fusion.summary import summarize
 from ..evaluation.pair_records import pair_records
 from ..formats.export import read_fused
 from ..formats.refit_files import is_refit_folder
 from .editor import edit_widget, LayerEditor
-from .inspector import downscale, join_modules, jpeg_strip, read_styles, static_folder, WeightInspector
+from .inspector import downscale, join_modules, jpeg_strip, progress_html, read_styles, static_folder, WeightInspector
 
 # %% ../../nbs/9_app/02_gallery.ipynb #c007
 def pair_confidences(
@@ -147,6 +148,37 @@ class SceneGrid(anywidget.AnyWidget):
     bounded = traitlets.List().tag(sync=True) # [key, label] of the measures that `limits` may name
     captions = traitlets.List().tag(sync=True) # keys of the measures on a card
 
+# %% ../../nbs/9_app/02_gallery.ipynb #f1902
+class BackgroundTask:
+    "Runs a function in a thread of its own; a program that ends does not wait for it."
+    def __init__(self,
+        make: Callable, # () -> anything
+    ):
+        self.step = 'waiting', # what it does just now, see `report_progress`
+        self._make, self._result, self._error = make, None, None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _note(self, *step): self.step = step
+
+    def _run(self):
+        try:
+            with listen_to_progress(self._note): self._result = self._make()
+        except BaseException as e: self._error = e
+
+    def wait(self,
+        seconds: float, # at most
+    ) -> bool: # whether it has ended
+        "Wait for the end."
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def result(self) -> object: # what the function returned
+        "Wait for the result. Raises what the function raised."
+        self._thread.join()
+        if self._error: raise self._error
+        return self._result
+
 # %% ../../nbs/9_app/02_gallery.ipynb #c015
 SORT_ORDERS = [ # key, label, descending
     ['confidence', 'least sure', False], ['least confidence', 'least sure pair', False],
@@ -207,7 +239,8 @@ class Gallery(ipywidgets.VBox):
         self.grid.observe(self._save_tags, 'tags')
         self.inspector, self._list, self._opened = None, [], 0
         self._editors = {} # index of a folder -> its editor, so that no edits are lost
-        self._position = ipywidgets.Label()
+        self._ahead = None # index of a scene and its `BackgroundTask`
+        self._position, self._progress = ipywidgets.Label(), ipywidgets.HTML()
         self._bar = self._navigation()
         super().__init__([self.grid])
 
@@ -236,6 +269,22 @@ class Gallery(ipywidgets.VBox):
         return ipywidgets.HBox([back, previous, following, self._position, self._edit])
 
     def _fused(self, scene): return read_fused(scene, self.out) if self.out else fuse_scene(scene, self.model)
+
+    def _prepare(self, folder): # what an inspector shows, with all that takes long
+        scene = read_scene_guarded(folder)
+        fused = self._fused(scene)
+        return scene, replace(fused, scene=harmonised_scene(scene, fused))
+
+    def _start(self, index): # the task that prepares a scene; it may have been started before
+        if self._ahead and self._ahead[0] == index: return self._ahead[1]
+        return BackgroundTask(lambda: self._prepare(self.folders[index]))
+
+    def _start_next(self): # while a person looks at a scene, the next one is prepared
+        if len(self._list) < 2: return
+        following = self._list[(self._rank() + 1) % len(self._list)]
+        self._ahead = following, self._start(following)
+
+    def _rank(self): return self._list.index(self._opened) if self._opened in self._list else -1
 
     def _make(self, folder): # (thumbnail, a dict of JSON: 'values', pairs 'guessed' and 'wrong', 'ratio' of the sides)
         scene = read_scene_guarded(folder)
@@ -267,18 +316,25 @@ class Gallery(ipywidgets.VBox):
         among: 'list | None' = None, # indices that previous and next go through; None: all
     ):
         "Show a scene's inspector in place of the grid; if the scene cannot be used, show the error."
-        self._list = list(among or range(len(self.folders)))
-        folder = self.folders[index]
+        self._list, self._opened = list(among or range(len(self.folders))), index
+        self._position.value = f'{self._rank()+1} of {len(self._list)}' if index in self._list else ''
+        self.grid.layout.display, self._edit.layout.display = 'none', 'none'
+        before, task = self.inspector, self._start(index)
+        self._wait_for(task)
         try:
-            scene = read_scene_guarded(folder)
-            self.inspector = shown = WeightInspector(scene, self._fused(scene), folder=folder)
+            self.inspector = shown = WeightInspector(*task.result(), folder=self.folders[index])
+            self._edit.layout.display = None
         except AmodalError as e: self.inspector, shown = None, ipywidgets.Label(str(e))
-        self._opened = index
-        self._position.value = f'{self._list.index(index)+1} of {len(self._list)}' if index in self._list else ''
-        self.grid.layout.display = 'none'
-        self._edit.layout.display = None if self.inspector else 'none'
         self._edit.description = 'Edit'
         self.children = [self.grid, self._bar, shown]
+        if before: before.close()
+        self._start_next()
+
+    def _wait_for(self, task): # show what it does
+        title = self.grid.items[self._opened]
+        while not task.wait(.05):
+            self._progress.value = progress_html(title, *task.step)
+            self.children = [self.grid, self._bar, self._progress]
 
     def _editor(self, index) -> LayerEditor: # of the opened scene, as the inspector has corrected its order
         earlier, folder = self._editors.get(index), self.folders[index]
@@ -289,12 +345,10 @@ class Gallery(ipywidgets.VBox):
     def toggle_editor(self):
         "Show the editor in place of the inspector, or the inspector again."
         index = self._opened
-        if self._edit.description == 'Inspect':
-            self.open_scene(index, self._list)
-            return
-        try: shown = self._editor(index)
+        is_inspecting = self._edit.description == 'Edit'
+        try: shown = self._editor(index) if is_inspecting else self.inspector
         except AmodalError as e: shown = ipywidgets.Label(str(e))
-        self._edit.description = 'Inspect'
+        self._edit.description = 'Inspect' if is_inspecting else 'Edit'
         self.children = [self.grid, self._bar, shown]
 
     def close_scene(self):
@@ -308,7 +362,7 @@ class Gallery(ipywidgets.VBox):
     ):
         "Open another scene in the grid's order."
         if not self._list: return
-        rank = self._list.index(self._opened) + by if self._opened in self._list else 0
+        rank = self._rank() + by if self._opened in self._list else 0
         self.open_scene(self._list[rank % len(self._list)], self._list)
 
     def __repr__(self): return f'Gallery({self.root.name!r}, {len(self.folders)} scenes)'

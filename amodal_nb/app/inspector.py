@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'BACKGROUND_COLOUR', 'PALETTE_SHADES', 'MAX_SHOWN_SIDE_PX', 'MAX_SHOWN_PIXELS', 'MAX_SHOWN_COMPLETIONS',
-           'CIVIDIS', 'VIEWS', 'OVERLAYS', 'hex_to_rgb', 'slot_colour', 'slot_colours', 'relative_luminance',
+           'CIVIDIS', 'QUICK_S', 'VIEWS', 'OVERLAYS', 'hex_to_rgb', 'slot_colour', 'slot_colours', 'relative_luminance',
            'contrasting_ink', 'slot_colour_map', 'downscale', 'fusion_pictures', 'pair_probability', 'Recomposited',
            'changed_sets', 'composite_sets', 'recomposite_weights', 'correct_pairs', 'apply_order_corrections',
            'merge_corrections', 'earlier_states', 'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid',
            'shown_grid', 'InspectorState', 'state_meta', 'original_pictures', 'inspector_state', 'static_folder',
-           'join_modules', 'read_styles', 'colour_map', 'jpeg_strip', 'ViewTraits', 'WeightInspector', 'compare_models']
+           'join_modules', 'read_styles', 'colour_map', 'jpeg_strip', 'progress_html', 'show_progress', 'ViewTraits',
+           'WeightInspector', 'CompareBar', 'Comparison', 'compare_models']
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c003
-import base64, glob, io, re, uuid
+import base64, glob, html, io, re, time, uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
@@ -25,6 +27,7 @@ from ..core.errors import AmodalError, ConfigError, SceneError
 from ..core.files import atomic_write, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import to_uint8
+from ..core.progress import listen_to_progress
 from ..scenes.folders import completion_files, read_pairs, read_scene, read_scene_record, scene_record
 from ..scenes.scene import check_pairs, Scene
 from ..fusion.fuse import with_background_slot
@@ -502,6 +505,43 @@ def jpeg_strip(
     row.save(out, format='JPEG', quality=88, subsampling=0)
     return base64.b64encode(out.getvalue()).decode()
 
+# %% ../../nbs/9_app/01_inspector.ipynb #s504
+QUICK_S = .3 # what takes less shows no progress
+
+def progress_html(
+    title: str, # of what is computed
+    step: str, # what is done now
+    done: int = 0, # parts of the step that are finished
+    total: int = 0, # parts of the step; 0: it has none
+) -> str: # HTML
+    "Return a bar and a line of text. A bar without parts moves by itself, as the browser draws it."
+    share = f' max="{total}" value="{done}"' if total else ''
+    part = f', {done+1} of {total}' if total else ''
+    text = f'<strong>{html.escape(title)}</strong>: {html.escape(step)}{part} …'
+    bar = f'<progress{share} aria-label="{html.escape(title, quote=True)}"></progress>'
+    return f'<div role="status" style="display:flex;gap:10px;align-items:center">{bar}<span>{text}</span></div>'
+
+@contextmanager
+def show_progress(
+    title: str, # of what is computed
+): # a context
+    "Show in a notebook what a block computes; outside of a notebook show nothing."
+    from IPython import get_ipython
+    from IPython.display import display, HTML
+    shell, start, lines = get_ipython(), time.monotonic(), []
+    def show(*state):
+        if time.monotonic() - start < QUICK_S: return
+        line = HTML(progress_html(title, *state))
+        if lines: lines[0].update(line)
+        else: lines.append(display(line, display_id=True))
+    if getattr(shell, 'kernel', None) is None:
+        yield
+        return
+    try:
+        with listen_to_progress(show): yield
+    finally:
+        for handle in lines: handle.update(HTML(''))
+
 # %% ../../nbs/9_app/01_inspector.ipynb #c042
 def _pair_list(value, widget): return [tuple(p) for p in value]
 
@@ -546,7 +586,8 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
         if isinstance(scene, (str, Path)):
             folder = folder or scene
             scene = read_scene(scene)
-        if fusion is None: fusion = fuse_scene(scene, model)
+        if fusion is None:
+            with show_progress(scene.id): fusion = fuse_scene(scene, model)
         self.scene = scene
         self.fusion = replace(fusion, scene=harmonised_scene(scene, fusion))
         self.folder = None if folder is None else Path(folder).absolute()
@@ -663,11 +704,34 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
         return data | {'image/jpeg': jpeg_strip(pictures)}, metadata
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c050
+class CompareBar(ViewTraits, anywidget.AnyWidget):
+    "The toolbar of linked inspectors; it names the pairs that they order differently."
+    _esm = join_modules(static_folder()/'compare.js')
+    _css = read_styles()
+    title = traitlets.Unicode('').tag(sync=True)
+
+class Comparison(ipywidgets.Box):
+    "A toolbar, and below it linked inspectors side by side."
+    def __init__(self,
+        bar: CompareBar, # of their group
+        inspectors: list, # of `WeightInspector`
+    ):
+        self.bar, self.inspectors = bar, inspectors
+        super().__init__([bar, *inspectors], layout={'flex_flow': 'row wrap', 'grid_gap': '8px'})
+
+    def _repr_mimebundle_(self, **kwargs):
+        data = super()._repr_mimebundle_(**kwargs)
+        results = {i._meta['title']: downscale(i.fused.result, 300) for i in self.inspectors}
+        first, *others = results.values()
+        titles = [f'difference to {title}' for title in list(results)[1:]]
+        differences = [2*(first-other).abs().mean(0) for other in others]
+        return data | {'image/jpeg': jpeg_strip(results | dict(zip(titles, differences)))}
+
 def compare_models(
     scene: 'Scene | str | Path', # a scene, or its folder
     models: 'list | dict' = ('order', 'vote'), # names or paths, or {title: name, path or predictor}
     **traits: object, # of every inspector, e.g. view='weight'
-) -> ipywidgets.Box: # its children are the inspectors
+) -> Comparison: # its `inspectors` are in the order of `models`
     "Show a scene fused by several models, side by side."
     folder = scene if isinstance(scene, (str, Path)) else None
     scene = read_scene(scene) if folder else scene
@@ -675,6 +739,8 @@ def compare_models(
     group, layout = uuid.uuid4().hex, {'flex': '1 1 380px', 'width': 'auto'}
     inspectors = []
     for name, model in named.items():
-        own = dict(model=model, title=f'{scene.id} · {name}')
+        own = dict(model=model, title=name, _toolbar=False)
         inspectors.append(WeightInspector(scene, folder=folder, group=group, layout=layout, **own, **traits))
-    return ipywidgets.Box(inspectors, layout={'flex_flow': 'row wrap', 'grid_gap': '8px'})
+    shared = {k: v for k, v in traits.items() if ViewTraits.class_own_traits().get(k)}
+    bar = CompareBar(title=scene.id, group=group, layout={'flex': '1 1 100%', 'width': 'auto'}, **shared)
+    return Comparison(bar, inspectors)

@@ -9,7 +9,7 @@ __all__ = ['scene_of_fusion', 'read_editable']
 from pathlib import Path
 from typing import Callable
 
-from ..core.errors import SceneError
+from ..core.errors import ConfigError, SceneError
 from ..scenes.folders import is_scene
 from ..fusion.edit import Refit
 from ..fusion.folder import read_scene_guarded
@@ -34,7 +34,8 @@ def read_editable(
 ) -> Refit: # layers
     "Read layers to edit. Raises `AmodalError` if the folder holds none, or if they are damaged."
     folder = Path(folder).absolute()
-    if is_refit_folder(folder): return read_refit(folder)
+    if is_refit_folder(folder) and fused is None: return read_refit(folder)
+    if is_refit_folder(folder): raise ConfigError(folder, 'holds layers already', 'give it without a fusion')
     if (folder/f'{folder.name}_fused.png').is_file() and not is_scene(folder):
         folder, fused = scene_of_fusion(folder), folder.parent
     scene = read_scene_guarded(folder)

@@ -18,6 +18,7 @@ import torch
 
 from ..core.compositing import front_to_back, transmittance
 from ..core.geometry import bounding_box, dilate, erode, normalized_convolution
+from ..core.progress import report_progress
 from ..scenes.scene import Scene
 from ..models.baselines import order_by_residual
 from ..models.registration import geman_mcclure_weight
@@ -65,6 +66,7 @@ def correct_colours(
     "Correct the colours of every completion that is visible enough."
     colours, corrections = scene.completions.clone(), []
     for k, box in enumerate(visibility.boxes):
+        report_progress('harmonising completions', k, scene.n)
         corrected = CompletionCorrection(box, None, None)
         if box is not None:
             visible, completion, alpha = visibility.visible[k], scene.completions[k], scene.alphas[k]

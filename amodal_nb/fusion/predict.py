@@ -21,6 +21,7 @@ from ..core.compositing import front_to_back
 from ..core.errors import ConfigError
 from ..core.parameters import document_parameters
 from ..core.pictures import to_uint8
+from ..core.progress import report_progress
 from ..scenes.folders import read_depth
 from ..scenes.inputs import from_pictures
 from ..scenes.scene import Scene, with_hints
@@ -262,13 +263,17 @@ def fuse_scene(
     predictor = as_predictor(model)
     n_slots, n_pairs = max(predictor.n_slots or 0, scene.n), count_touching_pairs(scene.alphas)
     with memory_guard(scene.id, n_slots, scene.size, n_pairs):
+        report_progress('checking the scene')
         warn_of_suspicions(scene)
         prepared = prepare_scene(scene, predictor, config if harmonise else None)
         batch = make_predictor_batch(prepared.scene, predictor, on_extra)
+        report_progress('comparing pairs')
         weights, order = predictor(batch)
+        report_progress('deciding the order')
         hints = scene_prior(prepared.scene, batch) if prior == 'natural' else None
         decision = decide_order(weights, order, batch, predictor, config if harmonise else None, hints)
         fusion = fuse(batch, renormalize_valid(decision.weights, batch), decision.order)
+    report_progress('filling what nothing covers')
     return collect_result(prepared, batch, fusion, uncovered, decision)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c023b

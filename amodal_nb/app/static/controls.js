@@ -15,8 +15,10 @@ const HELP = [
   'Ctrl+Z undo, Ctrl+Shift+Z redo',
 ].join(' · ');
 
-// Below this width of the widget, in px, all stands in one column, the picture first.
+// Below this width of the widget, in px, all stands in one column, the picture first. Linked widgets stand side by
+// side, and have equal columns.
 const NARROW_PX = 680;
+const NARROW_LINKED_PX = 1000;
 
 // Above this number of slots the layers are listed in less height.
 const FEW_SLOTS = 8;
@@ -47,7 +49,8 @@ export const controls = {
 
   // Put the rows in their order: where there is little width, the picture and the weights come first.
   arrange() {
-    const isNarrow = this.root.clientWidth > 0 && this.root.clientWidth < NARROW_PX;
+    const width = this.root.clientWidth;
+    const isNarrow = width > 0 && width < (this.get('_toolbar') ? NARROW_PX : NARROW_LINKED_PX);
     if (isNarrow === this.isNarrow) return;
     this.isNarrow = isNarrow;
     const {root, header, viewRow, fields, legend, body, help} = this;
@@ -92,11 +95,11 @@ export const controls = {
     this.dropButton = toolButton('Download', `Download ${file} with the corrections`, () => this.download());
     const buttons = [this.undoButton, this.redoButton, this.resetButton, this.dropButton, this.saveButton];
     const title = el('strong', {}, meta.title);
-    const size = el('span', {className: 'ai-dim'}, this.describeScene());
+    const size = this.get('_toolbar') ? el('span', {className: 'ai-dim'}, this.describeScene()) : null;
     this.header = el(
-      'header',
+      'div',
       {className: 'ai-head'},
-      el('div', {className: 'ai-title'}, title, size, this.guessCount()),
+      el('div', {className: 'ai-title'}, ...[title, size, this.guessCount()].filter(Boolean)),
       el('div', {className: 'ai-actions'}, this.count, ...buttons),
     );
   },
@@ -130,11 +133,11 @@ export const controls = {
     const hint = el('span', {className: 'ai-dim'}, 'drag to correct');
     const few = this.fusion.overlaps.length <= 6;
     this.side = el(
-      'aside',
-      {className: 'ai-side', 'aria-label': 'Layers and pairs'},
+      'div',
+      {className: 'ai-side'},
       el(
         'section',
-        {'aria-label': 'Layers'},
+        {},
         el('h3', {}, 'Layers, front to back', hint),
         el('div', {className: 'ai-pixel'}, this.place, this.covering, this.why),
         this.stack,

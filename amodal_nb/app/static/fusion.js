@@ -212,6 +212,25 @@ export class Fusion {
     return this.cached('distance to rival', () => meanDifference(this.result, this.rival.result));
   }
 
+  // Return the pairs [a, b] that another fusion orders the other way round, from 1.
+  differingPairs(other) {
+    const isFront = (f, {a, b}) => f.order[a - 1][b - 1] > 0;
+    const common = this.overlaps.filter(({a, b}) => other.overlap(a - 1, b - 1));
+    return common.filter(o => isFront(this, o) !== isFront(other, o)).map(({a, b}) => [a, b]);
+  }
+
+  // Return the share of the mask, 0..1, in which the results differ by more than `least`; null for other sizes.
+  differingShare(other, least) {
+    if (other.w !== this.w || other.h !== this.h) return null;
+    const distance = meanDifference(this.result, other.result);
+    let [masked, different] = [0, 0];
+    this.mask.forEach((is, q) => {
+      masked += is > 0;
+      different += is && distance[q] > least;
+    });
+    return masked ? different / masked : 0;
+  }
+
   forgetDifference() {
     this.cache.delete('difference');
     this.cache.delete('distance to rival');

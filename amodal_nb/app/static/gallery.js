@@ -76,7 +76,7 @@ class Gallery {
     );
     this.empty = el('div', {className: 'ag-empty ai-dim', hidden: true}, 'No scene passes the filters.');
     const title = el('div', {className: 'ai-title'}, el('strong', {}, this.get('title')), this.count, this.bar);
-    const header = el('header', {className: 'ai-head'}, title, this.buildFields(this.id));
+    const header = el('div', {className: 'ai-head'}, title, this.buildFields(this.id));
     root.replaceChildren(header, this.limits, this.notice, this.empty, this.scroller);
   }
 

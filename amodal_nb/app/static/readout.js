@@ -50,7 +50,7 @@ export const readout = {
 
   slotKey(s) {
     const choose = {click: () => this.set({slot: s + 1})};
-    const title = `Choose ${this.slotName(s)}`;
+    const title = `Choose ${s < this.meta.n ? s + 1 : 'B'}, ${this.slotName(s)}`;
     const properties = {type: 'button', className: 'ai-slot', title, 'aria-label': title, on: choose};
     return el('button', properties, this.badge(s));
   },
