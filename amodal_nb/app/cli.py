@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['app', 'EXAMPLES', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'example', 'documented', 'options', 'command',
            'exit_if_failed', 'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
-           'read_scene_with_target', 'missing_measures', 'readable_scenes', 'main_table', 'all_tables', 'eval',
-           'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo',
-           'convert', 'export', 'sigterm_as_exception', 'open_closed_streams', 'main']
+           'read_scene_with_target', 'missing_measures', 'EvalJob', 'values_in_order', 'main_table', 'all_tables',
+           'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share',
+           'demo', 'convert', 'export', 'sigterm_as_exception', 'open_closed_streams', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, signal, sys, threading
-from contextlib import contextmanager, suppress
-from dataclasses import MISSING, fields
+from contextlib import closing, contextmanager, suppress
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Callable, Optional
@@ -268,23 +268,45 @@ def missing_measures(
     if any('contested_l1' in r for r in results.values()): return None
     return 'no two completions overlap in a mask, so no pixel is contested, and nothing is measured there'
 
-def readable_scenes(
-    root: Path, # scenes
-    errors: list, # gets a line for each scene that cannot be used
-    min_side: int = 1, # px that the measures need
-): # `Scene`s, with a progress bar
-    "Read the scenes of a folder that can be evaluated, and name the others on stderr."
+@dataclass
+class EvalJob:
+    "Prepares a worker that reads a scene and measures all methods on it."
+    models: tuple # names and paths, beside the baselines and the shipped models
+    lpips: bool # whether to measure LPIPS
+    def __call__(self):
+        self.predictors = self.load()
+        return self.measure
+    def load(self) -> dict: # name -> predictor
+        "Load all methods. Raises `AmodalError` if one cannot be loaded."
+        from amodal_nb.fusion.predict import load_predictor
+        from amodal_nb.fusion.refine import with_harmonisation
+        from amodal_nb.models.baselines import BASELINES
+        from amodal_nb.models.checkpoint import SHIPPED_MODELS
+        shipped = {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
+        fused = {'order, harmonised': with_harmonisation(shipped['order'])} # as `amodal fuse` does
+        return BASELINES | shipped | fused | {m: load_predictor(m) for m in self.models}
+    def measure(self,
+        folder: Path, # of one scene
+    ) -> tuple: # (whether it has no mask, see `score_scene`)
+        "Measure one scene. Raises `SceneError` if it cannot be used."
+        from amodal_nb.evaluation.evaluate import score_scene
+        scene = read_scene_with_target(folder, 31 if self.lpips else 6)
+        return not scene.mask.any(), score_scene(self.predictors, scene, self.lpips)
+
+def values_in_order(
+    job: Callable, # prepares a worker, see `TaskPool`
+    tasks: list, # for it
+    workers: int, # processes beside this one
+    task: str, # for the progress bar
+    on_error: Callable, # called with each task that failed, and its error
+): # of values, in the order of the tasks
+    "Do tasks with a progress bar; one that fails does not stop the others."
     from tqdm.auto import tqdm
-    from amodal_nb.fusion.folder import failure_reason
-    from amodal_nb.scenes.folders import find_scenes
-    for folder in tqdm(find_scenes(root), desc='eval', unit='scene', leave=False, disable=None):
-        try: scene = read_scene_with_target(folder, min_side)
-        except Exception as e: # whatever it is, it never stops the others
-            reason = failure_reason(e, folder)
-            errors.append(reason if folder.name in reason else f'{folder}: {reason}')
-            print_error(errors[-1])
-            continue
-        yield scene
+    from amodal_nb.core.parallel import in_order, TaskPool
+    with closing(TaskPool(job, workers).run(tasks)) as outcomes:
+        for o in tqdm(in_order(outcomes), task, len(tasks), unit='scene', leave=False, disable=None):
+            if o.error is None: yield o.value
+            else: on_error(o.task, o.error)
 
 # %% ../../nbs/9_app/04_cli.ipynb #c014
 def main_table(
@@ -314,24 +336,25 @@ def eval(
     model: list[str] = (), # a checkpoint or a run's folder, beside the baselines and the shipped models, which are always there; may be repeated
     json: Optional[Path] = None, # write the results here too
     lpips: bool = True, # measure LPIPS, which takes most of the time
+    workers: int = 0, # processes beside this one, each with all models
     all: bool = False, # print every measure, the order as papers measure it, and their values
 ):
     "Measure baselines, the shipped models and given models beside the oracle. Exit status 1 if a scene failed."
-    from amodal_nb.fusion.refine import with_harmonisation
-    from amodal_nb.models.baselines import BASELINES
-    from amodal_nb.models.checkpoint import SHIPPED_MODELS
-    from amodal_nb.evaluation.evaluate import evaluate
-    from amodal_nb.fusion.predict import load_predictor
+    from amodal_nb.evaluation.evaluate import total_scores
+    from amodal_nb.fusion.folder import failure_reason
     from amodal_nb.scenes.folders import find_scenes
     from amodal_nb.core.files import write_json
-    errors, are_whole, shipped = [], [], {name: load_predictor(name) for name in reversed(SHIPPED_MODELS)}
-    fused = {'order, harmonised': with_harmonisation(shipped['order'])} # as `amodal fuse` does
-    predictors = BASELINES | shipped | fused | {m: load_predictor(m) for m in model}
-    def scenes():
-        for scene in readable_scenes(root, errors, 31 if lpips else 6):
-            are_whole.append(not scene.mask.any())
-            yield scene
-    try: results = evaluate(predictors, scenes(), lpips)
+    errors, are_whole, job = [], [], EvalJob(tuple(model), lpips)
+    def report_error(folder, error):
+        reason = failure_reason(error, folder)
+        errors.append(reason if folder.name in reason else f'{folder}: {reason}')
+        print_error(errors[-1])
+    def scores():
+        for is_whole, scored in values_in_order(job, find_scenes(root), workers, 'eval', report_error):
+            are_whole.append(is_whole)
+            yield scored
+    names = job.load() # before anything is measured
+    try: results = total_scores(names, scores())
     except KeyboardInterrupt:
         n_measured = max(0, len(are_whole)-1)
         raise Interrupted(f'{n_measured} of {len(find_scenes(root))} scenes measured; no results') from None
@@ -535,10 +558,12 @@ def convert(
     overwrite: bool = False, # replace scenes that are in OUT already; never what is read, and no folder that holds anything but a scene
     shards: bool = False, # write WebDataset shards instead of folders; OUT must be new
     resize: bool = False, # scale layers and completions to the size of the picture (the layers, and manifest)
+    workers: int = 0, # processes beside this one
 ):
     "Convert other systems' files to scenes. Files that cannot be read are named, and the exit status is then 1."
     from amodal_nb.formats.convert import convert
-    r = convert(format, src, out, image, str(mask) if mask else None, overwrite, shards, print_error, resize)
+    r = convert(format, src, out, image, str(mask) if mask else None, overwrite, shards, print_error, resize,
+                workers)
     scenes = f"{len(r['done'])} converted, {len(r['failed'])} failed"
     parts = f"{len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap"
     typer.echo(f"{scenes}, {parts}; see {out/'report.json'}")
@@ -554,10 +579,11 @@ def export(
     fused: Optional[Path] = None, # the folder that `amodal fuse` has written; without it, scenes are fused now
     model: str = 'order', # what fuses then, see `amodal fuse --help`
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
+    workers: int = 0, # processes beside this one, each with the model
 ):
     "Export fused scenes as layers, labels or scenes. Scenes that fail are named, and the exit status is then 1."
     from amodal_nb.formats.export import export
-    r = export(format, root, out, fused, model, print_error, overwrite)
+    r = export(format, root, out, fused, model, print_error, overwrite, workers)
     typer.echo(f"{len(r['done'])} exported, {len(r['failed'])} failed; see {out/'report.json'}")
     exit_if_failed(r['failed'])
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASKS_AHEAD', 'STOP_GRACE_S', 'POLL_S', 'die_with_parent', 'StopSignals', 'Outcome', 'WorkerLost', 'start_method',
-           'check_workers', 'TaskPool', 'in_order']
+           'shares_memory', 'check_workers', 'TaskPool', 'in_order']
 
 # %% ../../nbs/1_core/08_parallel.ipynb #w003
 import logging, multiprocessing, os, pickle, queue, signal, sys, threading, time
@@ -118,6 +118,12 @@ def start_method() -> str: # 'fork' or 'spawn'
     "Return how worker processes are started here."
     can_fork = sys.platform.startswith('linux') and not torch.cuda.is_initialized()
     return 'fork' if can_fork else 'spawn'
+
+def shares_memory(
+    workers: int, # processes beside this one
+) -> bool: # whether what this process has loaded need neither be loaded again nor pickled
+    "Return whether workers see the memory of this process."
+    return not workers or start_method() == 'fork'
 
 TASKS_AHEAD = 2 # tasks of a worker at a time: one in work, one fetched
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MIN_MSE', 'L1_BOUNDS', 'SCORE_COLUMNS', 'MAIN_COLUMNS', 'ORDER_COLUMNS', 'PUBLISHED_SCORES', 'accumulate_scores',
-           'closed_gap', 'mean_scores', 'contested_error', 'timed_scores', 'MethodTotals', 'evaluate', 'markdown_table',
-           'format_score', 'score_table', 'order_table', 'published_table']
+           'closed_gap', 'mean_scores', 'contested_error', 'timed_scores', 'MethodTotals', 'score_scene',
+           'total_scores', 'evaluate', 'markdown_table', 'format_score', 'score_table', 'order_table',
+           'published_table']
 
 # %% ../../nbs/6_evaluation/03_evaluate.ipynb #n103
 import math, time
@@ -103,6 +104,30 @@ class MethodTotals:
         means = mean_scores(self.scores, *self.bounds.values())
         return means | {'scenes': n_scenes, 'errors': self.errors, 'reliability': reliability_curve(self.scores)}
 
+def score_scene(
+    predictors: dict, # name -> predictor
+    scene: Scene, # with its true image
+    lpips: bool = True, # whether to measure LPIPS
+) -> tuple: # (scores of the bounds by name, scores of the predictors by name: a dict, or the line of an error)
+    "Measure predictors on one scene."
+    bounds, scores = {name: contested_error(predictor, scene) for name, predictor in L1_BOUNDS.items()}, {}
+    for name, predictor in predictors.items():
+        try: scores[name] = timed_scores(predictor, scene, lpips)
+        except AmodalError as e: scores[name] = str(e)
+    return bounds, scores
+
+def total_scores(
+    names: 'Iterable[str]', # of predictors
+    scored: Iterable, # of (scores of the bounds, scores of the predictors), see `score_scene`
+) -> dict: # see `evaluate`
+    "Add up the scores of scenes."
+    totals = {name: MethodTotals() for name in names}
+    for bounds, scores in scored:
+        for name, score in scores.items():
+            if isinstance(score, str): totals[name].errors.append(score)
+            else: totals[name].add(score, bounds)
+    return {name: total.results() for name, total in totals.items()}
+
 def evaluate(
     predictors: dict, # name -> predictor
     scenes: 'Iterable[Scene]', # each with its true image
@@ -110,16 +135,7 @@ def evaluate(
 ) -> dict: # name -> {measure -> value}; `scenes` counts those done, `seconds` is per scene, `errors` lists the others, a line each; `reliability` is the curve behind `ece`
     """Measure predictors on the same scenes. A scene that a predictor cannot be applied to is left out for it, with a
     line in `errors`."""
-    totals = {name: MethodTotals() for name in predictors}
-    for scene in scenes:
-        bounds = {name: contested_error(predictor, scene) for name, predictor in L1_BOUNDS.items()}
-        for name, predictor in predictors.items():
-            try: scores = timed_scores(predictor, scene, lpips)
-            except AmodalError as e:
-                totals[name].errors.append(str(e))
-                continue
-            totals[name].add(scores, bounds)
-    return {name: total.results() for name, total in totals.items()}
+    return total_scores(predictors, (score_scene(predictors, scene, lpips) for scene in scenes))
 
 # %% ../../nbs/6_evaluation/03_evaluate.ipynb #c075
 def markdown_table(

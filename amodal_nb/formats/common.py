@@ -6,10 +6,13 @@
 __all__ = ['PICTURE_SUFFIXES', 'OVERLAPS', 'MAX_COORDINATE_PX', 'find_picture', 'check_given_paths', 'find_mask',
            'check_total_pixels', 'scale_picture', 'keeps_aspect', 'check_sizes', 'NothingToRestore', 'overlap_mask',
            'hide_overlaps', 'shuffled_order', 'build_scene', 'SceneSource', 'raise_format_error', 'as_format_error',
-           'report_first', 'build_scenes', 'list_files', 'list_pictures', 'check_integers']
+           'report_first', 'ScenePart', 'building_part', 'build_scenes', 'list_files', 'list_pictures',
+           'check_integers']
 
 # %% ../../nbs/8_formats/01_common.ipynb #c003
-import hashlib
+import hashlib, zlib
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -213,13 +216,40 @@ def report_first(
     if len(errors) == 1: report(errors[0])
     else: report(FormatError(f'{errors[0]}; likewise {len(errors)-1} more {kind}'))
 
+class ScenePart:
+    "The scenes of a source that one process builds, if several share them. All scenes of one name are in one part."
+    def __init__(self,
+        index: int, # of this part, from 0
+        n: int, # of parts
+    ):
+        self.index, self.n, self.ids = index, n, [] # the ids of all scenes, in the order of the source
+    def takes(self,
+        id: str, # of a scene
+    ) -> bool: # whether it belongs to this part
+        "Note a scene, and tell if this process builds it."
+        self.ids.append(id)
+        return zlib.crc32(id.encode(errors='surrogatepass')) % self.n == self.index
+
+_part = ContextVar('part', default=None) # which `build_scenes` builds, whatever adapter calls it
+
+@contextmanager
+def building_part(
+    part: ScenePart, # what to build
+): # a context manager
+    "Let adapters build a part of their scenes only."
+    token = _part.set(part)
+    try: yield
+    finally: _part.reset(token)
+
 def build_scenes(
     sources: 'Iterable[SceneSource]', # in the order of the scenes
     on_error: Callable, # called with (id, error) for each scene that cannot be built
 ) -> Iterator: # of `Scene`
     "Build scenes, one at a time."
+    part = _part.get()
     for source in sources:
         id = source.id
+        if part and not part.takes(id): continue
         try: scene = source.build()
         except Exception as e: on_error(id, as_format_error(id, e)) # whatever it is, it never stops the others
         else: yield scene

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['CATEGORIES', 'NPZ_HEADER_BYTES', 'MAX_WEIGHT_SUM', 'ORDER_FORM', 'REASONS', 'CORRECTION_SHAPES', 'CORRECTION_NUMBERS',
-           'EXPORT_FORMATS', 'LAYER_WRITERS', 'encode_mask', 'coco_box', 'coco_records', 'CocoWriter',
+           'EXPORT_FORMATS', 'LAYER_WRITERS', 'encode_mask', 'coco_box', 'coco_records', 'write_labelled', 'CocoWriter',
            'with_predicted_order', 'fusion_slots', 'OrderRecord', 'read_order_record', 'read_fused', 'stack_scene',
-           'stack_fusion', 'read_for_export', 'export_scenes', 'scene_writer', 'export']
+           'stack_fusion', 'read_for_export', 'export_scenes', 'scene_writer', 'ExportJob', 'export']
 
 # %% ../../nbs/8_formats/08_export.ipynb #c003
 import tempfile, zipfile
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,10 @@ from typing import Callable, Iterator
 import numpy as np, torch
 
 from ..core.compositing import composite_weights
-from ..core.errors import ConfigError, log_warning, SceneError
+from ..core.errors import AmodalError, ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
+from ..core.parallel import check_workers, in_order, shares_memory, TaskPool
 from ..core.pictures import read_picture, write_picture
 from ..scenes.folders import (check_file_target, check_report, find_scenes, interruption,
     remove_dead_temporaries, Sources, write_scene)
@@ -77,19 +79,27 @@ def coco_records(
 
 CATEGORIES = [{'id': 1, 'name': 'object', 'supercategory': 'object'}] # of annotations.json: one, as scenes have no classes
 
+def write_labelled(
+    scene: Scene, # what was fused
+    fused: FusedScene, # its fusion
+    out: Path, # gets images/<id>.png
+) -> dict: # see `coco_records`, numbered from 1
+    "Write a fused picture, and return its labels."
+    write_picture(out/'images'/f'{scene.id}.png', fused.result, scene.icc)
+    return coco_records(scene, fused, 1, 1)
+
 class CocoWriter:
     "Collects scenes for one annotations.json."
     def __init__(self): self.labels = {'images': [], 'annotations': [], 'categories': CATEGORIES, 'order_pairs': []}
     def add(self,
-        scene: Scene, # what was fused
-        fused: FusedScene, # its fusion
-        out: Path, # gets images/<id>.png
+        records: dict, # of one scene, from `write_labelled`
     ):
-        "Add a scene, and write its fused picture."
-        n_images, n_annotations = len(self.labels['images']), len(self.labels['annotations'])
-        records = coco_records(scene, fused, n_images+1, n_annotations+1)
-        write_picture(out/'images'/f'{scene.id}.png', fused.result, scene.icc)
-        for name, values in records.items(): self.labels[name] += values
+        "Add the labels of a scene, with numbers of their own."
+        image, annotation = len(self.labels['images']), len(self.labels['annotations'])
+        offsets = {'images': {'id': image}, 'annotations': {'id': annotation, 'image_id': image},
+                   'order_pairs': {'image_id': image, 'a': annotation, 'b': annotation}}
+        for name, values in records.items():
+            self.labels[name] += [v | {k: v[k] + n for k, n in offsets[name].items()} for v in values]
 
 # %% ../../nbs/8_formats/08_export.ipynb #c026
 def with_predicted_order(
@@ -276,32 +286,43 @@ def read_for_export(
     fusion = read_fused(scene, fused) if fused else fuse_scene(scene, predictor)
     return scene, fusion, partial(fusion_layers, scene, fusion)
 
+def _exportable(folders, exported, out, fail):
+    """Return the first scene of each name, and the others of these names: if it fails, another takes its place. Report
+    scenes without a place."""
+    first_of, others = {}, []
+    for folder in folders:
+        try:
+            check_unique_name(folder, dict(exported), out)
+            if (out/folder.name).resolve() == folder.resolve():
+                raise SceneError(folder, 'is the scene itself', f'choose another folder than {out}')
+            if folder.name in first_of: others.append(folder)
+            else: first_of[folder.name] = folder
+        except AmodalError as e: fail(folder, e)
+    return [*first_of.values()], others
+
 def export_scenes(
     folders: list, # of scenes (Path), see `find_scenes`
-    fused: 'str | Path | None', # the folder that `amodal fuse` has written; None: fuse now
-    predictor: 'Callable | None', # what fuses then
     out: Path, # where exports go; it must not be where the scenes are
-    write: Callable, # called with (scene, fused, layers), see `read_for_export`
+    pool: TaskPool, # of an `ExportJob`
     report: dict, # gets 'done' and 'failed'
     report_line: Callable, # called with one line for each scene that could not be exported
-) -> Iterator: # of what `write` returns
-    "Fuse scenes, or read their fusion, and write them; a scene that cannot be used does not stop the others."
+) -> Iterator: # of what the job returns, in the order of the scenes
+    "Export scenes; one that cannot be used does not stop the others."
     from tqdm.auto import tqdm
-    folder_of = {} # name of a scene -> its folder
-    for folder in tqdm(folders, desc='export', unit='scene', leave=False, disable=None):
-        name = folder.name
-        try:
-            check_unique_name(folder, folder_of, out)
-            if (out/name).resolve() == folder.resolve():
-                raise SceneError(folder, 'is the scene itself', f'choose another folder than {out}')
-            written = write(*read_for_export(folder, fused, predictor))
-            report['done'].append(name)
-        except Exception as e: # any error of one scene must not stop the others
-            reason = failure_reason(e, out)
-            report_line(reason if name in reason else f'{folder}: {reason}')
-            report['failed'].append({'id': name, 'reason': reason})
-            if folder_of.get(name) == folder: del folder_of[name] # another scene of this name may take its place
-        else: yield written
+    def fail(folder, error):
+        reason = failure_reason(error, out)
+        report_line(reason if folder.name in reason else f'{folder}: {reason}')
+        report['failed'].append({'id': folder.name, 'reason': reason})
+    waiting, exported = folders, {} # name of a scene -> its folder
+    while waiting:
+        todo, waiting = _exportable(waiting, exported, out, fail)
+        with closing(pool.run(todo)) as outcomes:
+            for o in tqdm(in_order(outcomes), 'export', len(todo), unit='scene', leave=False, disable=None):
+                if o.error: fail(o.task, o.error)
+                else:
+                    report['done'].append(o.task.name)
+                    exported[o.task.name] = o.task
+                    yield o.value
 
 # %% ../../nbs/8_formats/08_export.ipynb #n007
 LAYER_WRITERS = {'ora': write_ora, 'psd': write_psd} # format -> function of a path, layers and colour profile
@@ -310,10 +331,9 @@ def scene_writer(
     format: str, # one of `EXPORT_FORMATS`
     out: Path, # see `export`
     tmp: Path, # gets scenes that are to be packed
-    coco: CocoWriter, # collects scenes for the format coco
     overwrite: bool, # replace what is in `out`, see `check_target` and `check_file_target`
     sources: Sources, # what must not be replaced
-) -> Callable: # (scene, fused, layers) -> its folder, or None
+) -> Callable: # (scene, fused, layers) -> its folder, its labels, or None
     "Make the function that writes one fused scene."
     def write_layer_file(scene, fused, layers):
         path = out/f'{scene.id}.{format}'
@@ -321,12 +341,27 @@ def scene_writer(
         LAYER_WRITERS[format](path, layers(), scene.icc)
     def add_labels(scene, fused, layers):
         check_file_target(out/'images'/f'{scene.id}.png', overwrite)
-        coco.add(scene, fused, out)
+        return write_labelled(scene, fused, out)
     def write_folder(scene, fused, layers):
         return write_scene(with_predicted_order(scene, fused), out, overwrite, sources)
     def write_temporary(scene, fused, layers): return write_scene(with_predicted_order(scene, fused), tmp)
     if format in LAYER_WRITERS: return write_layer_file
     return {'coco': add_labels, 'scenes': write_folder, 'shards': write_temporary}[format]
+
+@dataclass
+class ExportJob:
+    "Prepares a worker that reads or fuses scenes and writes them."
+    fused: 'str | Path | None' # the folder that `amodal fuse` has written; None: fuse now
+    model: 'str | Callable | None' # what fuses then
+    writer: Callable # without arguments, returns the function of `scene_writer`
+    def __call__(self):
+        self.predictor, self.write = None if self.fused else as_predictor(self.model), self.writer()
+        return self.export
+    def export(self,
+        folder: Path, # of a scene
+    ) -> object: # what the writer returns
+        "Export one scene. Raises `AmodalError` or `OSError` if it cannot be read or written."
+        return self.write(*read_for_export(folder, self.fused, self.predictor))
 
 def _check_export(format, out, fused):
     """Raises `ConfigError` for an unknown format, or if `out` is the folder of fusions; `AmodalError` if an extra is
@@ -346,10 +381,12 @@ def export(
     model: 'str | Callable' = DEFAULT_MODEL, # what fuses then, see `load_predictor`
     report_line: Callable = log_warning, # called with one line for each scene that could not be exported
     overwrite: bool = False, # replace what an earlier export has written; never what is read, and no folder that holds anything but a scene
+    workers: int = 0, # processes beside this one
 ) -> dict: # {'done': [id, …], 'failed': [{'id', 'reason'}, …]}
     """Export every scene of a folder. Raises `AmodalError` if there is none, or if `out` holds files that must not be
     replaced, `Interrupted` after Ctrl-C."""
     out = Path(out)
+    check_workers(workers)
     _check_export(format, out, fused)
     coco, report = CocoWriter(), {'done': [], 'failed': []}
     folders, predictor = find_scenes(root), None if fused else as_predictor(model)
@@ -359,13 +396,15 @@ def export(
     check_report(out)
     remove_dead_temporaries(out.absolute().parent if format == 'shards' else out)
     with tempfile.TemporaryDirectory() as tmp:
-        write = scene_writer(format, out, Path(tmp), coco, overwrite, sources)
-        written = export_scenes(folders, fused, predictor, out, write, report, report_line)
+        writer = partial(scene_writer, format, out, Path(tmp), overwrite, sources)
+        job = ExportJob(fused, predictor if shares_memory(workers) else model, writer)
+        written = export_scenes(folders, out, TaskPool(job, workers), report, report_line)
         try:
             if format == 'shards': pack_shards(written, out)
             else:
                 out.mkdir(parents=True, exist_ok=True)
-                for _ in written: pass
+                for labels in written:
+                    if format == 'coco': coco.add(labels)
         except BaseException as e:
             if format == 'shards': report['done'] = [] # shards appear together, or not at all
             if isinstance(e, KeyboardInterrupt): raise interruption(report, folders, out) from None

@@ -16,7 +16,7 @@ from typing import Callable
 
 import amodal_nb
 from ..core.errors import AmodalError, ConfigError, Interrupted, log_warning, Terminated
-from ..core.parallel import check_workers, Outcome, start_method, StopSignals, TaskPool
+from ..core.parallel import check_workers, Outcome, shares_memory, StopSignals, TaskPool
 from ..scenes.batches import UnreachableError
 from ..scenes.folders import check_report, find_scenes, target_taken
 from ..scenes.shards import find_shards, MemoryPath, read_shards, SCENE_FILE_PATTERN, ShardScene
@@ -366,7 +366,6 @@ def fuse_folder(
         try: run.plan(lambda prepare: TaskPool(prepare, workers), again, stop)
         except KeyboardInterrupt: stop.number = stop.number or signal.SIGINT
         if stop.number: raise _end_of(stop, f'nothing was changed; see {out/REPORT_NAME}')
-        shares_memory = not workers or start_method() == 'fork'
-        job = FuseJob(replace(options, model=predictor) if shares_memory else options, run.layout.place)
+        job = FuseJob(replace(options, model=predictor) if shares_memory(workers) else options, run.layout.place)
         run.fuse(TaskPool(job, workers), stop)
     return run.report.as_dict()
