@@ -18,7 +18,7 @@ from typing import Callable
 import numpy as np, torch
 from torch import nn
 
-from ..core.compositing import front_to_back
+from ..core.compositing import front_to_back, TIE_LOG_ODDS
 from ..core.errors import CheckpointError, error_reason
 from ..core.files import atomic_write, import_extra
 from ..models.order import composite_interlocking, OrderFusion, pair_log_odds
@@ -46,7 +46,8 @@ class OrderProgram(nn.Module):
         def more(k, waiting, sequence): return k < n
         def step(k, waiting, sequence):
             score = (against*waiting).sum(-1).masked_fill(~waiting, torch.inf)                   # [N]
-            first = score.argmin(0, keepdim=True)                                                # [1]
+            is_tied = score <= score.amin(0, keepdim=True) + TIE_LOG_ODDS
+            first = score.masked_fill(is_tied, -1).argmin(0, keepdim=True)                       # [1]
             return k + 1, waiting.scatter(0, first, False), torch.where(torch.arange(n) == k, first, sequence)
         start = torch.tensor(0), torch.ones(n, dtype=torch.bool), torch.zeros(n, dtype=torch.long)
         return while_loop(more, step, start)[2]

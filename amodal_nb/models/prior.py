@@ -16,6 +16,7 @@ from functools import cache
 
 import torch, torch.nn.functional as F
 
+from ..core.compositing import TIE_LOG_ODDS
 from ..core.errors import FormatError
 from ..core.files import assets
 from ..core.geometry import dilate, erode, meeting_pairs, pairwise_overlap
@@ -241,8 +242,10 @@ def sequence_log_odds(
     order: torch.Tensor, # [N,N] log-odds
     silent: torch.Tensor, # bool [N,N]
 ) -> torch.Tensor: # [N,N], for `front_to_back`
-    "Scale up the log-odds of pairs that are not silent, so that no sum of priors outweighs one of them in a sequence."
-    return torch.where(silent, order, EVIDENCE_SCALE*order)
+    """Scale up the log-odds of pairs that are neither silent nor ties, so that no sum of priors outweighs one of them in
+    a sequence."""
+    is_small = silent | (order.abs() <= TIE_LOG_ODDS)
+    return torch.where(is_small, order, EVIDENCE_SCALE*order)
 
 # %% ../../nbs/4_models/12_prior.ipynb #p048
 MIN_DECIDED_LOG_ODDS = 1e-3 # smaller log-odds are rounding

@@ -10,21 +10,21 @@ export const PROBABILITY_EPS = 1e-6;
 // Log-odds, 55 %, from which a pair counts in a cycle: a pair near one half contradicts none.
 export const CYCLE_LOG_ODDS = 0.2;
 
-// Return the slots in `members`, front first: next comes the one against which the least evidence stands.
+// Difference of log-odds up to which rounding decides, and the lower slot comes first.
+export const TIE_LOG_ODDS = 1e-5;
+
+// Return the slots in `members`, which ascend, front first: next comes the one against which the least evidence stands.
 export function frontToBack(members, order) {
   const waiting = [...members];
   const sequence = [];
   while (waiting.length) {
-    let best = 0;
-    let least = Infinity;
-    waiting.forEach((j, index) => {
+    const scores = waiting.map(j => {
       let against = 0;
       for (const i of waiting) if (order[i][j] > 0) against += order[i][j];
-      if (against < least) {
-        least = against;
-        best = index;
-      }
+      return against;
     });
+    const least = Math.min(...scores);
+    const best = scores.findIndex(score => score <= least + TIE_LOG_ODDS);
     sequence.push(waiting.splice(best, 1)[0]);
   }
   return sequence;
