@@ -1,5 +1,5 @@
 "Fusing many scenes: killed, asked to stop, out of room or memory, damaged shards, servers that fail: what is done stays done, and the end is the same bytes."
-import http.server, json, os, random, re, shutil, threading
+import http.server, json, os, random, re, shutil, tarfile, threading
 from pathlib import Path
 import pytest
 from test_bad_input import good_scene, here, leftovers, refused
@@ -33,9 +33,9 @@ PARENT, fuse_scene, write_fused = os.getpid(), bulk.fuse_scene, bulk.write_fused
 def killed_at_s3(scene, *args, **kwargs):
     if scene.id == 's3' and os.getpid() != PARENT: os.kill(os.getpid(), signal.SIGKILL)
     return fuse_scene(scene, *args, **kwargs)
-def stopping_at_s1(fused, out):
+def stopping_at_s1(fused, *args):
     if fused.id == 's1': os.kill(PARENT, signal.SIGTERM)
-    return write_fused(fused, out)
+    return write_fused(fused, *args)
 kind, _, value = how.partition(' ')
 calls = []
 def dying(real):
@@ -99,6 +99,29 @@ def test_a_disk_without_room_for_a_shard_loses_no_scene(many, tmp_path, forks):
     assert run.returncode == 1 and '.tar' in line and 'File too large' in line
     again = fuse_process(forks, 'on', many/'in', tmp_path/'out', '--shards', '4')
     assert '0 fused, 6 done before' in again.stdout and listing(tmp_path/'out') == listing(many/'packed')
+
+def test_weights_are_pictures_or_not_written(many, tmp_path, capfd):
+    "Each choice is a setting: done and unchanged by itself, refused beside another; what needs weights says where they are to come from."
+    out, fuse = tmp_path/'out', ('fuse', many/'in', '--out', tmp_path/'out', *OPTIONS, '--weights')
+    def files(): return {p.name.partition('_')[2] for p in out.glob('s*/*')}
+    assert here(capfd, *fuse, 'png')[0] == 0 and files() == {'fused.png', 'weights.png', 'order.json'}
+    done = listing(out)
+    bulk.fuse_folder(many/'in', out, 'vote', harmonise=False, uncovered='keep', weights='png', summary=lambda line: pytest.fail(line))
+    assert listing(out) == done
+    assert here(capfd, 'export', 'scenes', many/'in', '--out', tmp_path/'scenes', '--fused', out)[0] == 0
+    status, lines = here(capfd, *fuse, 'none')
+    assert status == 1 and '(weights png), not of these (weights none)' in lines[-1] and listing(out) == done
+    assert here(capfd, *fuse, 'none', '--again')[0] == 0 and files() == {'fused.png', 'order.json'}
+    edits = tmp_path/'edits.json'
+    edits.write_text('{"version": 1, "edits": [{"op": "delete", "layer": 1}]}')
+    for command in ('export', 'ora', many/'in'), ('edit', many/'in'/'s0', edits):
+        status, lines = here(capfd, *command, '--out', tmp_path/command[0], '--fused', out)
+        assert status == 1 and any(f"{out/'s0'}: its weights were not written: fuse it again with --weights npz" in line for line in lines)
+
+def test_shards_hold_weights_as_pictures(many, tmp_path):
+    for _ in range(2): fuse_all(many/'in', tmp_path/'out', shards=4, weights='png')
+    with tarfile.open(tmp_path/'out'/'000000.tar') as tar:
+        assert tar.getnames()[:3] == ['s0/s0_fused.png', 's0/s0_order.json', 's0/s0_weights.png']
 
 # Shards
 

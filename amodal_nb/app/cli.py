@@ -148,7 +148,7 @@ def fuse(
     root: str, # a photograph, a folder of scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …; or shards: a folder of them, a tar, or a path or URL as https://host/{000000..000012}.tar
     cutouts: list[Path] = (), # with a photograph: its cut-outs, each object drawn whole on the photograph's canvas, as RGBA or on black
     *,
-    out: Path, # gets <id>/<id>_fused.png, _weights.npz, _order.json, and report.json; of a photograph also scenes/<id>/. What is there, and unchanged, is not fused again
+    out: Path, # gets <id>/<id>_fused.png, _weights.npz (see --weights), _order.json, and report.json; of a photograph also scenes/<id>/. What is there, and unchanged, is not fused again
     mask: Optional[Path] = None, # with a photograph: the region to restore; without it the whole photograph is known, and decides the order
     background: Optional[Path] = None, # with a photograph: the scene behind all objects
     model: str = 'order', # 'order' or 'reference' (shipped), a baseline's name, a checkpoint (.safetensors), a run's folder, or a shared model's
@@ -156,6 +156,7 @@ def fuse(
     harmonise: bool = True, # first correct position, colours and outlines of the completions by their visible parts
     uncovered: str = 'inpaint', # masked pixels that nothing covers: 'inpaint' from their surroundings, 'keep' black, or 'transparent'
     prior: str = 'natural', # pairs that leave no trace: 'natural' decides by the shapes of photographs, depth and ranks (shapes count neither in composed scenes nor in designs), 'none' leaves them at even odds
+    weights: str = 'npz', # how weights are stored: 'npz'; 'png', 8-bit grey with the slots one below the other; or 'none': then inspect, export and edit cannot read the fusion
     workers: int = 0, # processes beside this one, each with the model
     again: bool = False, # fuse also what is done and unchanged, and replace results of another model or other options
     shards: int = 0, # write WebDataset shards of so many scenes each, OUT/000000.tar, …, instead of a folder each
@@ -172,19 +173,19 @@ def fuse(
     part = None if (shard_index, num_shards) == (0, 1) else (shard_index, num_shards)
     results, fused = part_folder(out, part), []
     load_predictor(model)
-    FuseOptions(model, on_extra, harmonise, uncovered, prior).check()
+    FuseOptions(model, on_extra, harmonise, uncovered, prior, weights).check()
     check_report(results) # before anything is written
     root = cutouts_to_scene(root, cutouts, out, mask, background)
     def print_fused(line):
         fused.append(line)
         print_line(line)
     report = fuse_folder(root, out, model, on_extra, print_error, harmonise, uncovered, print_fused, prior,
-                         workers, again or bool(cutouts), shards, part, print_line)
+                         workers, again or bool(cutouts), shards, part, print_line, weights)
     n_unchanged = len(report['done']) - len(fused)
     unchanged = f'{n_unchanged} done before and unchanged, ' if n_unchanged else ''
     print_line(f"{len(fused)} fused, {unchanged}{len(report['failed'])} failed; see {results/REPORT_NAME}")
     if report['scenes']: print_line(total_line(report['scenes']))
-    if report['scenes'] and not shards and isinstance(root, Path):
+    if report['scenes'] and not shards and isinstance(root, Path) and weights != 'none':
         print_line(f'look:   {shell_command("inspect", root, results)}')
         print_line(f'layers: {shell_command("export ora", root, results)} --out layers')
     exit_if_failed(report['failed'])

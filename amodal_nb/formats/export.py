@@ -23,7 +23,7 @@ from ..core.errors import AmodalError, ConfigError, log_warning, SceneError
 from ..core.files import expect_form, import_extra, read_json, write_json
 from ..core.geometry import box_of_mask
 from ..core.parallel import check_workers, in_order, shares_memory, TaskPool
-from ..core.pictures import read_picture, write_picture
+from ..core.pictures import open_picture, read_picture, write_picture
 from ..scenes.folders import (check_file_target, check_report, find_scenes, interruption,
     remove_dead_temporaries, Sources, write_scene)
 from ..scenes.scene import Scene
@@ -142,16 +142,36 @@ def _are_weights(weights, size): # whether a tensor is weights of these slots an
     if weights.shape != size or not weights.isfinite().all(): return False
     return bool(weights.min() >= 0 and weights.sum(0).max() <= MAX_WEIGHT_SUM)
 
-def _read_weights(path, slots, size):
-    "Read weights [S,H,W]. Raises `SceneError` if they are damaged or not those of these slots and this size."
+def _other_weights(path, slots, size):
+    "Return the error for weights that are not those of these slots and this size."
+    problem = f'are not weights of this scene ({", ".join(slots)} at {size[1]}x{size[0]} px)'
+    return SceneError(path, problem, 'fuse it again')
+
+def _read_archive(path, slots, size):
+    "Read weights [S,H,W] of an archive. Raises `SceneError` if they are damaged or not those of these slots."
     h, w = size
     try: weights, names = _load_weights(path, len(slots)*h*w)
     except OSError as e: raise SceneError(path, f'cannot be read ({e.strerror or e})', 'fuse it again') from None
     except Exception: # numpy and zipfile raise many kinds of exceptions for damaged files
         raise SceneError(path, 'is not what amodal fuse writes, or damaged', 'fuse it again') from None
-    if names == slots and _are_weights(weights, (len(slots), h, w)): return weights
-    problem = f'are not weights of this scene ({", ".join(slots)} at {w}x{h} px)'
-    raise SceneError(path, problem, 'fuse it again')
+    if names != slots: raise _other_weights(path, slots, size)
+    return weights
+
+def _read_grey(path, slots, size):
+    "Read weights [S,H,W] of a picture. Raises `SceneError` if it is damaged or has not the size of these slots."
+    h, w = size
+    with open_picture(path) as im: is_of_size = (im.height, im.width) == (len(slots)*h, w)
+    if not is_of_size: raise _other_weights(path, slots, size)
+    return read_picture(path, ('L',), upright=False).view(len(slots), h, w)
+
+def _read_weights(folder, slots, size):
+    "Read weights [S,H,W]. Raises `SceneError` if they are missing, damaged or not those of these slots and this size."
+    paths = {folder/f'{folder.name}_weights.npz': _read_archive, folder/f'{folder.name}_weights.png': _read_grey}
+    path = next((path for path in paths if path.exists()), None)
+    if path is None: raise SceneError(folder, 'its weights were not written', 'fuse it again with --weights npz')
+    weights = paths[path](path, slots, size)
+    if _are_weights(weights, (len(slots), *size)): return weights
+    raise _other_weights(path, slots, size)
 
 # %% ../../nbs/8_formats/08_export.ipynb #n005
 ORDER_FORM = ('{"order": [2, 1], "pairs": [{"a": 1, "b": 2, "p_a_front": 0.97, "overlap_px": 812}], '
@@ -223,7 +243,7 @@ def read_fused(
         raise SceneError(folder, 'missing', fix)
     slots = fusion_slots(scene)
     result = _read_result(folder/f'{scene.id}_fused.png', scene.size)
-    weights = _read_weights(folder/f'{scene.id}_weights.npz', slots, scene.size)
+    weights = _read_weights(folder, slots, scene.size)
     record = read_order_record(folder/f'{scene.id}_order.json', scene.n, len(slots))
     return FusedScene(
         scene.id, result, weights, slots, record.pairs, record.order, record.uncovered_fraction, record.corrections,

@@ -11,6 +11,7 @@ __all__ = ['PROGRESS_INTERVAL_S', 'MAX_UNREACHABLE', 'scene_digest', 'model_dige
 import hashlib, os, re, shutil, signal, time
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -23,8 +24,8 @@ from ..scenes.shards import find_shards, MemoryPath, read_shards, SCENE_FILE_PAT
 from ..models.baselines import BASELINES
 from ..models.checkpoint import checkpoint_path, SHIPPED_MODELS
 from ..models.hub import is_pretrained_folder
-from amodal_nb.fusion.folder import (check_unique_name, failure_reason, read_scene_guarded, remove_fused, REPORT_NAME,
-    write_fused)
+from .folder import (check_unique_name, check_weights_format, failure_reason, read_scene_guarded,
+    remove_fused, REPORT_NAME, write_fused)
 from .memory import format_bytes
 from .predict import DEFAULT_MODEL, as_predictor, check_prior, fuse_scene
 from .results import (clear_dead_runs, FolderLayout, FuseReport, lock_folder, read_earlier,
@@ -71,12 +72,13 @@ def model_digest(
 # %% ../../nbs/5_fusion/20_bulk.ipynb #q008
 @dataclass(frozen=True)
 class FuseOptions:
-    "What decides how scenes are fused, see `fuse_scene`."
+    "What decides how scenes are fused, see `fuse_scene`, and written, see `write_fused`."
     model: 'str | Path | Callable' = DEFAULT_MODEL # a name or path, see `load_predictor`, or a predictor
     on_extra: str = 'error' # more completions than a model's slots: 'error' or 'largest'
     harmonise: bool = True # bring the completions close to the picture first
     uncovered: 'str | Callable' = 'inpaint' # what becomes of masked pixels that nothing covers
     prior: str = 'natural' # what decides pairs that leave no trace
+    weights: str = 'npz' # how weights are stored
 
     def check(self):
         "Raise `ConfigError` for an unknown option."
@@ -84,12 +86,14 @@ class FuseOptions:
             raise ConfigError('on_extra', f'is {self.on_extra!r}', "choose 'error' or 'largest'")
         check_uncovered(self.uncovered)
         check_prior(self.prior)
+        check_weights_format(self.weights)
     def settings(self) -> dict: # of JSON; 'digest' is None if a function is among them
         "Return what a report says of the options."
         digest = None if callable(self.uncovered) else model_digest(self.model)
         def name(value): return getattr(value, '__name__', str(value))
         options = {'model': name(self.model), 'uncovered': name(self.uncovered)}
-        options |= {'on_extra': self.on_extra, 'harmonise': self.harmonise, 'prior': self.prior}
+        options |= {'on_extra': self.on_extra, 'harmonise': self.harmonise, 'prior': self.prior,
+                    'weights': self.weights}
         return {'version': amodal_nb.__version__, 'digest': digest} | options
 
 # %% ../../nbs/5_fusion/20_bulk.ipynb #q011
@@ -120,7 +124,7 @@ class SceneFuser:
         remove_fused(folder.name, place)
         fused = fuse_scene(read_scene_guarded(folder), self.predictor, options.on_extra, options.harmonise,
                            uncovered=options.uncovered, prior=options.prior)
-        write_fused(fused, place)
+        write_fused(fused, place, options.weights)
         return {'record': summarize(fused) | {'digest': digest}, 'line': summary_line(fused)}
 
 def prepare_digests() -> Callable: # `scene_digest`
@@ -228,7 +232,8 @@ class FuseRun:
         if per_shard:
             digest = hashlib.sha256('\0'.join(names).encode(errors='surrogateescape')).hexdigest()
             settings |= {'shards': per_shard, 'scenes': digest}
-        self.layout = ShardLayout(out, names, per_shard) if per_shard else FolderLayout(out, names)
+        layout = partial(ShardLayout, per_shard=per_shard) if per_shard else FolderLayout
+        self.layout = layout(out, names, weights=options.weights)
         self.report = FuseReport(out, names, settings)
         self.report.problems = problems
         self.todo, self.n_unreachable = [], 0
@@ -345,13 +350,14 @@ def fuse_folder(
     shards: int = 0, # write shards of so many scenes; 0: a folder for each scene
     part: 'tuple | None' = None, # (number of this job, number of jobs), see `list_sources`
     progress_line: Callable = ignore, # called with a line a minute, and one at the end: rate, time left, memory
+    weights: str = 'npz', # how weights are stored: 'npz', 'png' or 'none', see `write_fused`
 ) -> dict: # the report: {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'scenes': a `FusionSummary` with a digest for each that is done, 'settings'}
     """Fuse every scene of a folder or of shards that is not done yet. Raises `AmodalError` if there is none, an option
     is wrong, or `out` holds another report.json, is in use or has results of other settings, `OSError` if it cannot be
     written, `Interrupted` after Ctrl-C, `Terminated` after SIGTERM."""
     check_workers(workers)
     if shards < 0: raise ConfigError(f'shards {shards}', 'does not fit', 'give a number from 0')
-    options, problems = FuseOptions(model, on_extra, harmonise, uncovered, prior), []
+    options, problems = FuseOptions(model, on_extra, harmonise, uncovered, prior, weights), []
     out = part_folder(out, part)
     def on_problem(place, line):
         report_line(line)

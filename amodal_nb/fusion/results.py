@@ -17,7 +17,7 @@ from ..core.errors import AmodalError, ConfigError, warn_once
 from ..core.files import atomic_write, read_json, remove_temporaries, write_json
 from ..scenes.folders import check_report, target_taken, temporary_beside
 from ..scenes.shards import index_path, write_shard
-from .folder import fused_files, JOURNAL_NAME, remove_fused, REPORT_NAME
+from .folder import fused_files, JOURNAL_NAME, possible_files, remove_fused, REPORT_NAME
 
 # %% ../../nbs/5_fusion/19_results.ipynb #q014
 REPORT_INTERVAL_S = 5 # s, the least between two writings of the report
@@ -148,13 +148,14 @@ class FolderLayout:
     def __init__(self,
         out: Path, # a folder of results
         names: list, # of all scenes, in their order
+        weights: str = 'npz', # their format, see `fused_files`
     ):
-        self.place, self.names = out, names
+        self.place, self.names, self.weights = out, names, weights
     def is_done(self,
         index: int, # of a scene
     ) -> bool: # whether its results are there
         "Look for the results of a scene."
-        return all(path.is_file() for path in fused_files(self.names[index], self.place))
+        return all(path.is_file() for path in fused_files(self.names[index], self.place, self.weights))
     def remove(self,
         index: int, # of a scene
     ):
@@ -177,8 +178,10 @@ class ShardLayout:
         out: Path, # a folder of results
         names: list, # of all scenes, in their order
         per_shard: int, # scenes in a shard
+        weights: str = 'npz', # their format, see `fused_files`
     ):
         self.out, self.place, self.names, self.per_shard = out, out/WAITING_FOLDER, names, per_shard
+        self.weights = weights
         self.settled = {} # shard number -> {number of a scene: whether it is done}
         self._packed = {} # shard number -> names in it
         self._thread, self._jobs = ThreadPoolExecutor(1), []
@@ -197,7 +200,8 @@ class ShardLayout:
             index = read_json(Path(index_path(shard)))
             if index['bytes'] == shard.stat().st_size: names = {name for name, *_ in index['scenes']}
         return self._packed.setdefault(number, names)
-    def _is_waiting(self, index): return all(p.is_file() for p in fused_files(self.names[index], self.place))
+    def _is_waiting(self, index):
+        return all(p.is_file() for p in fused_files(self.names[index], self.place, self.weights))
     def is_done(self,
         index: int, # of a scene
     ) -> bool: # whether its results are there
@@ -263,4 +267,4 @@ def clear_dead_runs(
     for path in out.glob('.*.tar.*.tmp*'): path.unlink(missing_ok=True)
     if not (out/JOURNAL_NAME).exists(): return # the last run came to its end
     for folder in out.iterdir():
-        if folder.is_dir(): remove_temporaries(folder, [p.name for p in fused_files(folder.name, out)])
+        if folder.is_dir(): remove_temporaries(folder, [p.name for p in possible_files(folder.name, out)])
