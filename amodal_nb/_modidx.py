@@ -507,6 +507,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'amodal_nb/core/parallel.py'),
                                          'amodal_nb.core.parallel._exit_text': ( '1_core/parallel.html#_exit_text',
                                                                                  'amodal_nb/core/parallel.py'),
+                                         'amodal_nb.core.parallel._free_frames': ( '1_core/parallel.html#_free_frames',
+                                                                                   'amodal_nb/core/parallel.py'),
                                          'amodal_nb.core.parallel._portable': ( '1_core/parallel.html#_portable',
                                                                                 'amodal_nb/core/parallel.py'),
                                          'amodal_nb.core.parallel._read_ahead': ( '1_core/parallel.html#_read_ahead',
