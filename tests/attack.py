@@ -1,7 +1,8 @@
 """Damage the inputs of readers and commands at random, and check what they do with them: python tests/attack.py --n 1000 [--seed 0] [--only cocoa].
+`--first 217 --n 1` repeats one trial by its number; with `--kills 20` commands are killed instead, see `kill_trial`.
 Each trial changes one file of one scene, runs the command in this process' child, and checks: no traceback, no crash, every other scene done with the same
 bytes, no file changed or removed that the command reads, no wrong pixel of a file with checksums without a line, and nothing half-made in the output."""
-import argparse, collections, contextlib, functools, io, json, os, random, resource, shutil, signal, sys, tempfile, time, traceback, zipfile
+import argparse, collections, contextlib, functools, io, json, os, random, resource, shutil, signal, sys, tempfile, threading, time, traceback, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -309,10 +310,14 @@ def prepared(name):
     assert target.read or status == 0, (name, lines)
     return folder, files, {s: result_of(target, folder/'out', status, s) for s in target.scenes}
 
+def chosen(k, seed, only=''):
+    "The random number generator of a trial, and its target."
+    rng = random.Random(f'{seed}/{k}')
+    return rng, rng.choice([t for t in TARGETS if only in t.name])
+
 def trial(k, seed, only=''):
     "One attack: (name of the target, file, damage, list of problems)."
-    rng = random.Random(f'{seed}/{k}')
-    target = rng.choice([t for t in TARGETS if only in t.name])
+    rng, target = chosen(k, seed, only)
     folder, files, expected = prepared(target.name)
     with tempfile.TemporaryDirectory(prefix='trial_') as d:
         d = Path(d)
@@ -343,8 +348,8 @@ def in_a_child(ks, seed, only, pipe):
 
 def attack(n, seed=0, only='', first=0, chunk=25, report=lambda line: None):
     "Run `n` trials: list of (number, target, file, damage, problems)."
-    for t in TARGETS:
-        if only in t.name: prepared(t.name) # once, before the children
+    names = {chosen(k, seed, only)[1].name for k in range(first, first+n)}
+    for name in sorted(names): prepared(name) # once, before the children
     results, todo = [], collections.deque(range(first, first+n))
     while todo:
         ks = [todo.popleft() for _ in range(min(chunk, len(todo)))]
@@ -363,13 +368,122 @@ def attack(n, seed=0, only='', first=0, chunk=25, report=lambda line: None):
         _, status = os.waitpid(pid, 0)
         if status:
             crashed = ks[len(rows)]
-            rows.append([crashed, '?', '?', '?', [f'crash or {SECONDS} s: status {os.waitstatus_to_exitcode(status)}']])
+            rows.append([crashed, chosen(crashed, seed, only)[1].name, '?', '?', [f'crash or {SECONDS} s: status {os.waitstatus_to_exitcode(status)}']])
             todo.extendleft(reversed(ks[len(rows):]))
         for row in rows:
             if row[4]: report(f'{row[0]}: {row[1]}: {row[3]} of {row[2]}: {"; ".join(row[4])}')
         results += rows
-    for folder in {prepared(t.name)[0] for t in TARGETS if only in t.name}: shutil.rmtree(folder, ignore_errors=True)
+    for name in names: shutil.rmtree(prepared(name)[0], ignore_errors=True)
     prepared.cache_clear()
+    return results
+
+# Kills: a command dies before or after one of its changes of files, and is run again
+
+CHANGES = {'open', 'write', 'writelines', 'encode_to_file', 'close', 'fsync', 'sendfile', 'replace', 'rename', 'unlink', 'remove', 'rmdir', 'mkdir', 'symlink', 'truncate'}
+
+def four(folder):
+    "Four scenes of 32 px, two in a folder of their own."
+    for name in 'a', 'b', 'more/c', 'more/d': good_scene(folder/name, 32)
+
+def stacks(folder):
+    "Four folders of layers."
+    for name in 'abcd':
+        (folder/'src'/name).mkdir(parents=True)
+        for k in 0, 1: test_formats.save(folder/'src'/name/f'layer_{k}.png', test_formats.block(k))
+
+def fused_four(folder):
+    four(folder/'scenes')
+    test_formats.amodal('fuse', folder/'scenes', '--out', folder/'fused', '--model', 'vote')
+
+VOTE = '--model', 'vote'
+KILLED = [ # the command, what builds its source, and what the next run needs to replace what the killed one has written
+    ('fuse', ['fuse', '@IN', '--out', '@OUT', *VOTE], four, []), ('fuse --shards', ['fuse', '@IN', '--out', '@OUT', *VOTE, '--shards', '3'], four, []),
+    ('convert rgba-stack', ['convert', 'rgba-stack', '@IN/src', '@OUT', '--mask', 'overlaps'], stacks, []),
+    ('convert --overwrite', ['convert', 'rgba-stack', '@IN/src', '@OUT', '--mask', 'overlaps', '--overwrite'], stacks, []),
+    ('export scenes', ['export', 'scenes', '@IN/scenes', '--fused', '@IN/fused', '--out', '@OUT'], fused_four, []),
+    *((f'export {f}', ['export', f, '@IN/scenes', '--fused', '@IN/fused', '--out', '@OUT'], fused_four, ['--overwrite']) for f in ('ora', 'coco')),
+]
+
+def run_in_a_child(target, source, out, death=None):
+    "Run a command in a child that kills itself at the `death`-th beginning or end of a change: (status, lines, number of these), or None if it was killed."
+    read, write = os.pipe()
+    sys.stdout.flush()
+    pid, calls = os.fork(), 0
+    def count(frame, event, function):
+        nonlocal calls
+        if event not in ('c_call', 'c_return') or function.__name__ not in CHANGES: return
+        calls += 1
+        if calls == death: os.kill(os.getpid(), signal.SIGKILL)
+    if not pid:
+        signal.alarm(SECONDS)
+        threading.setprofile(count)
+        sys.setprofile(count)
+        try: status, lines = run(target, source, out)
+        except BaseException as e: status, lines = 70, [f'{type(e).__name__}: {e}']
+        sys.setprofile(None)
+        with os.fdopen(write, 'w') as pipe: json.dump([status, lines, calls], pipe)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe: text = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if text: return json.loads(text)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, status
+    return None
+
+def is_result(path):
+    "Whether a path below the output is one that a person takes for a result; reports tell of the run itself."
+    parts = Path(path).parts
+    return not any(p.startswith('.') or p.endswith('.tmp') for p in parts) and parts[-1] not in ('report.json', 'report.jsonl')
+
+@functools.cache
+def undisturbed(k):
+    "The source of a command, all that it writes, and the number of its changes."
+    name, args, build, _ = KILLED[k]
+    folder = Path(tempfile.mkdtemp(prefix='kills_'))
+    (folder/'in').mkdir()
+    with contextlib.redirect_stdout(io.StringIO()): build(folder/'in')
+    target = Target(name, args, build)
+    status, lines, n = run_in_a_child(target, folder/'in', folder/'out')
+    if '--overwrite' in args: status, lines, n = run_in_a_child(target, folder/'in', folder/'out') # replacing what is there
+    assert (status, lines) == (0, []), (name, status, lines)
+    return folder, contents(folder/'out'), n
+
+def killed_command(k, seed):
+    "The random number generator of a trial, and the number of its command in `KILLED`."
+    rng = random.Random(f'kill/{seed}/{k}')
+    return rng, rng.randrange(len(KILLED))
+
+def kill_trial(k, seed):
+    """Kill a command at a random change: (name, 'run', number of the change, list of problems). No result may then be half, and the next run must end silently,
+    with the bytes of an undisturbed one, and nothing else beside them."""
+    rng, which = killed_command(k, seed)
+    name, args, build, again = KILLED[which]
+    folder, expected, n = undisturbed(which)
+    death, problems = rng.randint(1, n), []
+    with tempfile.TemporaryDirectory(prefix='kill_') as d:
+        d = Path(d)
+        shutil.copytree(folder/'in', d/'in')
+        before = contents(d/'in')
+        if '--overwrite' in args: shutil.copytree(folder/'out', d/'out') # which the command replaces
+        if run_in_a_child(Target(name, args, build), d/'in', d/'out', death): problems.append('not killed')
+        after = contents(d/'out')
+        problems += [f'half: {p}' for p, v in after.items() if is_result(p) and v != expected.get(p)]
+        status, lines, _ = run_in_a_child(Target(name, [*args, *again], build), d/'in', d/'out')
+        if status or lines: problems.append(f'status {status} of the next run: {lines}')
+        ended = contents(d/'out')
+        problems += [f'differs: {p}' for p in ended.keys() | expected.keys() if ended.get(p) != expected.get(p)]
+        if contents(d/'in') != before: problems.append('a file of the source changed')
+        if {p.name for p in d.iterdir()} != {'in', 'out'}: problems.append('left over beside the output')
+    return name, 'run', str(death), problems
+
+def kills(n, seed=0, first=0, report=lambda line: None):
+    "Kill `n` commands: list of (number, command, 'run', number of the change, problems)."
+    results = []
+    for k in range(first, first+n):
+        results.append([k, *kill_trial(k, seed)])
+        if results[-1][4]: report(f'{k}: {results[-1][1]}: killed at {results[-1][3]}: {"; ".join(results[-1][4])}')
+    for which in {killed_command(k, seed)[1] for k in range(first, first+n)}: shutil.rmtree(undisturbed(which)[0], ignore_errors=True)
+    undisturbed.cache_clear()
     return results
 
 def table(results):
@@ -388,9 +502,11 @@ if __name__ == '__main__':
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--first', type=int, default=0)
     p.add_argument('--only', default='')
+    p.add_argument('--kills', type=int, default=0)
     a = p.parse_args()
     start = time.time()
-    results = attack(a.n, a.seed, a.only, a.first, report=lambda line: print(line, flush=True))
+    show = functools.partial(print, flush=True)
+    results = kills(a.kills, a.seed, a.first, show) if a.kills else attack(a.n, a.seed, a.only, a.first, report=show)
     print(table(results))
     print(f'{time.time()-start:.0f} s, seed {a.seed}')
     sys.exit(any(r[4] for r in results))

@@ -1,14 +1,17 @@
 "Damaged and odd inputs of every command: a short run of the attacks at random, and those that need a case of their own."
 import http.server, json, os, threading, zipfile
+from functools import partial
 import pytest
 from amodal_nb.core.errors import AmodalError
+from amodal_nb.formats.benchmarks import label_format
 from amodal_nb.formats.convert import convert
-from amodal_nb.formats.export import export
+from amodal_nb.formats.export import _read_weights, export
+from amodal_nb.formats.manifest import from_manifest
 from amodal_nb.models.checkpoint import build_model, save_checkpoint
 from amodal_nb.scenes import shards as shards_module
 from amodal_nb.scenes.folders import MAX_RECORD_BYTES, read_scene
 from amodal_nb.scenes.shards import index_path, read_bytes, read_index, shard_scenes, write_shards
-from attack import attack
+from attack import attack, kills
 from test_bad_input import empty, good_scene, here, refused
 from test_formats import block, picture, save
 
@@ -16,6 +19,11 @@ def test_random_damage_loses_nothing_and_passes_nothing():
     "Seed 1; `python tests/attack.py --n 1000` for more."
     results = attack(24, seed=1)
     assert [r for r in results if r[4]] == [] and len(results) == 24
+
+def test_what_is_killed_is_not_half_and_the_next_run_ends_the_same():
+    "Seed 0; `python tests/attack.py --kills 300` for more."
+    results = kills(4, seed=0)
+    assert [r for r in results if r[4]] == [] and len(results) == 4
 
 # Standard streams
 
@@ -82,6 +90,23 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     s = good_scene(tmp_path/'a', 16)
     s('scene.json').write_text('{"version": 1, "pairs": [], "pairs": [{"front": 1, "back": 2}]}')
     with pytest.raises(AmodalError, match='twice'): read_scene(s.folder)
+
+# Sources that hold nothing, or never end
+
+@pytest.mark.parametrize('name, content', [('set.csv', ''), ('set.csv', 'id,image,comp1\n'), ('set.json', '[]'), ('labels.json', '{"images": [], "annotations": []}')])
+def test_a_source_without_scenes_is_one_line(name, content, tmp_path, capfd):
+    (tmp_path/name).write_text(content)
+    format = 'cocoa' if name == 'labels.json' else 'manifest'
+    assert name in refused(capfd, 'convert', format, tmp_path/name, tmp_path/'out')
+
+def test_a_pipe_is_no_source(tmp_path):
+    "Nobody writes to it, so that opening it would wait without end."
+    for name in 'set.csv', 'set.json', '000000.tar', 'a_weights.npz': os.mkfifo(tmp_path/name)
+    tries = [partial(from_manifest, tmp_path/'set.csv'), partial(from_manifest, tmp_path/'set.json'), partial(shard_scenes, str(tmp_path/'000000.tar')),
+             partial(_read_weights, tmp_path/'a_weights.npz', ['comp1'], (2, 2))]
+    for read in tries:
+        with pytest.raises(AmodalError, match='no regular file'): read()
+    assert label_format(tmp_path/'set.json') is None
 
 # Limits before work
 

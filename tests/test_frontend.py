@@ -8,7 +8,7 @@ from pixels import random_pixels
 FRONTEND = static_folder()
 STYLE_SHEET = 'amodal_nb/app/static/inspector.css' # ESLint lints nothing outside of the tree
 MODULES = sorted(p.name for p in FRONTEND.glob('*.js'))
-WIDGETS = 'inspector', 'gallery', 'editor'
+WIDGETS = 'inspector', 'compare', 'gallery', 'editor'
 
 @pytest.fixture(scope='module')
 def node():

@@ -3,6 +3,7 @@ import io, re, zlib
 from dataclasses import replace
 import numpy as np, pytest
 from PIL import Image
+from amodal_nb.app.gallery import BOUNDED, SceneGrid, SORT_ORDERS
 from amodal_nb.app.inspector import compare_models, WeightInspector
 from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import to_uint8
@@ -219,7 +220,24 @@ def test_models_are_compared_with_one_toolbar(page, scene):
     assert len(differing) > 1 or 'vote has the order of order' in summary.inner_text()
     page.get_by_role('button', name='Topmost').locator('visible=true').click()
     one.wait('i => i.get("view") === "top"')
+    page.locator('.ai-compare [data-key=marks]').focus()
+    for key, trait, value in ('5', 'view', 'weight'), ('ArrowRight', 'slot', a + 1), ('Space', 'marks', True): # as in an inspector; a checkbox keeps its own key
+        page.keyboard.press(key)
+        for i in one, other: assert i.js('(i, k) => i.get(k)', trait) == value, key
     assert violations(page, 'body', 'page-has-heading-one', 'region', 'landmark-one-main', 'landmark-unique') == [] and page.errors == []
+
+def test_a_clicked_scene_is_named_at_once(page):
+    "On its card and in the head, with what it waits for; no other scene is measured before it is open."
+    grid = SceneGrid(title='scenes', items=['one', 'two'], orders=SORT_ORDERS, sort='name', bounded=BOUNDED, captions=['error'])
+    show_widgets(page, grid)
+    gallery = page.locator('.amodal-gallery')
+    def head(): return gallery.locator('.ai-title [role=status]').inner_text()
+    gallery.locator('.ag-open').nth(1).click()
+    assert gallery.locator('.ag-opening .ag-values').inner_text() == 'opening …' and head() == 'opening two after 1 more measurement · 2 scenes · 0 measured'
+    card = dict(type='card', at=0, values={'confidence': .7, 'error': .1, 'uncovered': 0}, guessed=[], wrong=[], error=None, ratio=.75)
+    sent = gallery.evaluate('(e, card) => { e.gallery.receive(card, [new ArrayBuffer(0)]); return e.gallery.model.sent; }', card)
+    assert [o['type'] for o in sent] == ['want', 'open'] and head() == 'opening two · 2 scenes · 1 measured'
+    assert gallery.locator('.ag-values').all_inner_texts() == ['70% sure · error 0.100', 'opening …'] and violations(page, '.amodal-gallery') == []
 
 def tab_stops(page, i):
     "What Tab reaches in the inspector, from its first element on."

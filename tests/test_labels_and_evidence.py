@@ -162,7 +162,7 @@ def test_labelled_pairs_that_only_touch_are_scored(tmp_path, orders, gap):
 def test_a_label_file_becomes_a_table_and_an_order_file(tmp_path, capsys):
     src = write_instaorder(tmp_path, ['0<1', '2<1', '2<3'], 0)
     for args in (['convert', 'instaorder', src, tmp_path/'scenes'], ['fuse', tmp_path/'scenes', '--out', tmp_path/'out'],
-                 ['eval', tmp_path/'scenes', '--no-lpips']):
+                 ['eval', tmp_path/'scenes', '--no-lpips', '--all']):
         with pytest.raises(SystemExit) as end: main([str(a) for a in args])
         assert not end.value.code
     ours, published = capsys.readouterr().out.split('Published values on other data sets')

@@ -34,7 +34,7 @@ def write(work, content):
 
 def commands(work, path):
     "Command -> its words."
-    return {'fuse': ['fuse', work/'scenes', '--out', work/'fused', '--model', path], 'eval': ['eval', work/'scenes', '--no-lpips', '--model', path],
+    return {'fuse': ['fuse', work/'scenes', '--out', work/'fused', '--again', '--model', path], 'eval': ['eval', work/'scenes', '--no-lpips', '--model', path],
             'share': ['share', path, '--out', work/'shared', '--overwrite'],
             'resume': ['train', *arguments(work/'scenes', path.parent, **OPTIONS, resume='auto')]}
 

@@ -272,12 +272,12 @@ def interrupting(real, after):
         return real(*args, **kwargs)
     return call
 
-BATCHES = {'fuse': ('amodal_nb.fusion.folder.fuse_scene', ['{in}', '--out', '{out}'], '1 of 3 scenes done; see {out}/report.json'),
+BATCHES = {'fuse': ('amodal_nb.fusion.bulk.fuse_scene', ['{in}', '--out', '{out}'], '1 of 3 scenes done; see {out}/report.json'),
            'export': ('amodal_nb.formats.export.fuse_scene', ['ora', '{in}', '--out', '{out}'], '1 of 3 scenes done; see {out}/report.json'),
            'convert': ('amodal_nb.formats.convert.write_scene', ['manifest', '{in}/all.json', '{out}'], '1 scenes done; see {out}/report.json'),
            'scenes': ('amodal_nb.synthesis.composer.write_scene', ['{out}', '--n', '3', '--size', '48'], '1 of 3 scenes done'),
            'eval': ('amodal_nb.app.cli.read_scene_with_target', ['{in}', '--no-lpips', '--json', '{out}.json'], '0 of 3 scenes measured; no results'),
-           'demo': ('amodal_nb.fusion.folder.fuse_scene', ['--out', '{out}'], '1 of 8 scenes done; see {out}/fused/report.json')}
+           'demo': ('amodal_nb.fusion.bulk.fuse_scene', ['--out', '{out}'], '1 of 8 scenes done; see {out}/fused/report.json')}
 
 @pytest.mark.parametrize('command', BATCHES)
 def test_ctrl_c_says_how_far_a_batch_came(scene, tmp_path, monkeypatch, capsys, command):

@@ -12,7 +12,7 @@ except ImportError: import tomli as tomllib  # Python 3.10
 SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt', *(f'models/{name}.{suffix}' for name in SHIPPED_MODELS for suffix in ('safetensors', 'md'))
 HEAVY = 'torchvision', 'lpips', 'torchmetrics', 'skimage', 'scipy', 'matplotlib', 'tensorboard'
 NOTEBOOKY = 'IPython', 'ipykernel', 'jupyter_core', 'jupyterlab', 'ipywidgets', 'nbdev'
-NEED_NOTEBOOKS = 'amodal_nb.app.inspector', 'amodal_nb.app.gallery', 'amodal_nb.app.editor'  # modules whose purpose is a widget
+NEED_NOTEBOOKS = tuple(f'amodal_nb.app.{name}' for name in ('inspector', 'gallery', 'editor', 'figures'))  # widgets, and figures in the inspector's colours
 
 def python(code, *args, interpreter=sys.executable, cwd=None, **env):
     "Run code in a fresh process; what it prints."

@@ -7,7 +7,7 @@ __all__ = ['TASKS_AHEAD', 'STOP_GRACE_S', 'POLL_S', 'die_with_parent', 'StopSign
            'shares_memory', 'check_workers', 'TaskPool', 'in_order']
 
 # %% ../../nbs/1_core/08_parallel.ipynb #w003
-import logging, multiprocessing, os, pickle, queue, signal, sys, threading, time
+import logging, multiprocessing, os, pickle, queue, signal, sys, threading, time, traceback
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -75,10 +75,18 @@ class _Lines(logging.Handler):
         lines, self.lines = self.lines, []
         return lines
 
+def _free_frames(error):
+    "Free what the frames hold that an exception and its causes went through, so that it can be kept."
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
 def _attempt(f, *args):
     "Return (value of the call, None), or (None, the exception)."
     try: return f(*args), None
-    except Exception as e: return None, e
+    except Exception as e:
+        _free_frames(e)
+        return None, e
 
 def _portable(error):
     "Return an exception that can be sent to another process."

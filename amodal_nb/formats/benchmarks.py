@@ -15,6 +15,7 @@ from typing import Callable, Iterator
 import numpy as np, torch
 
 from ..core.errors import FormatError
+from ..core.files import open_regular
 from ..core.geometry import dilate
 from .common import NothingToRestore, overlap_mask, raise_format_error, scale_picture
 from amodal_nb.formats.labels import (from_cocoa, from_instaorder, from_kins, INSTAORDER_SEAM_PX,
@@ -51,7 +52,7 @@ def label_format(
 ) -> 'str | None': # one of `LABEL_KEYS`; None if it holds no labels of order, or cannot be read
     "Tell the format of a label file by the names in it."
     try:
-        with open(path, 'rb') as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        with open_regular(path) as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
             for format, keys in LABEL_KEYS.items():
                 if any(text.find(b'"%b"' % key.encode()) >= 0 for key in keys): return format
     except (OSError, ValueError): pass # ValueError: an empty file cannot be mapped

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-from ..core.errors import AmodalError, ConfigError, error_reason, Interrupted, log_warning, SceneError
-from ..core.files import write_json
+from ..core.errors import AmodalError, ConfigError, error_reason, FormatError, Interrupted, log_warning, SceneError
+from ..core.files import remove_temporaries, write_json
 from ..core.parallel import check_workers, TaskPool
 from ..scenes.folders import check_report, remove_dead_temporaries, Sources, target_taken, write_scene
 from ..scenes.shards import write_shards
@@ -246,6 +246,7 @@ def convert(
     read = partial(scenes_of, adapter, src, image, mask)
     sources = sources_of(format, src, image, mask)
     remove_dead_temporaries(out.absolute().parent if shards else out)
+    remove_temporaries(out, [REPORT_NAME])
     if shards: check_new_folder(out)
     scenes = None if workers else read(report.add_error)
     def write(place, *options):
@@ -259,6 +260,8 @@ def convert(
         else:
             out.mkdir(parents=True, exist_ok=True)
             for _ in write(out, overwrite, sources): pass
+        if not any(report.as_dict().values()):
+            report.add_error(str(src), FormatError(src, 'holds no scene', 'add one'))
     except BaseException as e:
         if shards: report.done.clear() # shards appear together, or not at all
         if not isinstance(e, KeyboardInterrupt): raise

@@ -20,7 +20,7 @@ import numpy as np, torch
 
 from ..core.compositing import composite_weights
 from ..core.errors import AmodalError, ConfigError, log_warning, SceneError
-from ..core.files import expect_form, import_extra, read_json, write_json
+from ..core.files import expect_form, import_extra, open_regular, read_json, remove_temporaries, write_json
 from ..core.geometry import box_of_mask
 from ..core.parallel import check_workers, in_order, shares_memory, TaskPool
 from ..core.pictures import open_picture, read_picture, write_picture
@@ -28,7 +28,7 @@ from ..scenes.folders import (check_file_target, check_report, find_scenes, inte
     remove_dead_temporaries, Sources, write_scene)
 from ..scenes.scene import Scene
 from ..fusion.edit import Refit
-from ..fusion.folder import check_unique_name, failure_reason, read_scene_guarded
+from ..fusion.folder import check_unique_name, failure_reason, read_scene_guarded, REPORT_NAME
 from ..fusion.fuse import pair_probabilities
 from amodal_nb.fusion.predict import (as_predictor, corrected_order, DEFAULT_MODEL, fuse_scene, FusedScene,
     harmonised_scene)
@@ -129,10 +129,10 @@ NPZ_HEADER_BYTES = 10_000 # largest size of an array file without its values
 
 def _load_weights(path, n_values):
     "Read weights, float [S,H,W], and the names of their slots; at most `n_values` numbers of 4 bytes are decoded."
-    with zipfile.ZipFile(path) as z:
+    with open_regular(path) as file, zipfile.ZipFile(file) as z:
         sizes = [z.getinfo(f'{name}.npy').file_size for name in ('weights', 'slots')]
     if max(sizes) > 4*n_values + NPZ_HEADER_BYTES: raise ValueError('too large')
-    with np.load(path, allow_pickle=False) as f:
+    with open_regular(path) as file, np.load(file, allow_pickle=False) as f:
         weights = torch.from_numpy(f['weights'].astype(np.float32))
         return weights, [str(name) for name in f['slots']]
 
@@ -393,6 +393,12 @@ def _check_export(format, out, fused):
     if fused and out.exists() and Path(fused).exists() and out.samefile(fused):
         raise ConfigError(out, 'is the folder of --fused', 'choose another one')
 
+def _clear_dead_run(format, folders, out):
+    "Remove the temporary files that a killed export has left."
+    remove_dead_temporaries(out.absolute().parent if format == 'shards' else out)
+    remove_temporaries(out, [REPORT_NAME, 'annotations.json', *(f'{f.name}.{format}' for f in folders)])
+    if format == 'coco': remove_temporaries(out/'images', [f'{f.name}.png' for f in folders])
+
 def export(
     format: str, # one of `EXPORT_FORMATS`
     root: 'str | Path', # scenes, see `find_scenes`
@@ -414,7 +420,7 @@ def export(
     if format == 'shards': check_new_folder(out)
     if format == 'coco': check_file_target(out/'annotations.json', overwrite)
     check_report(out)
-    remove_dead_temporaries(out.absolute().parent if format == 'shards' else out)
+    _clear_dead_run(format, folders, out)
     with tempfile.TemporaryDirectory() as tmp:
         writer = partial(scene_writer, format, out, Path(tmp), overwrite, sources)
         job = ExportJob(fused, predictor if shares_memory(workers) else model, writer)

@@ -19,7 +19,7 @@ import torch
 
 from ..core.compositing import composite_stack
 from ..core.errors import AmodalError, ConfigError, FormatError, log_warning
-from ..core.files import read_json, safe_join
+from ..core.files import open_regular, read_json, safe_join
 from ..core.pictures import icc_profile, open_picture, read_picture, read_rgb, same_profile
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
@@ -241,7 +241,7 @@ def read_reveal_record(
 # %% ../../nbs/8_formats/14_layered.ipynb #l027
 def _starts_with(path, magic):
     try:
-        with open(path, 'rb') as f: return f.read(len(magic)) == magic
+        with open_regular(path) as f: return f.read(len(magic)) == magic
     except OSError: return False
 
 def _is_psd(path): return path.suffix.lower() in ('.psd', '.psb') or _starts_with(path, b'8BPS')

@@ -6,14 +6,14 @@
 __all__ = ['PICTURE_KEYS', 'manifest_records', 'manifest_files', 'manifest_scene', 'from_manifest']
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c003
-import csv, re
+import csv, io, re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator
 
 from ..core.errors import AmodalError, ConfigError, FormatError
-from ..core.files import expect_form, read_json, safe_join
+from ..core.files import expect_form, open_regular, read_json, safe_join
 from ..core.pictures import read_mask, read_picture, read_rgb
 from ..scenes.inputs import from_pictures, named_pictures, scene_id
 from ..scenes.scene import Scene, with_profile
@@ -43,7 +43,7 @@ def _pairs_from_one(text, first):
 def _read_csv(src):
     "Read the rows of a CSV as dicts. Raises `FormatError`."
     try:
-        with open(src, newline='', encoding='utf-8-sig') as f:
+        with io.TextIOWrapper(open_regular(src), encoding='utf-8-sig', newline='') as f:
             header = f.readline()
             f.seek(0)
             delimiter = max(',;\t', key=header.count)

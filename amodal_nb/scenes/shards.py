@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Callable, Iterable
 
 from ..core.errors import AmodalError, ConfigError, SceneError, warn_once
-from ..core.files import write_json
+from ..core.files import open_regular, write_json
 from .batches import find_splits, split_scenes, UnreachableError
 from .folders import check_folder, find_scenes, remove_dead_temporaries, target_taken, temporary_beside
 
@@ -214,7 +214,7 @@ def read_bytes(
     "Read a range of a file. Raises `UnreachableError`."
     def read():
         if not is_url(shard):
-            with open(shard, 'rb') as f:
+            with open_regular(shard) as f:
                 f.seek(start)
                 return f.read(-1 if length is None else length)
         from fsspec.core import url_to_fs
@@ -232,7 +232,7 @@ def open_shard(
 ): # yields (file that can seek, its size in bytes)
     "Open a shard to scan it. Raises `UnreachableError`."
     def open_file():
-        if not is_url(shard): return open(shard, 'rb')
+        if not is_url(shard): return open_regular(shard)
         from fsspec.core import url_to_fs
         fs, path = url_to_fs(shard)
         return fs.open(path, 'rb', block_size=2**20)

@@ -1,6 +1,6 @@
 // The one toolbar of several linked inspectors, and where their fusions differ.
 
-import {el, suppressShortcuts} from './elements.js';
+import {actOnKey, el, suppressShortcuts} from './elements.js';
 import {joinGroup, leaveGroup, linkedTo} from './groups.js';
 import {toolbar} from './toolbar.js';
 import {traits} from './traits.js';
@@ -30,12 +30,19 @@ class CompareBar {
     const {root} = this;
     root.classList.add('amodal-inspector', 'ai-compare');
     suppressShortcuts(root);
+    root.addEventListener('keydown', e => this.onKey(e));
     this.summary = el('div', {className: 'ai-summary', role: 'status'});
     root.replaceChildren(
       el('div', {className: 'ai-title'}, el('strong', {}, this.get('title')), this.summary),
       this.buildViews(),
       this.buildFields(),
     );
+  }
+
+  // Keys do what they do in the first inspector; corrections are of one inspector, so none is undone here.
+  onKey(e) {
+    const [first] = this.inspectors();
+    if (first && !e.ctrlKey && !e.metaKey) actOnKey(e, first.keyAction(e));
   }
 
   refresh() {

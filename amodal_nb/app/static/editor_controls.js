@@ -65,7 +65,7 @@ export const editorControls = {
     const primary = {className: 'ai-tool ai-primary'};
     const copy = toolButton('Copy edits', 'Copy the edits as JSON, for amodal edit', () => this.copy(), primary);
     return el(
-      'header',
+      'div',
       {className: 'ai-head'},
       el(
         'div',

@@ -6,9 +6,10 @@ import {cards} from './gallery_cards.js';
 import {fields} from './gallery_fields.js';
 import {tags} from './gallery_tags.js';
 
-// Cards that are asked for at once; px between cards, and px of the text under a picture; ms in which cards keep their
-// places after somebody pointed at them.
+// Cards that are asked for at once, at most, and ms that they may take, as a click waits for them; px between cards,
+// and px of the text under a picture; ms in which cards keep their places after somebody pointed at them.
 const BATCH = 6;
+const BATCH_MS = 1000;
 const GAP_PX = 10;
 const CAPTION_PX = 68;
 const SETTLE_MS = 1500;
@@ -18,7 +19,8 @@ const ARRANGED_BY = ['text', 'sort', 'show', 'limits', 'tags', 'size'];
 
 class Gallery {
   constructor(model, root) {
-    Object.assign(this, {model, root, cards: new Map(), nodes: new Map(), asked: new Set(), focus: 0, touched: 0});
+    Object.assign(this, {model, root, cards: new Map(), nodes: new Map(), asked: new Set()});
+    Object.assign(this, {focus: 0, touched: 0, batch: 1});
     this.items = model.get('items').map((name, index) => ({name, index, text: name.toLowerCase()}));
     this.build();
     this.onMessage = (message, buffers) => this.receive(message, buffers);
@@ -149,10 +151,19 @@ class Gallery {
     const measured = this.cards.size < this.items.length ? ` · ${this.cards.size} measured` : '';
     const broken = [...this.cards.values()].filter(o => o.error).length;
     const unusable = broken ? ` · ${broken} cannot be used` : '';
-    const text = `${filtered}${this.items.length} scene${this.items.length > 1 ? 's' : ''}${measured}${unusable}`;
+    const scenes = `${this.items.length} scene${this.items.length > 1 ? 's' : ''}`;
+    const text = `${this.openingText()}${filtered}${scenes}${measured}${unusable}`;
     if (this.count.textContent !== text) this.count.textContent = text;
     this.bar.value = this.cards.size / Math.max(1, this.items.length);
     this.bar.hidden = this.cards.size === this.items.length;
+  }
+
+  // What a click waits for: the kernel answers in the order in which it was asked.
+  openingText() {
+    if (!this.opening) return '';
+    const n = this.asked.size;
+    const before = n ? ` after ${n} more measurement${n > 1 ? 's' : ''}` : '';
+    return `opening ${this.opening.name}${before} · `;
   }
 
   onKey(e) {
@@ -181,8 +192,7 @@ class Gallery {
     if (!this.opening || this.gone) return;
     const back = this.root.parentElement?.querySelector('.jupyter-button');
     if (!back && tries) return setTimeout(() => this.leave(tries - 1), 100);
-    this.opening.classList.remove('ag-opening');
-    this.opening = null;
+    this.markOpening(null);
     if (document.activeElement === document.body) back?.focus({preventScroll: true});
   }
   // The scene that was open has the focus again, where the grid still shows it.
@@ -199,13 +209,14 @@ class Gallery {
   ask() {
     if (this.gone || this.asked.size) return;
     const open = o => !this.cards.has(o.index);
-    const hidden = !this.scroller.clientWidth; // an inspector is open: it has the kernel for itself
+    const hidden = this.opening || !this.scroller.clientWidth; // the inspector has the kernel for itself
     const next = hidden
       ? []
       : [...(this.visible ?? []).filter(open), ...this.list.filter(open), ...this.items.filter(open)];
-    const some = [...new Set(next.map(o => o.index))].slice(0, BATCH);
+    const some = [...new Set(next.map(o => o.index))].slice(0, this.batch);
     if (some.length) {
       this.asked = new Set(some);
+      this.askedAt = Date.now();
       try {
         this.model.send({type: 'want', some});
       } catch {
@@ -234,6 +245,8 @@ class Gallery {
     this.settle();
     if (!this.asked.size) {
       clearTimeout(this.later);
+      const fitting = Math.floor((BATCH_MS * this.batch) / (Date.now() - this.askedAt + 1));
+      this.batch = clamp(fitting, 1, BATCH);
       this.ask();
     }
   }
@@ -248,6 +261,13 @@ class Gallery {
       else this.arrange();
     }, wait);
   }
+  // Say at once on the card of a scene, and in the head, that it is being opened; null: none is.
+  markOpening(o) {
+    const changed = [this.opening, o].filter(Boolean);
+    this.opening = o;
+    for (const k of changed) if (this.nodes.has(k.index)) this.fill(k, this.nodes.get(k.index));
+    this.showCount();
+  }
   open(o) {
     const card = this.cards.get(o.index);
     if (card?.error) {
@@ -256,8 +276,7 @@ class Gallery {
     }
     try {
       this.model.send({type: 'open', at: o.index, list: this.list.map(k => k.index)});
-      this.opening = this.nodes.get(o.index);
-      this.opening?.classList.add('ag-opening');
+      this.markOpening(o);
     } catch {
       this.lost();
     }

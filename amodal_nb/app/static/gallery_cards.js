@@ -50,6 +50,8 @@ export const cards = {
     const [open] = node.children;
     const [picture, , values, flags] = open.children;
     const tags = this.tagsOf(o).map(tag => pill('ag-flag', `# ${tag}`));
+    node.classList.toggle('ag-opening', o === this.opening);
+    values.textContent = this.valuesText(o, card);
     if (!card) {
       open.title = `${o.name}\nnot measured yet`;
       flags.replaceChildren(...tags);
@@ -60,8 +62,13 @@ export const cards = {
     if (card.error) picture.replaceChildren(el('span', {className: 'ag-reason'}, card.error));
     else if (!picture.children.length && card.url)
       picture.append(el('img', {src: card.url, alt: '', decoding: 'async', draggable: false}));
-    values.textContent = card.error ? 'cannot be used' : this.summary(card);
     flags.replaceChildren(...(card.error ? [] : flagsOf(card)), ...tags);
+  },
+
+  valuesText(o, card) {
+    if (o === this.opening) return 'opening …';
+    if (!card) return '…';
+    return card.error ? 'cannot be used' : this.summary(card);
   },
 
   // One line of a card's measures.
