@@ -174,6 +174,12 @@ class Progress:
     def __exit__(self, *error):
         self.bar.close()
         if self.n > 1: self.report_line(self.line(time.monotonic() - self.start))
+    def extend(self,
+        n: int, # scenes
+    ):
+        "Add scenes to those that are to be done."
+        self.total += n
+        self.bar.total = self.total
     def step(self,
         peak_bytes: int, # memory, the most so far
     ):
@@ -236,7 +242,7 @@ class FuseRun:
         self.layout = layout(out, names, weights=options.weights)
         self.report = FuseReport(out, names, settings)
         self.report.problems = problems
-        self.todo, self.n_unreachable = [], 0
+        self.todo, self.waiting, self.n_unreachable = [], [], 0 # numbers of scenes; see `_check_names`
     def plan(self,
         pool: Callable, # (prepare) -> `TaskPool`
         again: bool, # whether to do everything again
@@ -247,14 +253,15 @@ class FuseRun:
         self._check_settings(settings, records, again)
         self._check_names()
         records = {} if again or self.report.settings['digest'] is None else records
-        known = [k for k, s in enumerate(self.sources) if k not in self.report.failed
+        put_off = {*self.report.failed, *self.waiting}
+        known = [k for k, s in enumerate(self.sources) if k not in put_off
                  and s.name in records and self.layout.is_done(k)]
         with closing(pool(prepare_digests).run([self.sources[k] for k in known], stop)) as outcomes:
             for outcome in outcomes:
                 k = known[outcome.index]
                 record = records[self.sources[k].name]
                 if outcome.value == record['digest']: self.report.done[k] = record
-        skipped = {*self.report.done, *self.report.failed}
+        skipped = {*self.report.done, *put_off}
         self.todo = [k for k in range(len(self.sources)) if k not in skipped]
     def _check_settings(self, settings, records, again):
         "Refuse or remove results of other settings."
@@ -279,11 +286,27 @@ class FuseRun:
         for path in self.out.iterdir():
             if SHARD_NAME.fullmatch(path.name): raise target_taken(path)
     def _check_names(self):
-        "Report scenes that have no place of their own."
-        folder_of = {}
+        "Report scenes that have the name of the report; those that have the name of an earlier scene wait for its end."
+        first_of = {}
         for k, source in enumerate(self.sources):
-            try: check_unique_name(source, folder_of, self.out)
-            except AmodalError as e: self.fail(k, e, has_results=False)
+            if source.name in first_of: self.waiting.append(k)
+            elif self._has_place(k, first_of): first_of[source.name] = source
+    def _has_place(self, index, folder_of):
+        "Return whether a scene has a place of its own beside those of `folder_of`; report it if it has none."
+        try: check_unique_name(self.sources[index], folder_of, self.out)
+        except AmodalError as e: self.fail(index, e, has_results=False)
+        else: return True
+        return False
+    def _take_waiting(self):
+        "Return one waiting scene of each name whose earlier ones have failed; report those whose place is taken."
+        folder_of = {self.sources[k].name: self.sources[k] for k in self.report.done}
+        first_of, waiting = {}, []
+        for k in self.waiting:
+            name = self.sources[k].name
+            if name in first_of: waiting.append(k)
+            elif self._has_place(k, folder_of): first_of[name] = k
+        self.waiting = waiting
+        return list(first_of.values())
     def fail(self,
         index: int, # of a scene
         error: Exception, # why it cannot be done
@@ -311,6 +334,11 @@ class FuseRun:
         else: self.fail(index, outcome.error)
         self.report.save()
         if self.n_unreachable >= MAX_UNREACHABLE: raise outcome.error
+    def _fuse_todo(self, pool, stop, progress):
+        with closing(pool.run([self.sources[k] for k in self.todo], stop)) as outcomes:
+            for outcome in outcomes:
+                self.take(outcome)
+                progress.step(pool.peak_bytes)
     def fuse(self,
         pool: TaskPool, # of a `FuseJob`
         stop: StopSignals, # see `TaskPool.run`
@@ -319,11 +347,13 @@ class FuseRun:
         self.report.begin()
         for k in self.report.done: self.layout.settle(k, True)
         try:
-            tasks, progress = [self.sources[k] for k in self.todo], Progress(len(self.todo), self.progress_line)
-            with progress, closing(pool.run(tasks, stop)) as outcomes:
-                for outcome in outcomes:
-                    self.take(outcome)
-                    progress.step(pool.peak_bytes)
+            with Progress(len(self.todo), self.progress_line) as progress:
+                self._fuse_todo(pool, stop, progress)
+                while not stop.number and self.waiting:
+                    self.todo = self._take_waiting()
+                    if not self.todo: break
+                    progress.extend(len(self.todo))
+                    self._fuse_todo(pool, stop, progress)
         except KeyboardInterrupt: stop.number = stop.number or signal.SIGINT
         finally:
             begun = {self.todo[k] for k, _ in pool.unfinished}
