@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROGRESS_INTERVAL_S', 'MAX_UNREACHABLE', 'scene_digest', 'model_digest', 'FuseOptions', 'FuseJob', 'SceneFuser',
-           'prepare_digests', 'list_sources', 'part_folder', 'Progress', 'describe_settings', 'ignore', 'FuseRun',
+           'prepare_digests', 'list_sources', 'part_folder', 'FuseProgress', 'describe_settings', 'ignore', 'FuseRun',
            'fuse_folder']
 
 # %% ../../nbs/5_fusion/20_bulk.ipynb #q003
@@ -23,8 +23,8 @@ from ..scenes.shards import find_shards, MemoryPath, read_shards, SCENE_FILE_PAT
 from ..models.baselines import BASELINES
 from ..models.checkpoint import checkpoint_path, SHIPPED_MODELS
 from ..models.hub import is_pretrained_folder
-from amodal_nb.fusion.folder import (check_unique_name, failure_reason, read_scene_guarded, remove_fused, REPORT_NAME,
-    write_fused)
+from .folder import (check_unique_name, failure_reason, read_scene_guarded,
+    remove_fused, REPORT_NAME, write_fused)
 from .memory import format_bytes
 from .predict import DEFAULT_MODEL, as_predictor, check_prior, fuse_scene
 from .results import (clear_dead_runs, FolderLayout, FuseReport, lock_folder, read_earlier,
@@ -153,7 +153,7 @@ def part_folder(
 # %% ../../nbs/5_fusion/20_bulk.ipynb #q027
 PROGRESS_INTERVAL_S = 60 # s between two lines in a log
 
-class Progress:
+class FuseProgress:
     """Shows how far a batch is: as a bar, or as a line a minute where stderr is no terminal; and a line at the end.
     A context manager."""
     def __init__(self,
@@ -314,7 +314,8 @@ class FuseRun:
         self.report.begin()
         for k in self.report.done: self.layout.settle(k, True)
         try:
-            tasks, progress = [self.sources[k] for k in self.todo], Progress(len(self.todo), self.progress_line)
+            tasks = [self.sources[k] for k in self.todo]
+            progress = FuseProgress(len(self.todo), self.progress_line)
             with progress, closing(pool.run(tasks, stop)) as outcomes:
                 for outcome in outcomes:
                     self.take(outcome)
