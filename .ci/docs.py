@@ -9,8 +9,8 @@ root = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(root), str(root/'.ci')]
 from readme import markdown_outputs # noqa: E402
 
-EXTRA = ['CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md', 'data/models/prior.md', 'data/models/reference.md']   # what notebooks link to, beside notebooks
-PROJECT = {'Contributing': 'CONTRIBUTING.md', 'Changes': 'CHANGELOG.md', 'The order model': 'data/models/order.md', 'The reference model': 'data/models/reference.md',
+EXTRA = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'LICENSE', 'data/README.md', 'data/models/order.md', 'data/models/prior.md', 'data/models/reference.md']   # what notebooks link to, beside notebooks
+PROJECT = {'Contributing': 'CONTRIBUTING.md', 'Security': 'SECURITY.md', 'Changes': 'CHANGELOG.md', 'The order model': 'data/models/order.md', 'The reference model': 'data/models/reference.md',
            'The prior of natural pairs': 'data/models/prior.md', 'Shipped data': 'data/README.md'}
 FOR_USERS = 'tutorials', 'formats' # folders whose pages hide tests and imports
 MAX_PAGE, MAX_SITE = 400_000, 15_000_000 # bytes
