@@ -30,7 +30,8 @@ def repaint_error(
 ) -> float: # L1, 0..1, over the pixels that a completion covers
     "Measure how far the stack is from the photograph."
     covered = scene.alphas.amax(0)[0] > .5
-    return float((composite_completions(scene, sequence)-scene.partial)[:, covered].abs().mean()) if covered.any() else 0.
+    if not covered.any(): return 0.
+    return float((composite_completions(scene, sequence)-scene.partial)[:, covered].abs().mean())
 
 class Direction(TypedDict):
     "Which end of a stack is in front: a dict of JSON."
