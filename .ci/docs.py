@@ -148,7 +148,7 @@ def write_notebook(nb, file):
 # ---- the reference
 
 def modules():
-    "The modules that notebooks export, with the notebook of each: [('fusion.predict', module, '5_fusion/12_predict.ipynb'), …]."
+    "The modules that notebooks export, with the notebook of each: [('fusion.predict', module, '5_fusion/15_predict.ipynb'), …]."
     import amodal_nb
     names = [m.name for m in pkgutil.walk_packages(amodal_nb.__path__, 'amodal_nb.') if not m.ispkg]
     found = []

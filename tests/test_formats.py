@@ -11,7 +11,7 @@ from amodal_nb.formats.labels import label_mask, rle_mask
 from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.fusion.predict import fuse_scene, FusedScene, harmonised_scene
 from amodal_nb.formats.export import EXPORT_FORMATS, read_fused
-from amodal_nb.formats.layers import fusion_layers, merge_layers, patched_fraction
+from amodal_nb.formats.layers import fusion_layers, visible_composite, patched_fraction
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import to_uint8
@@ -690,7 +690,7 @@ def test_weights_of_any_kind_become_layers(model):
             scene.background = background
             fused = fuse_scene(scene, model)
             found = fusion_layers(scene, fused)
-            assert (merge_layers(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) == 0
+            assert (visible_composite(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) == 0
 
 def test_random_weights_become_layers():
     "Interlocked beyond what any order of layers can show."
@@ -701,14 +701,14 @@ def test_random_weights_become_layers():
     shown = (w[:-1, None]*scene.completions).sum(0) + w[-1]*scene.background
     fused = FusedScene('x', torch.where(scene.mask > 0, shown, scene.partial), w, [], [], list(range(1, scene.n+1)), 0.)
     found = fusion_layers(scene, fused)
-    assert (merge_layers(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) == 0
+    assert (visible_composite(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) == 0
 
 def test_what_weights_do_not_explain_is_patched():
     scene = read_scene(find_scenes(assets()/'scenes')[0])
     fused = fuse_scene(scene, 'vote')
     fused.result = torch.where(scene.mask > 0, fused.result*.8, fused.result) # as if colours had been corrected after fusing
     found = fusion_layers(scene, fused)
-    assert (merge_layers(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) > .5
+    assert (visible_composite(found) - fused.result).abs().max() <= 2/255 and patched_fraction(found, scene) > .5
 
 FUSED = {
     'missing': lambda f: f('fused.png').unlink(),

@@ -47,7 +47,7 @@ def test_tutorials_show_no_tests(docs):
 
 def test_an_entry_of_the_reference(docs):
     from amodal_nb.fusion.predict import fuse_pictures
-    entry = docs.described('fuse_pictures', fuse_pictures, '../5_fusion/12_predict.md#def-fuse_pictures')
+    entry = docs.described('fuse_pictures', fuse_pictures, '../5_fusion/15_predict.md#def-fuse_pictures')
     assert '{ #fuse_pictures }' in entry and "model='order'" in entry and '| depth_direction |' in entry and 'Source](../5_fusion' in entry
     assert fuse_pictures.__doc__.splitlines()[0] in entry
 

@@ -25,8 +25,8 @@ from ..evaluation.pair_records import (bootstrap_interval, calibration_error, co
     N_RESAMPLES, pair_records, share_correct, true_sequence)
 from .benchmarks import Benchmark, find_benchmarks, hide_share, scale_scene
 from .common import NothingToRestore
-from amodal_nb.formats.report_pages import (html_page, jpeg_bytes, latex_document, object_colours, outline_objects,
-    PictureCard, ReportTable)
+from .report_pages import (html_page, jpeg_bytes, latex_document, object_colours,
+    outline_objects, PictureCard, ReportTable)
 from ..fusion.predict import (check_prior, corrected_order, DEFAULT_MODEL, full_order, fuse_scene,
     FusedScene, load_predictor)
 from ..fusion.refit import repaint_error

@@ -18,8 +18,8 @@ from ..core.errors import FormatError
 from ..core.files import open_regular
 from ..core.geometry import dilate
 from .common import NothingToRestore, overlap_mask, raise_format_error, scale_picture
-from amodal_nb.formats.labels import (from_cocoa, from_instaorder, from_kins, INSTAORDER_SEAM_PX,
-    read_instaorder_depths)
+from .labels import (from_cocoa, from_instaorder, from_kins,
+    INSTAORDER_SEAM_PX, read_instaorder_depths)
 from .layered import from_layout
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene

@@ -20,8 +20,8 @@ from typing import Callable, Iterable, Iterator
 import torch, torch.nn.functional as F
 from PIL import Image
 
-from amodal_nb.core.errors import (AmodalError, ConfigError, error_reason, FormatError, log_warning, logger,
-    SceneError)
+from ..core.errors import (AmodalError, ConfigError, error_reason, FormatError,
+    log_warning, logger, SceneError)
 from ..core.files import safe_join
 from ..core.pictures import MAX_SCENE_PIXELS, open_picture, read_mask, to_tensor, to_uint8
 from ..scenes.scene import make_scene, Scene

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CATEGORIES', 'NPZ_HEADER_BYTES', 'MAX_WEIGHT_SUM', 'ORDER_FORM', 'REASONS', 'CORRECTION_SHAPES', 'CORRECTION_NUMBERS',
            'EXPORT_FORMATS', 'LAYER_WRITERS', 'encode_mask', 'coco_box', 'coco_records', 'write_labelled', 'CocoWriter',
-           'with_predicted_order', 'fusion_slots', 'OrderRecord', 'read_order_record', 'read_fused', 'stack_scene',
+           'with_predicted_order', 'fusion_slots', 'OrderRecord', 'read_order_record', 'read_fused', 'refit_to_scene',
            'stack_fusion', 'read_for_export', 'export_scenes', 'scene_writer', 'ExportJob', 'export']
 
 # %% ../../nbs/8_formats/08_export.ipynb #c003
@@ -30,8 +30,8 @@ from ..scenes.scene import Scene
 from ..fusion.edit import Refit
 from ..fusion.folder import check_unique_name, failure_reason, read_scene_guarded, REPORT_NAME
 from ..fusion.fuse import pair_probabilities
-from amodal_nb.fusion.predict import (as_predictor, corrected_order, DEFAULT_MODEL, fuse_scene, FusedScene,
-    harmonised_scene)
+from ..fusion.predict import (as_predictor, corrected_order, DEFAULT_MODEL, fuse_scene,
+    FusedScene, harmonised_scene)
 from .convert import check_new_folder, pack_shards
 from .layers import fusion_layers, write_ora, write_psd
 from .refit_files import is_refit_folder, read_refit, refit_layers
@@ -252,7 +252,7 @@ def read_fused(
 # %% ../../nbs/8_formats/08_export.ipynb #st002
 def _by_number(made): return sorted(made.layers, key=lambda layer: layer.number)
 
-def stack_scene(
+def refit_to_scene(
     made: Refit, # a refitted photograph, or an edited one
 ) -> Scene: # its picture is known everywhere
     "Return a stack as a scene. Raises `SceneError` if it has no layer."
@@ -276,7 +276,7 @@ def _stack_pairs(made, scene, order):
 
 def stack_fusion(
     made: Refit, # a refitted photograph, or an edited one
-    scene: Scene, # from `stack_scene`
+    scene: Scene, # from `refit_to_scene`
 ) -> FusedScene: # its result is the picture
     "Return a stack as a fusion: what each layer contributes to each pixel."
     numbers = [layer.number for layer in _by_number(made)]
@@ -300,7 +300,7 @@ def read_for_export(
     damaged."""
     if not fused and is_refit_folder(folder):
         made = read_refit(folder)
-        scene = stack_scene(made)
+        scene = refit_to_scene(made)
         return scene, stack_fusion(made, scene), partial(refit_layers, made)
     scene = read_scene_guarded(folder)
     fusion = read_fused(scene, fused) if fused else fuse_scene(scene, predictor)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAYER_TOLERANCE', 'THUMBNAIL_PX', 'ORA_DEFAULTS', 'MAX_PSD_SIDE_PX', 'ICC_RESOURCE', 'Layer', 'LayerGroup',
-           'ungrouped', 'layer_alphas', 'merge_layers', 'merged_picture', 'layer_sequence', 'fusion_layers',
+           'ungrouped', 'layer_alphas', 'visible_composite', 'merged_picture', 'layer_sequence', 'fusion_layers',
            'patched_fraction', 'png_bytes', 'write_ora', 'write_psd']
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c003
@@ -59,7 +59,7 @@ def layer_alphas(
 # %% ../../nbs/8_formats/07_layers.ipynb #c008
 LAYER_TOLERANCE = 2/255 # largest error of a composite by eight bits of alpha and of colour
 
-def merge_layers(
+def visible_composite(
     layers: list, # of `Layer`, top to bottom
 ) -> torch.Tensor: # [3,H,W], on black
     "Compute the composite of the visible layers, which an image editor shows."
@@ -70,7 +70,7 @@ def merged_picture(
 ) -> torch.Tensor: # [3,H,W] in 0..1, or [4,H,W], straight alpha, if it is transparent in places
     "Compute the composite of the visible layers with their alpha."
     through = torch.stack([1-l.alpha for l in layers if l.is_visible]).prod(0)   # [1,H,W]
-    picture, alpha = merge_layers(layers), 1-through
+    picture, alpha = visible_composite(layers), 1-through
     if not through.any(): return picture
     return torch.cat([(picture/alpha.clamp(min=1/255)).clamp(max=1), alpha])
 
@@ -103,7 +103,7 @@ def fusion_layers(
     alphas = layer_alphas(fused.weights[:scene.n], scene.alphas, layer_sequence(scene, fused))
     layers = [Layer(scene.name_of(k), quantize_8bit(scene.completions[k-1]), a) for k, a in alphas.items()]
     layers.append(_bottom_layer(scene, fused))
-    difference = (merge_layers(layers) - fused.result).abs()
+    difference = (visible_composite(layers) - fused.result).abs()
     differs = (difference > LAYER_TOLERANCE).any(0, keepdim=True)*layers[-1].alpha
     alpha, is_visible = torch.maximum(1-scene.mask, differs), bool(scene.mask.any())
     return [Layer('picture', quantize_8bit(fused.result), alpha, is_visible), *layers]

@@ -16,8 +16,8 @@ import torch
 from ..core.errors import AmodalError, FormatError
 from ..core.pictures import icc_profile, MAX_SCENE_PIXELS, open_picture, read_picture, same_profile
 from .crops import paste_crop
-from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, fade_layer, is_object_group, layer_name,
-    LayerStack, StackBuilder)
+from .layer_stack import (check_canvas, check_nesting, fade_layer, is_object_group,
+    layer_name, LayerStack, StackBuilder)
 from .stacks import check_entry, MAX_ENTRIES, MAX_UNPACKED_BYTES
 from .common import MAX_COORDINATE_PX
 

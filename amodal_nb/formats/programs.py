@@ -24,8 +24,8 @@ from ..core.files import atomic_write, import_extra
 from ..models.order import composite_interlocking, OrderFusion, pair_log_odds
 from ..models.predictor import model_predictor, Predictor
 from ..models.transitivity import transitive_log_odds
-from amodal_nb.models.windows import (batch_windows, N_COMPLETION_CHANNELS, N_CONTEXT_CHANNELS, WINDOW_PX,
-    WindowInputs)
+from ..models.windows import (batch_windows, N_COMPLETION_CHANNELS,
+    N_CONTEXT_CHANNELS, WINDOW_PX, WindowInputs)
 from ..fusion.fuse import predict_scene
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c024

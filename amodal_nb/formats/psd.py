@@ -16,8 +16,8 @@ import numpy as np, torch
 from ..core.errors import AmodalError, FormatError, one_line
 from ..core.files import import_extra
 from ..core.pictures import MAX_SCENE_PIXELS
-from amodal_nb.formats.layer_stack import (check_canvas, check_nesting, is_object_group, layer_name, LayerStack,
-    OBJECT_PARTS, StackBuilder)
+from .layer_stack import (check_canvas, check_nesting, is_object_group, layer_name,
+    LayerStack, OBJECT_PARTS, StackBuilder)
 from .layers import ICC_RESOURCE
 
 # %% ../../nbs/8_formats/13_psd.ipynb #p007

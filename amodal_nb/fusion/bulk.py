@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROGRESS_INTERVAL_S', 'MAX_UNREACHABLE', 'scene_digest', 'model_digest', 'FuseOptions', 'FuseJob', 'SceneFuser',
-           'prepare_digests', 'list_sources', 'part_folder', 'Progress', 'describe_settings', 'ignore', 'FuseRun',
+           'prepare_digests', 'list_sources', 'part_folder', 'FuseProgress', 'describe_settings', 'ignore', 'FuseRun',
            'fuse_folder']
 
 # %% ../../nbs/5_fusion/20_bulk.ipynb #q003
@@ -157,7 +157,7 @@ def part_folder(
 # %% ../../nbs/5_fusion/20_bulk.ipynb #q027
 PROGRESS_INTERVAL_S = 60 # s between two lines in a log
 
-class Progress:
+class FuseProgress:
     """Shows how far a batch is: as a bar, or as a line a minute where stderr is no terminal; and a line at the end.
     A context manager."""
     def __init__(self,
@@ -347,7 +347,7 @@ class FuseRun:
         self.report.begin()
         for k in self.report.done: self.layout.settle(k, True)
         try:
-            with Progress(len(self.todo), self.progress_line) as progress:
+            with FuseProgress(len(self.todo), self.progress_line) as progress:
                 self._fuse_todo(pool, stop, progress)
                 while not stop.number and self.waiting:
                     self.todo = self._take_waiting()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXCEPTION_MARGIN', 'EXCEPTION_FIT', 'MIN_EXCEPTION_PX', 'UNEXPLAINED_LOW', 'UNEXPLAINED_HIGH', 'MIN_UNEXPLAINED_PX',
-           'BAND_VALUES', 'repaint', 'LocalException', 'large_regions', 'local_misfit', 'both_shown',
+           'BAND_VALUES', 'composite_completions', 'LocalException', 'large_regions', 'local_misfit', 'both_shown',
            'local_exceptions', 'cut_exceptions', 'full_colours', 'complete_background', 'FittedStack', 'fit_stack',
            'unexplained_regions', 'residual_layer', 'Halo', 'halo_report', 'refit_errors', 'Unexplained',
            'unexplained_report', 'exact_stack', 'split_layers', 'split_ground', 'separate_layers']
@@ -26,7 +26,7 @@ from .rims import exact_colours, matte_rims, rim_band, RIM_PX, split_alphas, sta
 from .uncovered import fill_uncovered
 
 # %% ../../nbs/5_fusion/14_exact_stack.ipynb #ex005
-def repaint(
+def composite_completions(
     scene: Scene, # any scene
     sequence: list, # indices of completions, front first
 ) -> torch.Tensor: # [3,H,W] in 0..1
@@ -141,7 +141,7 @@ class FittedStack:
     def sequence(self) -> list: # indices of completions, front first
         "Return the order as indices."
         return [k-1 for k in self.order]
-    def repaint(self) -> torch.Tensor: # [3,H,W] in 0..1
+    def composite(self) -> torch.Tensor: # [3,H,W] in 0..1
         "Composite the stack."
         return composite_stack(stack_layers(self.colours, self.scene.alphas, self.background, self.sequence))
 
@@ -203,7 +203,7 @@ def halo_report(
     "Measure the colour error along each outline, before and after."
     sequence, alphas, halos = fitted.sequence, fitted.scene.alphas, []
     in_front = transmittance(alphas, sequence)[:, 0] > .9
-    before, after = ((p-scene.partial).abs().mean(0) for p in (repaint(scene, sequence), repainted))
+    before, after = ((p-scene.partial).abs().mean(0) for p in (composite_completions(scene, sequence), repainted))
     for k in range(scene.n):
         rim = rim_band(alphas[k])[0] & in_front[k]
         errors = [float(e[rim].mean()) if rim.any() else None for e in (before, after)]
@@ -217,7 +217,7 @@ def refit_errors(
     "Measure how far the stack is from the photograph, before and after."
     explained = torch.ones(scene.size, dtype=torch.bool)
     if made.residual is not None: explained = made.residual[3] == 0
-    stacks = {'given': repaint(scene, [k-1 for k in made.order]), 'refit': made.composite()}
+    stacks = {'given': composite_completions(scene, [k-1 for k in made.order]), 'refit': made.composite()}
     errors = {name: float((p-scene.partial)[:, explained].abs().mean()) for name, p in stacks.items()}
     return {'repaint_error': errors, 'unexplained_fraction': 1-float(explained.float().mean())}
 
@@ -234,7 +234,7 @@ def unexplained_report(
 ) -> list: # of `Unexplained`
     "Describe each region."
     report, solid = [], fitted.scene.alphas[:, 0] > .5
-    darkening = fitted.repaint()-fitted.scene.partial
+    darkening = fitted.composite()-fitted.scene.partial
     for i in range(1, regions.max()+1):
         where = torch.from_numpy(regions == i)
         touching = (dilate(where[None].float(), RIM_PX)[0] > 0) & solid
@@ -286,7 +286,7 @@ def split_ground(
 ) -> tuple: # (the background [3,H,W]; the residual layer [4,H,W]; its regions, int [H,W])
     "Split what is behind all objects into the background as it was given, and what it does not explain."
     is_seen = (1-fitted.scene.alphas).prod(0)[0] > .5
-    regions = unexplained_regions(fitted.scene.partial, fitted.repaint(), is_seen)
+    regions = unexplained_regions(fitted.scene.partial, fitted.composite(), is_seen)
     where, plate = torch.from_numpy(regions > 0), quantize_8bit(fitted.background)
     return torch.where(where, plate, ground), residual_layer(ground, plate, where), regions
 

@@ -18,7 +18,7 @@ from ..core.parameters import document_parameters
 from ..scenes.inputs import from_pictures
 from ..scenes.scene import Scene, with_hints
 from .edit import Refit
-from .exact_stack import repaint, separate_layers
+from .exact_stack import composite_completions, separate_layers
 from .predict import DEFAULT_MODEL, full_order, fuse_scene
 
 # %% ../../nbs/5_fusion/18_refit.ipynb #0894e567
@@ -30,7 +30,8 @@ def repaint_error(
 ) -> float: # L1, 0..1, over the pixels that a completion covers
     "Measure how far the stack is from the photograph."
     covered = scene.alphas.amax(0)[0] > .5
-    return float((repaint(scene, sequence)-scene.partial)[:, covered].abs().mean()) if covered.any() else 0.
+    if not covered.any(): return 0.
+    return float((composite_completions(scene, sequence)-scene.partial)[:, covered].abs().mean())
 
 class Direction(TypedDict):
     "Which end of a stack is in front: a dict of JSON."

@@ -23,8 +23,8 @@ from ..core.errors import AmodalError, Interrupted, SceneError, warn_once
 from ..core.files import unique_keys
 from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, path_exists, read_levels, read_mask,
     read_picture, write_picture)
-from amodal_nb.scenes.scene import (check_pairs, check_ranks, make_scene, near_is_bright, ORIGINS, Scene,
-    with_profile)
+from .scene import (check_pairs, check_ranks, make_scene, near_is_bright,
+    ORIGINS, Scene, with_profile)
 if TYPE_CHECKING: from importlib.abc import Traversable
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c063

@@ -24,8 +24,8 @@ from ..core.parallel import die_with_parent
 from .config import check_config, TrainConfig
 from .distributed import RUN_VARIABLE
 from .loop import read_log
-from amodal_nb.training.view import (draw_head, draw_log, draw_part, draw_run, draw_weights, FINAL_STATES, rank_table,
-    RUN_STYLE)
+from .view import (draw_head, draw_log, draw_part, draw_run, draw_weights,
+    FINAL_STATES, rank_table, RUN_STYLE)
 
 # %% ../../nbs/7_training/06_launch.ipynb #c005
 def train_arguments(
