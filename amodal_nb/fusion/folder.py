@@ -18,8 +18,8 @@ import numpy as np, torch
 from ..core.errors import AmodalError, ConfigError, error_reason, one_line, SceneError
 from ..core.files import atomic_write, remove_temporaries, write_json
 from ..core.pictures import MAX_PIXELS, open_picture, read_mask, read_picture, write_picture
-from amodal_nb.scenes.folders import (canvas_file, completion_files, is_scene, picture_file, read_scene, Sources,
-    write_scene)
+from ..scenes.folders import (canvas_file, completion_files, is_scene, picture_file,
+    read_scene, Sources, write_scene)
 from ..scenes.inputs import from_pictures, scene_id
 from ..scenes.scene import Scene
 from ..scenes.shards import MemoryPath, ShardScene

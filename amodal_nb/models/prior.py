@@ -242,8 +242,8 @@ def sequence_log_odds(
     order: torch.Tensor, # [N,N] log-odds
     silent: torch.Tensor, # bool [N,N]
 ) -> torch.Tensor: # [N,N], for `front_to_back`
-    """Scale up the log-odds of pairs that are neither silent nor ties, so that no sum of priors outweighs one of them in
-    a sequence."""
+    """Scale up the log-odds of pairs that are neither silent nor ties, so that no sum of priors
+    outweighs one of them in a sequence."""
     is_small = silent | (order.abs() <= TIE_LOG_ODDS)
     return torch.where(is_small, order, EVIDENCE_SCALE*order)
 
