@@ -33,7 +33,7 @@ def page_of(chrome, width=1280, height=1000, **how):
     page.set_default_timeout(WAIT*1000)
     page.errors = []
     page.on('console', lambda m: page.errors.append(m.text) if m.type == 'error' else None)
-    page.on('pageerror', lambda e: page.errors.append(str(e)))
+    page.on('pageerror', lambda e: page.errors.append(e.stack or str(e))) # says whose code it was
     try: yield page
     finally: page.close()
 

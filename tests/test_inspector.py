@@ -358,6 +358,7 @@ def test_the_training_view_shows_each_state_and_stays_in_the_saved_notebook(lab,
         page.wait_for_function('dark => document.body.dataset.jpThemeLight === String(!dark)', arg=is_dark)
         ink = view.locator('.run-charts text').first.evaluate('o => getComputedStyle(o).fill.match(/\\d+/g).map(Number)')
         assert (min(ink[:3]) > 128) == is_dark, ink
+        page.locator('#jupyterlab-splash').wait_for(state='detached') # JupyterLab removes it twice, an error, if the theme changes again before
     report('training', stopping=True)
     shows('stopping')
     report('stopped')
