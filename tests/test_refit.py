@@ -142,6 +142,18 @@ def write_edits(path, *edits):
     path.write_text(json.dumps({'version': 1, 'edits': edits}))
     return path
 
+def test_edits_that_leave_no_object_are_said_in_one_line(own, scene, capsys):
+    "The picture is the background; hiding by and by and showing again is no such case."
+    assert refit_own(own) == 0
+    for op in 'delete', 'hide':
+        all_gone = write_edits(own/f'{op}.json', *(dict(op=op, layer=k) for k in range(1, scene.n+1)))
+        capsys.readouterr()
+        assert amodal('edit', own/'out'/'photo', all_gone, '--out', own/op) == 0
+        assert capsys.readouterr().err == 'photo: the edits leave no object, only the background: delete or hide fewer\n'
+        assert read_refit(own/op/'photo').layers == []
+    shown = write_edits(own/'shown.json', *(dict(op=op, layer=k) for k in range(1, scene.n+1) for op in ('hide', 'show')))
+    assert amodal('edit', own/'out'/'photo', shown, '--out', own/'shown') == 0 and capsys.readouterr().err == ''
+
 def test_a_fused_scene_is_edited_like_a_refitted_photograph(own, scene, capsys):
     "From its own folder, from its scene and the folder of fusions, and from the scene alone; without an edit it is the fused picture."
     mask = np.zeros(scene.size, np.uint8)

@@ -17,7 +17,7 @@ import numpy as np, torch
 from PIL import Image
 
 from ..core.compositing import composite_stack, flatten_layers, quantize_8bit
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, log_warning
 from ..core.files import read_json
 from ..core.geometry import bounding_box, warp_affine
 from ..core.pictures import to_uint8
@@ -279,8 +279,11 @@ def edit_layers(
     edits: list, # of dicts, see the table
     residual_follows: bool = True, # whether what no layer explains, as a shadow, goes with the object it touches
 ) -> Refit: # the edited one; its `picture` is the photograph wherever nothing changed
-    "Edit the layers of a photograph. Raises `ConfigError` for an edit that cannot be done."
+    """Edit the layers of a photograph. Raises `ConfigError` for an edit that cannot be done; warns if no object is
+    left."""
     shown = [p for p in placements_after(made, edits) if p.is_shown]
+    if made.layers and not shown:
+        log_warning(f'{made.id}: the edits leave no object, only the background: delete or hide fewer')
     centres = {layer.number: object_centre(layer, made.picture.shape[-2:]) for layer in made.layers}
     edited = replace(made, layers=place_layers(shown, centres), pairs=[], exceptions=[], regions=None,
                      residual=edited_residual(made, shown, centres, residual_follows))
