@@ -2105,8 +2105,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'amodal_nb/fusion/results.py'),
                                           'amodal_nb.fusion.results.ShardLayout.packed_names': ( '5_fusion/results.html#shardlayout.packed_names',
                                                                                                  'amodal_nb/fusion/results.py'),
-                                          'amodal_nb.fusion.results.ShardLayout.remove': ( '5_fusion/results.html#shardlayout.remove',
-                                                                                           'amodal_nb/fusion/results.py'),
                                           'amodal_nb.fusion.results.ShardLayout.settle': ( '5_fusion/results.html#shardlayout.settle',
                                                                                            'amodal_nb/fusion/results.py'),
                                           'amodal_nb.fusion.results.ShardLayout.shard': ( '5_fusion/results.html#shardlayout.shard',

@@ -172,16 +172,17 @@ WAITING_FOLDER = '.waiting' # of scenes that wait for the others of their shard
 SHARD_NAME = re.compile(r'\d{6}\.tar')
 FUSED_FILE_PATTERN = r'[^/]+' # of a fusion: what follows `<id>_`
 
-class ShardLayout:
-    "Results as shards of a fixed number of scenes, with an index each."
+class ShardLayout(FolderLayout):
+    """Results as shards of a fixed number of scenes, with an index each. Scenes wait in a folder for the others
+    of their shard; what is removed there stays in the shard until it is packed again."""
     def __init__(self,
         out: Path, # a folder of results
         names: list, # of all scenes, in their order
         per_shard: int, # scenes in a shard
         weights: str = 'npz', # their format, see `fused_files`
     ):
-        self.out, self.place, self.names, self.per_shard = out, out/WAITING_FOLDER, names, per_shard
-        self.weights = weights
+        super().__init__(out/WAITING_FOLDER, names, weights)
+        self.out, self.per_shard = out, per_shard
         self.settled = {} # shard number -> {number of a scene: whether it is done}
         self._packed = {} # shard number -> names in it
         self._thread, self._jobs = ThreadPoolExecutor(1), []
@@ -200,18 +201,12 @@ class ShardLayout:
             index = read_json(Path(index_path(shard)))
             if index['bytes'] == shard.stat().st_size: names = {name for name, *_ in index['scenes']}
         return self._packed.setdefault(number, names)
-    def _is_waiting(self, index):
-        return all(p.is_file() for p in fused_files(self.names[index], self.place, self.weights))
+    def _is_waiting(self, index): return super().is_done(index)
     def is_done(self,
         index: int, # of a scene
     ) -> bool: # whether its results are there
         "Look for the results of a scene, in the shard and among those that wait."
         return self._is_waiting(index) or self.names[index] in self.packed_names(index//self.per_shard)
-    def remove(self,
-        index: int, # of a scene
-    ):
-        "Remove the results of a scene that waits; those in the shard stay until it is packed again."
-        remove_fused(self.names[index], self.place)
     def settle(self,
         index: int, # of a scene
         is_done: bool, # or it has failed
