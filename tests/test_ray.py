@@ -40,13 +40,12 @@ def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(many, pools, tmp_
     assert killed and len(report['done']) == N-1 and [f['id'] for f in report['failed']] == ['s5']
     assert len(lines) == 1 and 's5' in lines[0]
     assert processes('ray::RayWorker') == []
-    (tmp_path/'out').rename(many/'ray')
-    assert listing(many/'ray') == listing(many/'out')
+    assert listing(tmp_path/'out') == listing(many/'out')
     @contextmanager
     def shared(*args): yield pools
     monkeypatch.setattr(ray_pool, 'ray_pools', shared)
-    status, _ = here(capfd, 'fuse', many/'in', '--out', many/'ray', *OPTIONS, '--engine', 'ray')
-    assert status == 1 and listing(many/'ray') == listing(many/'out') # s5 again; the others were unchanged
+    status, _ = here(capfd, 'fuse', many/'in', '--out', tmp_path/'out', *OPTIONS, '--engine', 'ray')
+    assert status == 1 and listing(tmp_path/'out') == listing(many/'out') # s5 again; the others were unchanged
 
 @needs_ray
 def test_a_task_that_kills_its_worker_twice_is_named_and_a_short_one_is_repeated_alone(pools, tmp_path):
@@ -66,7 +65,7 @@ def test_a_task_that_kills_its_worker_twice_is_named_and_a_short_one_is_repeated
 @needs_ray
 def test_ray_listens_on_loopback_only(pools):
     sockets = [c for p in [psutil.Process(), *processes()] for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
-    assert sockets and {c.laddr.ip for c in sockets} == {'127.0.0.1'}
+    assert sockets and {c.laddr.ip.removeprefix('::ffff:') for c in sockets} == {'127.0.0.1'} # gRPC maps it into IPv6
 
 def test_without_ray_one_line_says_what_to_install(many, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)

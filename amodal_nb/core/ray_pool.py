@@ -15,8 +15,8 @@ from typing import Callable, Iterable, Iterator
 import psutil
 
 from .errors import ConfigError, error_reason, log_warning, MemoryShortage
-from amodal_nb.core.parallel import (check_workers, Outcome, POLL_S, STOP_GRACE_S, StopSignals,
-    TaskRunner, WorkerLost)
+from .parallel import (check_workers, Outcome, POLL_S, STOP_GRACE_S,
+    StopSignals, TaskRunner, WorkerLost)
 
 # %% ../../nbs/1_core/11_ray_pool.ipynb #y005
 class RayWorker:
@@ -91,7 +91,8 @@ class RayPool:
         import ray
         actor, index, task = self._pending[ref]
         try: is_ready, n_bytes, value, error, lines = ray.get(ref)
-        except ray.exceptions.RayError as e: is_ready, n_bytes, value, error, lines = True, 0, None, _lost(task, e), []
+        except ray.exceptions.RayError as e:
+            is_ready, n_bytes, value, error, lines = True, 0, None, _lost(task, e), []
         del self._pending[ref]
         self._idle.append(actor)
         for line in lines: self._warn(line)
@@ -145,7 +146,8 @@ def ray_pools(
         if address: _connect(address, quiet)
         else: _start_here(workers or os.cpu_count(), folder, quiet)
         cores = int(ray.cluster_resources().get('CPU', 0))
-        if workers > cores: raise ConfigError(f'workers {workers}', f'exceed the {cores} cores of the cluster', 'give fewer')
+        if workers > cores:
+            raise ConfigError(f'workers {workers}', f'exceed the {cores} cores of the cluster', 'give fewer')
         yield partial(RayPool, workers=workers or cores)
     finally:
         ray.shutdown()
@@ -160,5 +162,6 @@ def _connect(address, quiet):
     import ray
     try: ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as e:
+        problem = f'is no Ray that can be reached ({error_reason(e):.200})'
         fix = 'give HOST:PORT of its head, or leave --address out'
-        raise ConfigError(f'address {address}', f'is no Ray that can be reached ({error_reason(e):.200})', fix) from None
+        raise ConfigError(f'address {address}', problem, fix) from None
