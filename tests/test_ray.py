@@ -33,13 +33,13 @@ def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(many, pools, tmp_
     killed = []
     def kill_one(line):
         if killed: return
-        killed.extend(processes('ray::RayWorker')[:1])
+        killed.extend(processes('ray::RayActor')[:1])
         killed[0].kill()
     lines = []
     report = fuse_all(many/'in', tmp_path/'out', pools=pools, summary=kill_one, report_line=lines.append)
     assert killed and len(report['done']) == N-1 and [f['id'] for f in report['failed']] == ['s5']
     assert len(lines) == 1 and 's5' in lines[0]
-    assert processes('ray::RayWorker') == []
+    assert processes('ray::RayActor') == []
     assert listing(tmp_path/'out') == listing(many/'out')
     @contextmanager
     def shared(*args): yield pools

@@ -73,7 +73,10 @@ class RayPool:
         finally: self._end(actors)
     def _start(self):
         import ray
-        actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=1)(RayWorker)
+        class RayActor: # Ray changes the class that it is given
+            def __init__(self, *args): self.worker = RayWorker(*args)
+            def run(self, task): return self.worker.run(task)
+        actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=1)(RayActor)
         return actor.remote(self.prepare, os.getcwd())
     def _deal(self, tasks):
         "Give a task to each worker that has none, and at the end those that were put aside, one by one."
@@ -114,7 +117,7 @@ class RayPool:
         psutil.wait_procs(local, STOP_GRACE_S)
 
 def _is_worker(process):
-    try: return process.name().startswith('ray::RayWorker'[:15])
+    try: return process.name().startswith('ray::RayActor')
     except psutil.Error: return False # it has ended
 
 def _lost(task, error):
