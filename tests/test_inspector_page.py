@@ -10,6 +10,7 @@ from amodal_nb.core.pictures import to_uint8
 from amodal_nb.fusion.predict import fuse_scene
 from amodal_nb.scenes.folders import read_scene
 from amodal_nb.synthesis.composer import Composer
+from amodal_nb.training.view import draw_part, rank_table, RUN_STYLE
 from browser import Inspector, browser, page_of, show_widgets, violations
 
 LAB_ROWS_PX = 115 # of a window, that JupyterLab has for menu, tabs, tool bar and status
@@ -238,6 +239,14 @@ def test_a_clicked_scene_is_named_at_once(page):
     sent = gallery.evaluate('(e, card) => { e.gallery.receive(card, [new ArrayBuffer(0)]); return e.gallery.model.sent; }', card)
     assert [o['type'] for o in sent] == ['want', 'open'] and head() == 'opening two · 2 scenes · 1 measured'
     assert gallery.locator('.ag-values').all_inner_texts() == ['70% sure · error 0.100', 'opening …'] and violations(page, '.amodal-gallery') == []
+
+def test_the_rank_table_fits_a_narrow_window(page):
+    "Also with a host's full name, in the width that JupyterLab leaves of 900 px beside its file browser."
+    ranks = [dict(rank=0, doing='waiting for rank 1 to save the checkpoint', step=12300, scenes_per_second=120.6, memory_bytes=71.2e9,
+                  memory_limit_bytes=84.9e9, host='gpunode0013.cluster.department.example.org')]
+    page.set_viewport_size({'width': 450, 'height': 900})
+    page.set_content(RUN_STYLE + draw_part(rank_table(ranks)))
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 def tab_stops(page, i):
     "What Tab reaches in the inspector, from its first element on."

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FIGURE_INCHES', 'TYPE_42', 'LETTERS_PT', 'MIN_PICTURE_INCHES', 'BAR_INCHES', 'GUESS_COLOUR', 'APART_COLOUR',
-           'DOUBT_COLOUR', 'GAP_INCHES', 'LABEL_INCHES', 'MAX_SIDE_INCHES', 'LIGHTER', 'LARGEST_ERROR', 'LATEX',
-           'CAPTIONS', 'figure_inches', 'embed_letters', 'picture_grid', 'slot_names', 'put_label', 'figure_colours',
-           'show_weights', 'completion_on_white', 'pair_label', 'order_axes', 'show_order', 'topmost_picture',
-           'show_fusion', 'escape_latex', 'latex_caption', 'show_batch']
+           'DOUBT_COLOUR', 'GAP_INCHES', 'LABEL_INCHES', 'MAX_SIDE_INCHES', 'OUTSIDE_WHITE_SHARE', 'LARGEST_ERROR',
+           'LATEX', 'CAPTIONS', 'figure_inches', 'embed_letters', 'picture_grid', 'slot_names', 'put_label',
+           'figure_colours', 'show_weights', 'completion_on_white', 'pair_label', 'order_axes', 'show_order',
+           'topmost_picture', 'show_fusion', 'escape_latex', 'latex_caption', 'show_batch']
 
 # %% ../../nbs/9_app/07_figures.ipynb #f003
 import math
@@ -192,7 +192,7 @@ def show_order(
     return fig
 
 # %% ../../nbs/9_app/07_figures.ipynb #f016
-LIGHTER = .6 # share of white in the colours outside the mask
+OUTSIDE_WHITE_SHARE = .6 # of the colours outside the mask
 LARGEST_ERROR = .5 # mean of the channels, at the end of the error's colour map
 
 def topmost_picture(
@@ -201,7 +201,7 @@ def topmost_picture(
 ) -> torch.Tensor: # [3,H,W] in 0..1
     "Return each pixel in the colour of its topmost slot, lighter outside the mask."
     colours = slot_colour_map(fused.weights, figure_colours(fused))
-    return torch.where(scene.mask > 0, colours, torch.lerp(colours, torch.ones(()), LIGHTER))
+    return torch.where(scene.mask > 0, colours, torch.lerp(colours, torch.ones(()), OUTSIDE_WHITE_SHARE))
 
 def show_fusion(
     scene: Scene, # what was fused

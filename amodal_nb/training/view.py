@@ -286,7 +286,8 @@ RUN_STYLE = """<style>
 .amodal-run .run-weights { overflow-x: auto; margin: 4px 0 10px; }
 .amodal-run .run-weights img { max-width: none; }
 .amodal-run table { border-collapse: collapse; margin: 0; font-size: 12px; font-variant-numeric: tabular-nums; }
-.amodal-run th, .amodal-run td { padding: 2px 18px 2px 0; text-align: left; }
+.amodal-run th, .amodal-run td { padding: 2px 12px 2px 0; text-align: left; vertical-align: top; }
+.amodal-run td:last-child { min-width: 96px; padding-right: 0; overflow-wrap: anywhere; }
 </style>"""
 
 def draw_part(

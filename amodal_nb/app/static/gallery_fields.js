@@ -32,7 +32,7 @@ export const fields = {
       {type: 'button', className: 'ai-tool', 'aria-controls': `${id}l`, on: {click: () => this.openLimits()}},
       'Limits',
     );
-    this.limits = el('div', {className: 'ai-fields ag-limits', id: `${id}l`, hidden: true}, ...this.buildLimits(id));
+    this.limits = el('div', {className: 'ai-fields ag-limits', id: `${id}l`, hidden: true}, ...this.buildLimits());
     this.openLimits(false);
     return el(
       'div',
