@@ -1790,6 +1790,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'amodal_nb.fusion.edit.changed_placement': ( '5_fusion/edit.html#changed_placement',
                                                                                     'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.check_edit': ('5_fusion/edit.html#check_edit', 'amodal_nb/fusion/edit.py'),
+                                       'amodal_nb.fusion.edit.check_placement': ( '5_fusion/edit.html#check_placement',
+                                                                                  'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.edit_layers': ('5_fusion/edit.html#edit_layers', 'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.edited_residual': ( '5_fusion/edit.html#edited_residual',
                                                                                   'amodal_nb/fusion/edit.py'),

@@ -212,6 +212,8 @@ def test_refitted_and_edited_scenes_are_exported_in_every_format(stacks, format,
     ('{"version": 1, "edits": [{"op": "move", "layer": 1, "dx": 1e9, "dy": 0}]}', 'give a number'),
     ('{"version": 1, "edits": [{"op": "move", "layer": 1, "dx": 5000, "dy": 0}]}', 'nothing of it is left'),
     ('{"version": 1, "edits": [{"op": "scale", "layer": 1, "by": -1}]}', 'give a factor'),
+    ('{"version": 1, "edits": [{"op": "scale", "layer": 1, "by": 20}, {"op": "scale", "layer": 1, "by": 20}]}', 'by 400 in all'),
+    ('{"version": 1, "edits": [{"op": "hide", "layer": 1}, {"op": "move", "layer": 1, "dx": 6e4, "dy": 0}, {"op": "move", "layer": 1, "dx": 6e4, "dy": 0}]}', 'keep to 100000'),
     ('{"version": 1, "edits": [{"op": "duplicate", "layer": 1}]}', 'give the copy a name'),
     ('{"version": 1, "edits": [{"op": "turn", "layer": [1], "degrees": 5}]}', 'no layer [1]'),
     ('{"version": 1, "edits": [{"op": "reorder", "layer": 1, "position": 1.5}]}', 'whole number')])
