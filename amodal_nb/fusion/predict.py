@@ -324,7 +324,7 @@ def fused_layers(
     made = separate_layers(whole, whole, full_order(fused, scene.n), fused.pairs)
     known = fused.covered | (scene.mask[0] == 0)
     if fused.uncovered_fill == 'transparent' and not known.all():
-        log_warning(f'{fused.id}: transparent pixels become black in layers: fuse with uncovered inpainted to fill them')
+        log_warning(f'{fused.id}: transparent pixels become black in layers: fuse with inpainting to fill them')
     made.known &= known
     return made
 
