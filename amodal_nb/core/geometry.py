@@ -88,9 +88,9 @@ MIN_OVERLAP_PX = 16 # pixels that two objects share if their order counts; fewer
 
 def _count_shared_bits(masks):
     "Count shared pixels of boolean masks [...,N,H,W] on the CPU, 64 of them at once."
-    bits = np.packbits(masks.flatten(-2).numpy(), axis=-1)           # [...,N,K]
-    rest = -bits.shape[-1] % 8
-    words = np.pad(bits, [(0, 0)]*(bits.ndim-1) + [(0, rest)]).view(np.uint64)
+    pixels = masks.flatten(-2)
+    pixels = F.pad(pixels, (0, -pixels.shape[-1] % 64))
+    words = np.packbits(pixels.numpy(), axis=-1).view(np.uint64)     # [...,N,K]
     shared = [np.bitwise_count(words & words[..., [k], :]).sum(-1) for k in range(masks.shape[-3])]
     return torch.from_numpy(np.stack(shared, -1)).float()            # [...,N,N]
 

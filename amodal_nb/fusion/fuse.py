@@ -130,7 +130,7 @@ def make_predictor_batch(
     return to_device(make_batch(scene, n_slots, on_extra), device)
 
 def _apply_predictor(predictor, scene, on_extra='error', device='cpu'):
-    "Predict (weights, order) of one scene; also the batch that was predicted, preprocessed, and that of the scene as given."
+    "Predict (weights, order) of one scene; also return the batch that was predicted, and that of the scene as given."
     predictor = wrap_predictor(predictor)
     given = used = make_predictor_batch(scene, predictor, on_extra, device)
     if predictor.preprocess: used = make_predictor_batch(predictor.preprocess(scene), predictor, on_extra, device)
