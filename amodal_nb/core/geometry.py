@@ -91,8 +91,9 @@ def _count_shared_bits(masks):
     pixels = masks.flatten(-2)
     pixels = F.pad(pixels, (0, -pixels.shape[-1] % 64))
     words = np.packbits(pixels.numpy(), axis=-1).view(np.uint64)     # [...,N,K]
-    shared = [np.bitwise_count(words & words[..., [k], :]).sum(-1) for k in range(masks.shape[-3])]
-    return torch.from_numpy(np.stack(shared, -1)).float()            # [...,N,N]
+    def count_with(k): return np.bitwise_count(words & words[..., [k], :]).sum(-1) # [...,N]
+    shared = np.stack([count_with(k) for k in range(masks.shape[-3])], -1)
+    return torch.from_numpy(shared).float()                          # [...,N,N]
 
 def pairwise_overlap(
     masks: torch.Tensor, # [...,N,H,W], bool, or float to weight pixels
