@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 import numpy as np, pytest, torch
 from amodal_nb.app.editor import edit_widget
+from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.geometry import bounding_box
 from amodal_nb.core.pictures import to_uint8
 from amodal_nb.fusion.edit import read_edits
@@ -109,8 +110,23 @@ def test_a_drag_can_be_cancelled_and_no_object_can_leave_the_canvas(editor, page
     editor.js('(e, layer) => e.commit({op: "move", layer, dx: 500, dy: 0})', front)
     assert editor.edits() == [] and np.array_equal(editor.picture(), to_uint8(made.picture))
     assert f'Nothing of {front} would be left' in editor.box.locator('.ai-notice').inner_text()
+    edits = [dict(op='scale', layer=front, by=50)]
+    editor.js('(e, edits) => e.setEdits(edits)', edits)
+    editor.js('(e, layer) => e.commit({op: "scale", layer, by: 50})', front) # 2500 times in all, which Python refuses, too
+    assert editor.edits() == edits and f'{front} cannot be moved, scaled or turned further' in editor.box.locator('.ai-notice').inner_text()
+    with pytest.raises(AmodalError, match='is scaled by 2500 in all'): made.edit(edits*2)
+    editor.js('e => e.undo()')
     editor.click(1, 1) # the background
     assert editor.js('e => e.selected') is None
+
+def test_the_editor_tells_that_no_object_is_left_until_one_is(editor, made):
+    notice = editor.box.locator('.ai-notice')
+    for name in names(made):
+        assert not notice.is_visible()
+        editor.box.get_by_role('button', name=f'Hide {name}').click()
+    assert 'leave no object, only the background' in notice.inner_text()
+    editor.button('Undo the last edit (Ctrl+Z)').click()
+    assert not notice.is_visible()
 
 def test_everything_can_be_done_by_keys(editor, page, made):
     a, b, c = names(made)

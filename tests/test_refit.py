@@ -2,7 +2,7 @@
 import json
 import numpy as np, pytest, torch
 from dataclasses import replace
-from PIL import Image
+from PIL import Image, ImageOps
 from amodal_nb.app.cli import main
 from amodal_nb.core.compositing import composite_stack
 from amodal_nb.core.errors import AmodalError
@@ -16,6 +16,7 @@ from amodal_nb.scenes.folders import read_scene
 from amodal_nb.scenes.shards import read_shards
 from amodal_nb.synthesis.compose import interlock_pair
 from amodal_nb.synthesis.composer import Composer
+from test_kinds_of_files import png16
 
 def amodal(*args):
     "The command's exit status."
@@ -138,6 +139,24 @@ def test_edits_from_a_file_change_nothing_else(own, scene):
     assert refit_own(own, '--edits', own/'edits.json', out='at_once') == 0
     assert np.array_equal(pixels(own/'at_once'/'photo'/'photo_image.png'), pixels(own/'edited'/'photo'/'photo_image.png'))
 
+def turned_jpeg(path, a):
+    exif = Image.Exif()
+    exif[0x0112] = 6 # stored turned by a quarter
+    Image.fromarray(np.rot90(a)).save(path, quality=90, exif=exif)
+
+@pytest.mark.parametrize('name, write', [
+    ('photo.jpg', lambda path, a: Image.fromarray(a).save(path, quality=90)), ('turned.jpg', turned_jpeg),
+    ('rgba.png', lambda path, a: Image.fromarray(np.dstack([a, np.full(a.shape[:2], 255, np.uint8)])).save(path)),
+    ('deep.png', lambda path, a: png16(path, np.dstack([a, np.full(a.shape[:2], 255, np.uint8)])))])
+def test_without_an_edit_a_photograph_of_any_kind_keeps_its_bytes(own, scene, name, write, capsys):
+    "As Pillow decodes it, upright; 16 bits at 8, which a line tells."
+    write(own/name, to_uint8(scene.partial))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(own/name)).convert('RGB'))
+    assert amodal('refit', own/name, own/'layers', '--out', own/'out', '--model', 'vote', '--edits', write_edits(own/'none.json')) == 0
+    folder = own/'out'/name[:-4]
+    assert np.array_equal(pixels(folder/f'{name[:-4]}_image.png'), expected) and np.array_equal(to_uint8(read_refit(folder).edit([]).picture), expected)
+    assert ('16 bits a channel, read at 8' in capsys.readouterr().err) == (name == 'deep.png')
+
 def write_edits(path, *edits):
     path.write_text(json.dumps({'version': 1, 'edits': edits}))
     return path
@@ -212,6 +231,8 @@ def test_refitted_and_edited_scenes_are_exported_in_every_format(stacks, format,
     ('{"version": 1, "edits": [{"op": "move", "layer": 1, "dx": 1e9, "dy": 0}]}', 'give a number'),
     ('{"version": 1, "edits": [{"op": "move", "layer": 1, "dx": 5000, "dy": 0}]}', 'nothing of it is left'),
     ('{"version": 1, "edits": [{"op": "scale", "layer": 1, "by": -1}]}', 'give a factor'),
+    ('{"version": 1, "edits": [{"op": "scale", "layer": 1, "by": 20}, {"op": "scale", "layer": 1, "by": 20}]}', 'by 400 in all'),
+    ('{"version": 1, "edits": [{"op": "hide", "layer": 1}, {"op": "move", "layer": 1, "dx": 6e4, "dy": 0}, {"op": "move", "layer": 1, "dx": 6e4, "dy": 0}]}', 'keep to 100000'),
     ('{"version": 1, "edits": [{"op": "duplicate", "layer": 1}]}', 'give the copy a name'),
     ('{"version": 1, "edits": [{"op": "turn", "layer": [1], "degrees": 5}]}', 'no layer [1]'),
     ('{"version": 1, "edits": [{"op": "reorder", "layer": 1, "position": 1.5}]}', 'whole number')])

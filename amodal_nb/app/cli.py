@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['app', 'EXAMPLES', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'example', 'documented', 'options', 'command',
-           'exit_if_failed', 'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'fuse', 'refit', 'edit',
-           'read_scene_with_target', 'missing_measures', 'EvalJob', 'values_in_order', 'main_table', 'all_tables',
-           'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share',
-           'demo', 'convert', 'export', 'sigterm_as_exception', 'open_closed_streams', 'main']
+           'exit_if_failed', 'print_line', 'print_error', 'cutouts_to_scene', 'shell_command', 'engine_pools', 'fuse',
+           'refit', 'edit', 'read_scene_with_target', 'missing_measures', 'EvalJob', 'values_in_order', 'main_table',
+           'all_tables', 'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train',
+           'launch', 'share', 'demo', 'convert', 'export', 'sigterm_as_exception', 'open_closed_streams', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import inspect, os, shlex, signal, sys, threading
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -143,6 +143,21 @@ def shell_command(
     "Return a command that shows or exports fusions."
     return f'amodal {name} {shlex.join([str(root), "--fused", str(out)])}'
 
+def engine_pools(
+    engine: str, # 'processes' or 'ray'
+    workers: int, # see `TaskPool` and `ray_pools`
+    address: 'str | None', # see `ray_pools`
+): # a context manager that returns the `pools` of `fuse_folder`
+    "Choose what runs tasks. Raises `ConfigError` for an unknown engine, or what `ray_pools` raises."
+    if engine not in ('processes', 'ray'):
+        raise ConfigError('engine', f'is {engine!r}', "choose 'processes' or 'ray'")
+    if engine == 'ray':
+        from amodal_nb.core.ray_pool import check_ray, ray_pools
+        check_ray()
+        return ray_pools(workers, address)
+    if address: raise ConfigError('address', 'is for a Ray cluster', 'add --engine ray')
+    return nullcontext()
+
 @command
 def fuse(
     root: str, # a photograph, a folder of scenes: <root>/<id>/<id>_mask.png, _partial.png or _image.png, _comp1.png …; or shards: a folder of them, a tar, or a path or URL as https://host/{000000..000012}.tar
@@ -162,6 +177,8 @@ def fuse(
     shards: int = 0, # write WebDataset shards of so many scenes each, OUT/000000.tar, …, instead of a folder each
     shard_index: int = 0, # number of this job, of --num-shards jobs that fuse a part each, to OUT/part-00000-of-00016/ and so on
     num_shards: int = 1, # number of jobs
+    engine: str = 'processes', # what runs the workers: 'processes' of this machine, or 'ray' (pip install 'amodal_nb[ray]'), with --workers 0 on all of its cores
+    address: Optional[str] = None, # with --engine ray: HOST:PORT of a cluster whose machines see ROOT, OUT and the model under the same paths; without it, a Ray for this command alone is started
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder or of shards. Scenes that cannot be used are
     named, and the exit status is then 1. The same command goes on after any interruption."""
@@ -174,13 +191,15 @@ def fuse(
     results, fused = part_folder(out, part), []
     load_predictor(model)
     FuseOptions(model, on_extra, harmonise, uncovered, prior, weights).check()
+    engine_context = engine_pools(engine, workers, address)
     check_report(results) # before anything is written
     root = cutouts_to_scene(root, cutouts, out, mask, background)
     def print_fused(line):
         fused.append(line)
         print_line(line)
-    report = fuse_folder(root, out, model, on_extra, print_error, harmonise, uncovered, print_fused, prior,
-                         workers, again or bool(cutouts), shards, part, print_line, weights)
+    with engine_context as pools:
+        report = fuse_folder(root, out, model, on_extra, print_error, harmonise, uncovered, print_fused, prior,
+                             workers, again or bool(cutouts), shards, part, print_line, weights, pools)
     n_unchanged = len(report['done']) - len(fused)
     unchanged = f'{n_unchanged} done before and unchanged, ' if n_unchanged else ''
     print_line(f"{len(fused)} fused, {unchanged}{len(report['failed'])} failed; see {results/REPORT_NAME}")

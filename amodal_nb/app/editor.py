@@ -14,7 +14,8 @@ import anywidget, torch, torch.nn.functional as F, traitlets
 from ..core.geometry import box_of_mask
 from ..core.pictures import to_uint8
 from ..scenes.folders import Sources
-from ..fusion.edit import edit_layers, object_centre, placements_after, Refit, residual_parts
+from ..fusion.edit import (edit_layers, MAX_EDIT_VALUE, object_centre, placements_after, Refit,
+    residual_parts, SCALE_LIMITS)
 from ..fusion.predict import DEFAULT_MODEL, FusedScene
 from ..formats.editable import read_editable
 from ..formats.refit_files import write_refit
@@ -72,7 +73,7 @@ def editor_state(
     height, width = known.shape
     note = '' if step == 1 else f'Shown at 1/{step} of its size, {width} × {height} px; what is saved has all pixels.'
     meta = {'id': made.id, 'full': [w, h], 'shown': [width, height], 'step': step, 'layers': layers, 'parts': records,
-            'note': note}
+            'note': note, 'limits': {'scale': SCALE_LIMITS, 'value': MAX_EDIT_VALUE}}
     pictures = {'photo': made.picture, 'background': made.background}
     data = {name: to_uint8(reduced(picture)).tobytes() for name, picture in pictures.items()}
     return meta, data | {'known': known.tobytes(), 'parts': contents}

@@ -381,6 +381,7 @@ def fuse_folder(
     part: 'tuple | None' = None, # (number of this job, number of jobs), see `list_sources`
     progress_line: Callable = ignore, # called with a line a minute, and one at the end: rate, time left, memory
     weights: str = 'npz', # how weights are stored: 'npz', 'png' or 'none', see `write_fused`
+    pools: 'Callable | None' = None, # (prepare) -> a pool with the interface of `TaskPool`, as from `ray_pools`; None: `workers` processes
 ) -> dict: # the report: {'done': [id, …], 'failed': [{'id', 'reason'}, …], 'scenes': a `FusionSummary` with a digest for each that is done, 'settings'}
     """Fuse every scene of a folder or of shards that is not done yet. Raises `AmodalError` if there is none, an option
     is wrong, or `out` holds another report.json, is in use or has results of other settings, `OSError` if it cannot be
@@ -396,12 +397,15 @@ def fuse_folder(
     options.check()
     check_report(out)
     out.mkdir(parents=True, exist_ok=True)
-    with lock_folder(out), StopSignals(immediate=not workers) as stop:
+    is_here = pools is None and not workers
+    is_shared = pools is None and shares_memory(workers)
+    pools = pools or partial(TaskPool, workers=workers)
+    with lock_folder(out), StopSignals(immediate=is_here) as stop:
         clear_dead_runs(out)
         run = FuseRun(sources, problems, out, options, shards, report_line, summary, progress_line)
-        try: run.plan(lambda prepare: TaskPool(prepare, workers), again, stop)
+        try: run.plan(pools, again, stop)
         except KeyboardInterrupt: stop.number = stop.number or signal.SIGINT
         if stop.number: raise _end_of(stop, f'nothing was changed; see {out/REPORT_NAME}')
-        job = FuseJob(replace(options, model=predictor) if shares_memory(workers) else options, run.layout.place)
-        run.fuse(TaskPool(job, workers), stop)
+        job = FuseJob(replace(options, model=predictor) if is_shared else options, run.layout.place)
+        run.fuse(pools(job), stop)
     return run.report.as_dict()

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EDIT_NUMBERS', 'EDIT_OPS', 'MAX_EDIT_VALUE', 'SCALE_LIMITS', 'RefitLayer', 'Refit', 'Placement', 'source_map',
-           'shift_pixels', 'place_part', 'find_placement', 'check_edit', 'changed_placement', 'apply_edit',
-           'placements_after', 'object_centre', 'residual_parts', 'edited_residual', 'place_layers', 'edit_layers',
-           'read_edits']
+           'shift_pixels', 'place_part', 'find_placement', 'check_edit', 'check_placement', 'changed_placement',
+           'apply_edit', 'placements_after', 'object_centre', 'residual_parts', 'edited_residual', 'place_layers',
+           'edit_layers', 'read_edits']
 
 # %% ../../nbs/5_fusion/13_edit.ipynb #038a2122
 import math
@@ -142,8 +142,8 @@ def place_part(
 # %% ../../nbs/5_fusion/13_edit.ipynb #e781464a
 EDIT_NUMBERS = {'move': ('dx', 'dy'), 'scale': ('by',), 'turn': ('degrees',), 'reorder': ('position',)}
 EDIT_OPS = [*EDIT_NUMBERS, 'duplicate', 'hide', 'show', 'delete']
-MAX_EDIT_VALUE = 1e5 # px or degrees
-SCALE_LIMITS = .01, 100. # factors
+MAX_EDIT_VALUE = 1e5 # px or degrees, of one edit and of all edits of a layer
+SCALE_LIMITS = .01, 100. # factors, likewise
 
 def find_placement(
     placements: list, # of `Placement`
@@ -176,23 +176,39 @@ def check_edit(
     if edit['op'] == 'duplicate' and (not isinstance(name, str) or not name.strip()):
         raise ConfigError(where, f'name is {name!r:.40}', 'give the copy a name')
 
+def check_placement(
+    placement: Placement, # after an edit
+    where: str, # the edit, for the message
+):
+    "Check that the edits of a layer do not add up to more than one may do. Raises `ConfigError`."
+    (least, most), name = SCALE_LIMITS, f'{placement.name!r:.40}'
+    if not least <= placement.scale <= most:
+        raise ConfigError(where, f'{name} is scaled by {placement.scale:g} in all', f'keep to {least} to {most:g}')
+    moves = {'dx': placement.dx, 'dy': placement.dy, 'degrees': placement.degrees}
+    for key, value in moves.items():
+        if abs(value) > MAX_EDIT_VALUE:
+            raise ConfigError(where, f'{key} of {name} is {value:g} in all', f'keep to {MAX_EDIT_VALUE:g}')
+
 def changed_placement(
     placement: Placement, # before
     edit: dict, # checked
+    where: str = 'edit', # for the message
 ) -> Placement: # after
-    "Apply an edit that concerns one layer alone."
-    op = edit['op']
-    if op == 'move': return replace(placement, dx=placement.dx+edit['dx'], dy=placement.dy+edit['dy'])
-    if op == 'scale': return replace(placement, scale=placement.scale*edit['by'])
-    if op == 'turn': return replace(placement, degrees=placement.degrees+edit['degrees'])
-    return replace(placement, is_shown=op == 'show')
+    "Apply an edit that concerns one layer alone. Raises `ConfigError` if edits add up to too much."
+    op, p = edit['op'], placement
+    if op == 'move': after = replace(p, dx=p.dx+edit['dx'], dy=p.dy+edit['dy'])
+    elif op == 'scale': after = replace(p, scale=p.scale*edit['by'])
+    elif op == 'turn': after = replace(p, degrees=p.degrees+edit['degrees'])
+    else: after = replace(p, is_shown=op == 'show')
+    check_placement(after, where)
+    return after
 
 def apply_edit(
     placements: list, # of `Placement`, front to back
     edit: dict, # see the table
     where: str = 'edit', # for the message
 ) -> list: # of `Placement`, front to back
-    "Apply one edit. Raises `ConfigError` if it has no such form, or if there is no such layer."
+    "Apply one edit. Raises `ConfigError` for one without such a form or layer, or if edits add up to too much."
     check_edit(edit, where)
     i = find_placement(placements, edit.get('layer'), where)
     rest, placement = placements[:i] + placements[i+1:], placements[i]
@@ -207,7 +223,7 @@ def apply_edit(
         if any(p.name == edit['name'] for p in placements):
             raise ConfigError(where, f"the name {edit['name']!r:.40} is taken", 'choose another one')
         return placements[:i] + [replace(placement, name=edit['name'])] + placements[i:]
-    return placements[:i] + [changed_placement(placement, edit)] + placements[i+1:]
+    return placements[:i] + [changed_placement(placement, edit, where)] + placements[i+1:]
 
 def placements_after(
     made: Refit, # a refitted photograph, or an edited one

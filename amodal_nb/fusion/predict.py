@@ -18,7 +18,7 @@ import numpy as np, torch
 from PIL import Image
 
 from ..core.compositing import front_to_back
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, log_warning
 from ..core.parameters import document_parameters
 from ..core.pictures import to_uint8
 from ..core.progress import report_progress
@@ -317,11 +317,15 @@ def fused_layers(
     scene: Scene, # as it was given
     fused: FusedScene, # its fusion
 ) -> Refit: # its picture is the fused one
-    "Turn a fusion into an exact stack of layers. Raises `SceneError` if there is not enough memory."
+    """Turn a fusion into an exact stack of layers. Raises `SceneError` if there is not enough memory; warns if the
+    fusion is transparent in places, which a stack is not."""
     scene = harmonised_scene(scene, fused)
     whole = replace(scene, partial=fused.result, image=None, mask=torch.zeros_like(scene.mask))
     made = separate_layers(whole, whole, full_order(fused, scene.n), fused.pairs)
-    made.known &= fused.covered | (scene.mask[0] == 0)
+    known = fused.covered | (scene.mask[0] == 0)
+    if fused.uncovered_fill == 'transparent' and not known.all():
+        log_warning(f'{fused.id}: transparent pixels become black in layers: fuse with inpainting to fill them')
+    made.known &= known
     return made
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c027

@@ -6,7 +6,7 @@ import {editorControls} from './editor_controls.js';
 import {editorInput} from './editor_input.js';
 import {editorStage} from './editor_stage.js';
 import {LayerStack} from './layer_stack.js';
-import {applyEdit, isNeutral, mergeEdits} from './placements.js';
+import {applyEdit, isNeutral, isWithin, mergeEdits} from './placements.js';
 
 class Editor {
   constructor(model, root) {
@@ -15,6 +15,7 @@ class Editor {
     this.build();
     this.listen();
     this.recompute();
+    this.notifyOfEmptiness();
   }
 
   get(k) {
@@ -71,14 +72,23 @@ class Editor {
     const run = continues ? `${edit.op} ${edit.layer}` : null;
     const last = run && run === this.run ? mergeEdits(edits.at(-1), edit) : edit;
     const next = [...(last === edit ? edits : edits.slice(0, -1)), ...(isNeutral(last) ? [] : [last])];
-    const gone = this.after(next).find(p => !this.layers.isOnCanvas(p));
-    if (gone) {
-      this.notify(`Nothing of ${gone.name} would be left on the canvas. Move it less, or delete it.`);
+    const problem = this.problemOf(last, this.after(next));
+    if (problem) {
+      this.notify(problem);
       return this.recompute();
     }
     this.run = isNeutral(last) ? null : run;
     this.undone = [];
     this.setEdits(next);
+  }
+
+  // Return why `edit_layers` refuses what an edit leads to, or null.
+  problemOf(edit, placements) {
+    const {limits} = this.meta;
+    const far = placements.find(p => !isWithin(limits, p));
+    if (far || !isWithin(limits, edit)) return `${far?.name ?? edit.layer} cannot be moved, scaled or turned further.`;
+    const gone = placements.find(p => !this.layers.isOnCanvas(p));
+    return gone ? `Nothing of ${gone.name} would be left on the canvas. Move it less, or delete it.` : null;
   }
 
   setEdits(edits) {
@@ -95,6 +105,15 @@ class Editor {
     }
     this.recompute();
     this.refresh();
+    this.notifyOfEmptiness();
+  }
+
+  // Tell that no object is left, as `edit_layers` does, until there is one again.
+  notifyOfEmptiness() {
+    const isEmpty = this.meta.layers.length > 0 && !this.placements.some(p => p.shown);
+    if (isEmpty) this.notify('The edits leave no object, only the background. Undo brings the last one back.');
+    else if (this.wasEmpty) this.notice.hidden = true;
+    this.wasEmpty = isEmpty;
   }
 
   undo() {

@@ -44,6 +44,11 @@ export function applyEdit(placements, edit) {
 export const isNeutral = edit =>
   edit.op in NEUTRAL && Object.entries(NEUTRAL[edit.op]).every(([k, v]) => edit[k] === v);
 
+// Whether an edit, or all edits of a placement, stay within the limits of `check_edit` and `check_placement`.
+export function isWithin({scale: [least, most], value}, {dx = 0, dy = 0, degrees = 0, by = 1, scale = by}) {
+  return scale >= least && scale <= most && [dx, dy, degrees].every(v => Math.abs(v) <= value);
+}
+
 // Return one edit in place of two of the same kind and layer.
 export function mergeEdits(a, b) {
   if (a.op === 'scale') return {...a, by: +(a.by * b.by).toFixed(4)};

@@ -1,0 +1,75 @@
+"Fusing many scenes on a local Ray of two workers: the bytes of `--workers`, also when one is killed in the middle. One Ray for all tests, which are skipped without it."
+import importlib.util, os, signal
+from contextlib import contextmanager
+from pathlib import Path
+import psutil, pytest
+from test_bad_input import good_scene, here
+from test_bulk import fuse_all, listing, OPTIONS
+from amodal_nb.core import ray_pool
+from amodal_nb.core.errors import MemoryShortage
+
+N = 8 # scenes
+needs_ray = pytest.mark.skipif(importlib.util.find_spec('ray') is None, reason='Ray is not installed')
+
+@pytest.fixture(scope='module')
+def many(tmp_path_factory):
+    "Eight small scenes, the sixth damaged, and what one worker makes of them."
+    top = tmp_path_factory.mktemp('ray')
+    for k in range(N): good_scene(top/'in'/f's{k}', 16 + 4*k)
+    (top/'in'/'s5'/'s5_comp1.png').write_bytes(b'')
+    fuse_all(top/'in', top/'out', workers=1, report_line=lambda line: None)
+    return top
+
+@pytest.fixture(scope='module')
+def pools():
+    "A Ray of two workers."
+    with ray_pool.ray_pools(2) as f: yield f
+
+def processes(name=''):
+    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE and name in p.name()]
+
+@needs_ray
+def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(many, pools, tmp_path, capfd, monkeypatch):
+    killed = []
+    def kill_one(line):
+        if killed: return
+        killed.extend(processes('ray::RayActor')[:1])
+        killed[0].kill()
+    lines = []
+    report = fuse_all(many/'in', tmp_path/'out', pools=pools, summary=kill_one, report_line=lines.append)
+    assert killed and len(report['done']) == N-1 and [f['id'] for f in report['failed']] == ['s5']
+    assert len(lines) == 1 and 's5' in lines[0]
+    assert processes('ray::RayActor') == []
+    assert listing(tmp_path/'out') == listing(many/'out')
+    @contextmanager
+    def shared(*args): yield pools
+    monkeypatch.setattr(ray_pool, 'ray_pools', shared)
+    status, _ = here(capfd, 'fuse', many/'in', '--out', tmp_path/'out', *OPTIONS, '--engine', 'ray')
+    assert status == 1 and listing(tmp_path/'out') == listing(many/'out') # s5 again; the others were unchanged
+
+@needs_ray
+def test_a_task_that_kills_its_worker_twice_is_named_and_a_short_one_is_repeated_alone(pools, tmp_path):
+    def prepare():
+        def do(k):
+            with (tmp_path/f'{k}').open('a') as f: f.write('.')
+            if k == 1: os.kill(os.getpid(), signal.SIGKILL)
+            if k == 2 and (tmp_path/'2').stat().st_size == 1: raise MemoryShortage('2', 'too little memory beside the others')
+            return k
+        return do
+    pool = pools(prepare)
+    outcomes = {o.task: o for o in pool.run(range(5))}
+    assert [k for k in outcomes if outcomes[k].error] == [1] and 'lost twice' in str(outcomes[1].error)
+    assert [outcomes[k].value for k in (0, 2, 3, 4)] == [0, 2, 3, 4]
+    assert [(tmp_path/f'{k}').stat().st_size for k in range(5)] == [1, 2, 2, 1, 1] and pool.peak_bytes > 0
+
+@needs_ray
+def test_ray_listens_on_loopback_only(pools):
+    sockets = [c for p in [psutil.Process(), *processes()] for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert sockets and {c.laddr.ip.removeprefix('::ffff:') for c in sockets} == {'127.0.0.1'} # gRPC maps it into IPv6
+
+def test_without_ray_one_line_says_what_to_install(many, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    for options, part in {('--engine', 'ray'): "pip install 'amodal_nb[ray]'", ('--engine', 'spark'): 'spark', ('--address', 'auto'): 'add --engine ray'}.items():
+        status, lines = here(capfd, 'fuse', many/'in', '--out', tmp_path/'out', *OPTIONS, *options)
+        assert status == 1 and len(lines) == 1 and part in lines[0]
+    assert not Path(tmp_path, 'out').exists()
