@@ -229,16 +229,16 @@ def collect_result(
     "Return a fusion in the terms of the files: by completion number instead of slot."
     scene, number = prepared.scene, batch['number'][0]
     has_background = scene.background is not None
-    used = [slot for slot, k in enumerate(number) if k]
-    weights = torch.zeros(scene.n + has_background, *scene.size) # completions that were left out keep 0
-    weights[number[used]-1] = fusion.weights[0, used]
-    if has_background: weights[-1] = fusion.weights[0, -1]
+    slot_of = {int(k): slot for slot, k in enumerate(number) if k}
+    rows = [slot_of.get(k) for k in range(1, scene.n + 1)] + [-1]*has_background
+    empty = torch.zeros(scene.size)                                  # of completions that were left out
+    weights = torch.stack([empty if slot is None else fusion.weights[0, slot] for slot in rows])
     slots = [f'comp{i+1}' for i in range(scene.n)] + ['background']*has_background
     decision = decision or Decision(fusion.weights, fusion.order)
     reported = fusion.order if decision.calibrated is None else decision.calibrated
     pairs = _explained_pairs(reported[0], batch, number, decision)
     sequence = front_to_back(decision.sequence_log_odds(fusion.order), batch['valid'])[0]
-    covers_any = batch['alphas'][0].flatten(1).any(1)                # [N] False: nothing to put in an order
+    covers_any = batch['alphas'][0].flatten(1).amax(1) > 0              # [N] False: nothing to put in an order
     order = [int(number[slot]) for slot in sequence if number[slot] and covers_any[slot]]
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
     result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)

@@ -15,6 +15,7 @@ from typing import Callable
 import torch
 
 from ..core.compositing import composite_weights, expected_composite_weights, front_to_back, transmittance
+from ..core.geometry import count_covering
 from ..models.baselines import order_by_residual
 from ..models.predictor import Predictor, wrap_predictor
 from ..models.prior import sequence_log_odds
@@ -55,7 +56,7 @@ def compare_residuals(
 ) -> PairResiduals: # of all pairs
     "Compare the residuals of each pair where both cover the picture as given and no completion is in front of both."
     covers = given & (alphas > .5)                                   # [N,1,H,W]
-    contested = (covers.sum(0) > 1) & (mask < .5)                    # [1,H,W]
+    contested = (count_covering(covers) > 1) & (mask < .5)                    # [1,H,W]
     alpha, covers = alphas[:, contested], covers[:, contested].float() # [N,P]
     residual = completions[:, :, contested[0]] - picture[:, contested[0]]
     residual = (residual.abs().mean(1) - EXACT_RESIDUAL).clamp(0, MAX_COMPARED_RESIDUAL) # [N,P]
@@ -148,7 +149,7 @@ def recomposite(
 # %% ../../nbs/5_fusion/09_refine.ipynb #c211
 def _shows_enough(alphas, mask, config):
     "Return whether completions are visible on enough pixels to compare them."
-    return ((alphas > .9) & (mask < .5)).sum() >= config.min_visible_px
+    return ((alphas > .9) & (mask < .5)).count_nonzero() >= config.min_visible_px
 
 def refine_order(
     order: torch.Tensor, # [N,N] log-odds of a predictor
