@@ -1,5 +1,5 @@
 "Shards: the same training as on folders, resumed to the same bytes, and tars that want to do harm."
-import io, json, os, random, re, shutil, signal, sys, tarfile
+import io, json, os, random, re, shutil, signal, tarfile
 import fsspec, pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
