@@ -21,6 +21,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.app.cli.export': ('9_app/cli.html#export', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.fuse': ('9_app/cli.html#fuse', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.inspect_folder': ('9_app/cli.html#inspect_folder', 'amodal_nb/app/cli.py'),
+                                   'amodal_nb.app.cli.joined_lines': ('9_app/cli.html#joined_lines', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.launch': ('9_app/cli.html#launch', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.main': ('9_app/cli.html#main', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.main_table': ('9_app/cli.html#main_table', 'amodal_nb/app/cli.py'),
