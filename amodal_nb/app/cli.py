@@ -97,7 +97,8 @@ def command(
             print_error(f'interrupted: {e}' if str(e) else 'interrupted')
             raise typer.Exit(getattr(e, 'status', Interrupted.status)) from None
     parameters = list(inspect.signature(f).parameters.values())
-    app.command(f.__name__, help=joined_lines(f.__doc__), epilog=example(f.__name__))(documented(run, parameters, docments(f)))
+    register = app.command(f.__name__, help=joined_lines(f.__doc__), epilog=example(f.__name__))
+    register(documented(run, parameters, docments(f)))
     return f
 
 # %% ../../nbs/9_app/04_cli.ipynb #c010
