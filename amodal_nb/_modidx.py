@@ -1417,6 +1417,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'amodal_nb/formats/openraster.py'),
                                               'amodal_nb.formats.openraster._leaves': ( '8_formats/openraster.html#_leaves',
                                                                                         'amodal_nb/formats/openraster.py'),
+                                              'amodal_nb.formats.openraster._note_outermost': ( '8_formats/openraster.html#_note_outermost',
+                                                                                                'amodal_nb/formats/openraster.py'),
                                               'amodal_nb.formats.openraster._number': ( '8_formats/openraster.html#_number',
                                                                                         'amodal_nb/formats/openraster.py'),
                                               'amodal_nb.formats.openraster._read_archive': ( '8_formats/openraster.html#_read_archive',
