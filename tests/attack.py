@@ -180,7 +180,9 @@ def bytes_damage(change):
     return damage
 
 def flip_a_bit(data, start, rng): data[start] ^= 1 << rng.randrange(8)
-def zero_bytes(data, start, rng): data[start:start + rng.choice([1, 16, 512])] = bytes(len(data[start:start + 16]))
+def zero_bytes(data, start, rng):
+    end = min(len(data), start + rng.choice([1, 16, 512]))
+    data[start:end] = bytes(end - start)
 def lose_bytes(data, start, rng): del data[start:start + rng.choice([1, 4, 100])]
 def insert_bytes(data, start, rng): data[start:start] = rng.randbytes(rng.choice([1, 4, 100]))
 def repeat_bytes(data, start, rng): data[start:start] = data[start:start + rng.choice([4, 100, 5000])]

@@ -13,7 +13,7 @@ from amodal_nb.formats.common import build_scene, OVERLAPS, shuffled_order
 from amodal_nb.formats.convert import CONVERT_FORMATS
 from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report
 from amodal_nb.fusion.predict import fuse_scene
-from amodal_nb.fusion.refine import residual_differences, with_harmonisation
+from amodal_nb.fusion.refine import compare_residuals, with_harmonisation
 from amodal_nb.models.baselines import BASELINES
 from amodal_nb.scenes.batches import make_batch
 from amodal_nb.scenes.folders import read_scene
@@ -51,7 +51,7 @@ def test_only_given_colours_are_evidence():
         n_grown += (invented.sum(0) > 0).sum()
         wild = torch.where(invented, 1-done.completions, done.completions)
         sequence = list(range(scene.n))
-        a, b = (residual_differences(done.partial, done.mask, c, done.alphas, done.given, sequence) for c in (done.completions, wild))
+        a, b = (compare_residuals(done.partial, done.mask, c, done.alphas, done.given, sequence).differences for c in (done.completions, wild))
         assert torch.equal(a, b)
     assert n_grown > 0
 

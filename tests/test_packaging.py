@@ -12,7 +12,7 @@ except ImportError: import tomli as tomllib  # Python 3.10
 SHIPPED = 'lpips/lpips_alex.safetensors', 'lpips/README.md', 'lpips/LICENSE.lpips.txt', 'lpips/LICENSE.torchvision.txt', *(f'models/{name}.{suffix}' for name in SHIPPED_MODELS for suffix in ('safetensors', 'md'))
 HEAVY = 'torchvision', 'lpips', 'torchmetrics', 'skimage', 'scipy', 'matplotlib', 'tensorboard'
 NOTEBOOKY = 'IPython', 'ipykernel', 'jupyter_core', 'jupyterlab', 'ipywidgets', 'nbdev'
-NEED_NOTEBOOKS = tuple(f'amodal_nb.app.{name}' for name in ('inspector', 'gallery', 'editor', 'figures'))  # widgets, and figures in the inspector's colours
+WIDGETS = tuple(f'amodal_nb.app.{name}' for name in ('inspector', 'gallery', 'editor'))  # which need ipywidgets
 
 def python(code, *args, interpreter=sys.executable, cwd=None, **env):
     "Run code in a fresh process; what it prints."
@@ -74,7 +74,7 @@ for module in pkgutil.walk_packages(amodal_nb.__path__, 'amodal_nb.'):
     found = [o for o in unwanted if o in sys.modules]
     if found: sys.exit(f'{module.name} imports {found}')
 """
-    python(code, ' '.join(NEED_NOTEBOOKS), ' '.join([*HEAVY, *NOTEBOOKY]))
+    python(code, ' '.join(WIDGETS), ' '.join([*HEAVY, *NOTEBOOKY]))
 
 WHERE = 'from pathlib import Path; import amodal_nb.core.files as s; print(Path(s.__file__).resolve()); print(s.assets().resolve())'
 

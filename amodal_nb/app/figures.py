@@ -15,12 +15,12 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
+from ..core.colours import contrasting_ink, slot_colour_map, slot_colours
 from ..core.errors import ConfigError
 from ..core.geometry import box_of_mask
 from ..scenes.scene import Scene
 from ..fusion.predict import DEFAULT_MODEL, full_order, fuse_scene, FusedScene
-from ..fusion.summary import is_guess, summarize
-from .inspector import contrasting_ink, pair_probability, slot_colour_map, slot_colours
+from ..fusion.summary import is_guess, pair_probability, summarize
 
 # %% ../../nbs/9_app/07_figures.ipynb #f005
 FIGURE_INCHES = {'single': 3.3, 'double': 6.9} # widths of a paper's column and page

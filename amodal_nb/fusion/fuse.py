@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['backdrop', 'with_background_slot', 'renormalize_valid', 'blend_slots', 'paste_in_mask', 'order_from_weights',
-           'Fusion', 'uncovered_fraction', 'fuse', 'make_predictor_batch', 'predict_scene', 'pair_probabilities']
+           'Fusion', 'uncovered_fraction', 'fuse', 'make_predictor_batch', 'predict_scene', 'predict_order',
+           'pair_probabilities']
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c003
 from dataclasses import dataclass
@@ -128,6 +129,13 @@ def make_predictor_batch(
     n_slots = predictor.n_slots or max(5, scene.n)
     return to_device(make_batch(scene, n_slots, on_extra), device)
 
+def _apply_predictor(predictor, scene, on_extra='error', device='cpu'):
+    "Predict (weights, order) of one scene; also return the batch that was predicted, and that of the scene as given."
+    predictor = wrap_predictor(predictor)
+    given = used = make_predictor_batch(scene, predictor, on_extra, device)
+    if predictor.preprocess: used = make_predictor_batch(predictor.preprocess(scene), predictor, on_extra, device)
+    return *predictor(used), used, given
+
 def predict_scene(
     predictor: Callable, # a `Predictor`, or a function: batch -> (weights, order or None)
     scene: Scene, # any scene
@@ -136,11 +144,18 @@ def predict_scene(
 ) -> tuple: # (Fusion, batch) of this one scene; the batch is that of the scene as it was given
     """Fuse one scene with any predictor, after the predictor's own preprocessing. Raises `SceneError` if it has too
     many completions."""
-    predictor = wrap_predictor(predictor)
-    given = used = make_predictor_batch(scene, predictor, on_extra, device)
-    if predictor.preprocess: used = make_predictor_batch(predictor.preprocess(scene), predictor, on_extra, device)
-    weights, order = predictor(used)
+    weights, order, used, given = _apply_predictor(predictor, scene, on_extra, device)
     return fuse(used, weights, order), given
+
+def predict_order(
+    predictor: Callable, # a `Predictor`, or a function: batch -> (weights, order or None)
+    scene: Scene, # any scene
+) -> tuple: # ([1,N,N] log-odds that the row is in front of the column; the batch of the scene as it was given)
+    """Return the order of one scene by any predictor, without fusing; the one that its weights imply if it has none.
+    Raises `SceneError` if the scene has too many completions."""
+    weights, order, used, given = _apply_predictor(predictor, scene)
+    if order is None: order = order_from_weights(with_background_slot(weights, used), used)
+    return order, given
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c032
 def pair_probabilities(

@@ -24,7 +24,7 @@ from ..models.baselines import order_by_residual
 from ..models.registration import geman_mcclure_weight
 from .config import HarmoniseConfig
 from .correction import apply_correction, Correction, estimate_correction, fits_exactly
-from .fuse import predict_scene
+from .fuse import predict_order
 from .outlines import alpha_offset_levels, estimate_alpha_offset, offset_alpha, warp_alphas
 from .photometric import extrapolate_colours
 from .search import CompletionCorrection, correct_completion
@@ -43,8 +43,8 @@ def estimate_visibility(
     predictor: Callable, # batch -> (weights, order or None)
 ) -> Visibility: # of its completions
     "Estimate where each completion should be visible, by a predictor's order."
-    fusion, batch = predict_scene(predictor, scene)
-    sequence = front_to_back(fusion.order, batch['valid'])[0, :scene.n].tolist()
+    order, batch = predict_order(predictor, scene)
+    sequence = front_to_back(order, batch['valid'])[0, :scene.n].tolist()
     boxes = [bounding_box(a[0]) for a in scene.alphas]
     return Visibility(sequence, boxes, transmittance(scene.alphas, sequence)*(1-scene.mask))
 
@@ -215,13 +215,14 @@ def propagate_all_residuals(
     corrections: list, # a `Correction` or None for each
 ):
     "Continue the residual of every corrected completion from the mask's rim into the mask."
-    topmost = transmittance(alphas, visibility.sequence)*(alphas > .9)
+    light = transmittance(alphas, visibility.sequence)
     cell = propagation_cell(scene)
     for k, correction in enumerate(corrections):
         if correction is None: continue
         window = (slice(None), *visibility.boxes[k])
         picture, mask, colour = scene.partial[window], scene.mask[window], colours[k][window] # `colour` is a view
-        colour[:] = propagate_residual(picture, mask, colour, topmost[k][window], cell)
+        topmost = light[k][window]*(alphas[k][window] > .9)
+        colour[:] = propagate_residual(picture, mask, colour, topmost, cell)
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c044
 class CorrectionReport(TypedDict):
@@ -277,14 +278,15 @@ def harmonise_and_report(
     alphas, offsets_px = correct_alphas(scene, visibility, colours, corrections, behind, config)
     if config.use_propagation: propagate_all_residuals(scene, visibility, colours, alphas, corrections)
     given = given_colours(scene, visibility.boxes, corrections, config)
-    evidence_px = ((scene.alphas > .9)*visibility.visible).sum((1, 2, 3)).int().tolist()
+    evidence_px = torch.where(scene.alphas > .9, visibility.visible, 0).sum((1, 2, 3)).int().tolist()
     are_found = [c.is_found for c in corrected]
     for k in range(scene.n): # what was not found stays as it was given
         if are_found[k] is False: alphas[k], offsets_px[k] = scene.alphas[k], 0.
     rows = zip(evidence_px, corrections, offsets_px, are_found)
     report = [correction_report(k+1, *row) for k, row in enumerate(rows)]
     for k, row in enumerate(report):
-        colours[k] = colours[k]*(alphas[k] > 0) if row['changed'] else scene.completions[k]
+        if row['changed']: colours[k] *= alphas[k] > 0
+        else: colours[k] = scene.completions[k]
     harmonised = replace(scene, completions=colours, alphas=alphas, given=given)
     if scene.background is None: return harmonised, report
     report.append(correction_report('background', background_px, background_correction))

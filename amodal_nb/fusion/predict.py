@@ -37,7 +37,7 @@ from .exact_stack import separate_layers
 from .fuse import fuse, Fusion, make_predictor_batch, pair_probabilities, renormalize_valid
 from .harmonise import find_harmoniser, harmonise_and_report, Harmoniser
 from .memory import count_touching_pairs, memory_guard
-from .refine import refine_orders, repaint_batch
+from .refine import refine_orders, RefinedOrder, repaint_batch
 from .uncovered import check_uncovered, fill_uncovered
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #f16eb502
@@ -127,6 +127,7 @@ class Decision:
     before_prior: 'torch.Tensor | None' = None # [B,N,N] log-odds; None: the order
     by_prior: 'torch.Tensor | None' = None # bool [B,N,N]: pairs that rest on a prior; None: none
     reads_picture: bool = True # whether the order is an estimate from the picture
+    calibrated: 'torch.Tensor | None' = None # [B,N,N] log-odds of the probabilities to report; None: the order
 
     def sequence_log_odds(self,
         order: torch.Tensor, # [B,N,N] log-odds
@@ -146,15 +147,15 @@ def decide_order(
     if order is None or not predictor.reads_picture:
         return Decision(weights, order, reads_picture=predictor.reads_picture)
     must_refine = config is not None and not predictor.is_refined
-    refined = refine_orders(order, batch, config) if must_refine else order
-    by_prior, final = None, refined
+    refined = refine_orders(order, batch, config) if must_refine else RefinedOrder(order, order)
+    by_prior, final, calibrated = None, refined.decisive, refined.calibrated
     if prior is not None:
-        silent = silent_pairs(refined[0], batch['alphas'][0], batch['mask'][0])
+        silent = silent_pairs(final[0], batch['alphas'][0], batch['mask'][0])
         by_prior = (silent & (prior != 0))[None]
-        final = add_prior(refined[0], prior, by_prior[0])[None]
+        final, calibrated = (add_prior(o[0], prior, by_prior[0])[None] for o in (final, calibrated))
     is_same = not must_refine and (by_prior is None or not by_prior.any())
     if not is_same: weights = repaint_batch(weights, order, final, batch, config, by_prior)
-    return Decision(weights, final, refined, by_prior)
+    return Decision(weights, final, refined.decisive, by_prior, calibrated=calibrated)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c021
 @dataclass(repr=False)
@@ -228,15 +229,16 @@ def collect_result(
     "Return a fusion in the terms of the files: by completion number instead of slot."
     scene, number = prepared.scene, batch['number'][0]
     has_background = scene.background is not None
-    used = [slot for slot, k in enumerate(number) if k]
-    weights = torch.zeros(scene.n + has_background, *scene.size) # completions that were left out keep 0
-    weights[number[used]-1] = fusion.weights[0, used]
-    if has_background: weights[-1] = fusion.weights[0, -1]
+    slot_of = {int(k): slot for slot, k in enumerate(number) if k}
+    rows = [slot_of.get(k) for k in range(1, scene.n + 1)] + [-1]*has_background
+    empty = torch.zeros(scene.size)                                  # of completions that were left out
+    weights = torch.stack([empty if slot is None else fusion.weights[0, slot] for slot in rows])
     slots = [f'comp{i+1}' for i in range(scene.n)] + ['background']*has_background
     decision = decision or Decision(fusion.weights, fusion.order)
-    pairs = _explained_pairs(fusion.order[0], batch, number, decision)
+    reported = fusion.order if decision.calibrated is None else decision.calibrated
+    pairs = _explained_pairs(reported[0], batch, number, decision)
     sequence = front_to_back(decision.sequence_log_odds(fusion.order), batch['valid'])[0]
-    covers_any = batch['alphas'][0].flatten(1).any(1)                # [N] False: nothing to put in an order
+    covers_any = batch['alphas'][0].flatten(1).amax(1) > 0              # [N] False: nothing to put in an order
     order = [int(number[slot]) for slot in sequence if number[slot] and covers_any[slot]]
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
     result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)

@@ -11,6 +11,7 @@ import numpy as np, torch
 
 from ..core.compositing import composite_weights, front_to_back
 from ..core.errors import SceneError
+from ..core.geometry import count_covering
 from ..scenes.batches import coverage_masks
 from .predictor import Predictor
 
@@ -102,16 +103,23 @@ def order_by_convexity(
     return _composite_in_order(order, batch)
 
 # %% ../../nbs/4_models/09_baselines.ipynb #c020
+def _summed_errors(completions, alphas, partial, mask, clip):
+    "Return [N,N]: the summed error of the row where the column is visible too."
+    visible = (alphas[:, 0] > .5) & (mask < .5)                      # [N,H,W]
+    contested = (count_covering(visible) > 1).flatten().nonzero()[:, 0] # elsewhere there is nothing to compare
+    visible = visible.flatten(1)[:, contested].float()               # [N,P]
+    difference = completions.flatten(2)[..., contested] - partial.flatten(1)[:, contested]
+    error = difference.abs().mean(1).clamp(max=clip)*visible         # [N,P]
+    return error @ visible.T
+
 def order_by_residual(
     batch: dict, # a batch
     clip: float = .25, # errors above this (in 0..1) count as this
     gain: float = .8, # log-odds = gain * log(1 + difference of summed errors); fitted below
 ) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] log-odds)
     "Compare the residuals of each pair where both cover outside the mask, and composite in the order that follows."
-    visible = ((batch['alphas'] > .5)*(1-batch['mask'][:, None])).flatten(2)     # [B,N,P]
-    difference = batch['completions']-batch['partial'][:, None]                  # [B,N,3,H,W]
-    error = difference.abs().mean(2).clamp(max=clip).flatten(2)*visible          # [B,N,P]
-    worse = error @ visible.transpose(1, 2)                          # [B,i,j]: error of i where both are visible
+    scenes = zip(*(batch[k] for k in ('completions', 'alphas', 'partial', 'mask')))
+    worse = torch.stack([_summed_errors(*scene, clip) for scene in scenes]) # [B,N,N]
     better = worse.transpose(1, 2) - worse
     return _composite_in_order(gain*better.sign()*better.abs().log1p(), batch)
 

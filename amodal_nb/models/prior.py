@@ -212,11 +212,10 @@ def leaves_trace(
 
 def shows_order(
     order: torch.Tensor, # [N,N] log-odds of a predictor, refined
-    alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
+    trace: torch.Tensor, # bool [N,N] from `leaves_trace`
 ) -> torch.Tensor: # bool [N,N], symmetric
     "Return the pairs whose trace says something of their order."
-    return leaves_trace(alphas, mask) & (order.abs() >= MIN_EVIDENCE_LOG_ODDS)
+    return trace & (order.abs() >= MIN_EVIDENCE_LOG_ODDS)
 
 def silent_pairs(
     order: torch.Tensor, # [N,N] log-odds of a predictor, refined
@@ -224,7 +223,7 @@ def silent_pairs(
     mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
 ) -> torch.Tensor: # bool [N,N], symmetric; False on the diagonal
     "Return the pairs whose order neither the picture shows nor other pairs imply."
-    silent = (order.abs() < SILENT_LOG_ODDS) & ~shows_order(order, alphas, mask)
+    silent = (order.abs() < SILENT_LOG_ODDS) & ~shows_order(order, leaves_trace(alphas, mask))
     return silent & ~torch.eye(len(order), dtype=torch.bool, device=order.device)
 
 # %% ../../nbs/4_models/12_prior.ipynb #p043
@@ -257,8 +256,8 @@ def pair_reasons(
     by_prior: torch.Tensor, # bool [N,N]: pairs to which a prior was added
 ) -> list: # [N] of [N] of 'evidence', 'inferred', 'prior' or None
     "Explain each pair: what its order rests on."
-    is_shown = shows_order(order, alphas, mask)
-    is_inferred = ~leaves_trace(alphas, mask) & (order.abs() > MIN_DECIDED_LOG_ODDS)
+    trace = leaves_trace(alphas, mask)
+    is_shown, is_inferred = shows_order(order, trace), ~trace & (order.abs() > MIN_DECIDED_LOG_ODDS)
     def reason(i, j):
         if by_prior[i, j]: return 'prior'
         if is_shown[i, j]: return 'evidence'

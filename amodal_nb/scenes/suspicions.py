@@ -9,10 +9,10 @@ __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'B
            'suspicious_completions', 'suspicious_inputs', 'warn_of_suspicions']
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c003
-import torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 
 from ..core.errors import log_warning
-from ..core.geometry import box_of_mask, pairwise_overlap
+from ..core.geometry import box_of_mask, count_covering, pairwise_overlap
 from .scene import Scene
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c005
@@ -27,15 +27,16 @@ def is_premultiplied(
 ) -> bool: # False where it cannot be told
     "Tell if soft pixels are no brighter than their alpha although the object beside them is."
     low, high = SOFT_ALPHA
-    y, x = ((alpha[0] > low) & (alpha[0] < high)).nonzero(as_tuple=True)
-    if len(y) < MIN_SOFT_PX: return False
-    is_multiplied = colours[:, y, x].amax(0) <= alpha[0, y, x] + 2/255
+    soft = torch.from_numpy(np.flatnonzero((alpha > low) & (alpha < high))) # [P]
+    if len(soft) < MIN_SOFT_PX: return False
+    def at_soft(t): return t.flatten(1).index_select(1, soft)        # [...,P]
+    is_multiplied = at_soft(colours).amax(0) <= at_soft(alpha)[0] + 2/255
     if is_multiplied.float().mean() < MIN_MULTIPLIED_SHARE: return False # most objects end here
     opaque = (alpha >= high).float()
-    def mean_around(t): return F.avg_pool2d(t, 7, 1, 3)[0, y, x]
+    def mean_around(t): return at_soft(F.avg_pool2d(t, 7, 1, 3))[0]
     brightness = mean_around(colours.amax(0, keepdim=True)*opaque)
     beside = brightness/mean_around(opaque).clamp(min=1e-6)          # of the object, 0 far from it
-    return int((beside > alpha[0, y, x] + MIN_EXCESS).sum()) >= MIN_SOFT_PX
+    return int((beside > at_soft(alpha)[0] + MIN_EXCESS).sum()) >= MIN_SOFT_PX
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c007
 BLOCKS_PER_SIDE = 24 # of the visible part's box
@@ -80,7 +81,7 @@ def suspicious_mask(
     scene: Scene, # any
 ) -> 'str | None': # what is odd, and what to do
     "Describe what is odd about the mask."
-    mask, n_covering = scene.mask[0] > 0, (scene.alphas[:, 0] > .5).sum(0)
+    mask, n_covering = scene.mask[0] > 0, count_covering(scene.alphas[:, 0] > .5)
     hint = '255 is the region to restore, is it inverted?'
     if not (mask.any() and n_covering.any()): return None
     if scene.background is None and not n_covering[mask].any(): return f'no completion covers the mask: {hint}'
@@ -109,13 +110,15 @@ def suspicious_completions(
 ) -> dict: # what is odd -> numbers of the completions
     "Find what is odd about single completions, at most one thing for each."
     covers, known = scene.alphas[:, 0] > .5, scene.mask[0] == 0
-    is_single, is_contested = covers.sum(0) == 1, (covers.sum(0) > 1) & ~known
+    n_covering = count_covering(covers)
+    is_single, is_contested = n_covering == 1, (n_covering > 1) & ~known
     odd = {kind: [] for kind in ('everywhere', 'empty', 'premultiplied', 'misplaced', 'hidden')}
     for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers), 1):
         if k in scene.empty: continue
         is_guessed = scene.pairs is None and (covered & is_contested).any()
-        if covered.float().mean() > MAX_COVERED: odd['everywhere'].append(k)
-        elif not covered.any(): odd['empty'].append(k)
+        covered_px = int(covered.count_nonzero())
+        if covered_px > MAX_COVERED*covered.numel(): odd['everywhere'].append(k)
+        elif not covered_px: odd['empty'].append(k)
         elif is_premultiplied(colours, alpha): odd['premultiplied'].append(k)
         elif fits_nowhere(scene.partial, colours, covered & is_single & known): odd['misplaced'].append(k)
         elif is_guessed and not (covered & known).any(): odd['hidden'].append(k)
