@@ -253,7 +253,32 @@ def odd_csv(path, rng):
     path.write_bytes(b'\n'.join(rows))
     return False
 
+ODD_LENGTHS = [0, 1, 2, 3, 400, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
+def odd_section(path, rng):
+    "Give a section of a PSD, its number of layers, or one of its tagged blocks another length."
+    data = bytearray(path.read_bytes())
+    places = [26] # of the first section's length
+    for _ in range(2): places.append(places[-1] + 4 + int.from_bytes(data[places[-1]:places[-1]+4], 'big'))
+    places += [places[-1] + 4, places[-1] + 6, *(m.start() + 8 for m in re.finditer(b'8BIM', data))]
+    place = rng.choice(places)
+    data[place:place+4] = rng.choice(ODD_LENGTHS).to_bytes(4, 'big')
+    path.write_bytes(data)
+    return False
+
+ODD_XML = ['', '0', '-1', '1e308', 'nan', '99999', 'hidden', 'svg:multiply', 'svg:dst-out', '../x', '/etc/passwd', 'stack.xml', 'a&#10;b', '&a;', '"/><text a="', '"><stack a="']
+def odd_stack(path, rng):
+    "Change a value in an OpenRaster's stack.xml, or repeat or remove an element."
+    with zipfile.ZipFile(path) as z: entries = {name: z.read(name) for name in z.namelist()}
+    xml = entries['stack.xml'].decode()
+    match = rng.choice([*re.finditer(r'(?<==")[^"]*|<[^>]*>', xml)])
+    new = rng.choice(['', match[0]*3, match[0]*1500]) if match[0].startswith('<') else rng.choice(ODD_XML)
+    entries['stack.xml'] = (xml[:match.start()] + new + xml[match.end():]).encode()
+    with zipfile.ZipFile(path, 'w') as z:
+        for name, content in entries.items(): z.writestr(name, content)
+    return False
+
 def damages_of(path):
+    if path.suffix in ('.psd', '.ora'): return [{'.psd': odd_section, '.ora': odd_stack}[path.suffix]]*20 + BYTES*2 + FILES
     if path.suffix == '.json': return [odd_json]*12 + BYTES[:8] + FILES[:9]
     if path.suffix == '.csv': return [odd_csv]*12 + BYTES[:8] + FILES[:9]
     return BYTES*2 + FILES
