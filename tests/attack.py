@@ -6,6 +6,7 @@ import argparse, collections, contextlib, functools, io, json, os, random, re, r
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
+from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent))
 import test_formats
 from test_bad_input import disc, good_scene, noise
@@ -14,7 +15,7 @@ from amodal_nb.core.errors import AmodalError, warn_once
 from amodal_nb.scenes.folders import find_scenes, read_scene
 from amodal_nb.scenes.shards import find_shards, read_shards, write_shards
 
-SECONDS = 60     # a trial may take
+SECONDS = 60     # of CPU a trial may take; ten times as long on the clock, as other work may slow it
 MEMORY = 2**31   # bytes it may take beside what this process has
 CHECKED = '.png', '.zip', '.ora', '.npz', '.tar' # files with checksums; those of a tar are the pictures'
 
@@ -380,12 +381,17 @@ def trial(k, seed, only=''):
 
 # Many trials, in children, so that a crash is one problem among others
 
+def limit_time():
+    "End this process by a signal when a trial takes too long, computing or waiting."
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(10*SECONDS)
+
 def in_a_child(ks, seed, only, pipe):
     "Run trials and write a line for each."
     with open('/proc/self/statm') as f: size = int(f.read().split()[0])*resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     for k in ks:
-        signal.alarm(SECONDS)
+        limit_time()
         print(json.dumps([k, *trial(k, seed, only)]), file=pipe, flush=True)
 
 def attack(n, seed=0, only='', first=0, chunk=25, report=lambda line: None):
@@ -457,7 +463,8 @@ def run_in_a_child(target, source, out, death=None):
         calls += 1
         if calls == death: os.kill(os.getpid(), signal.SIGKILL)
     if not pid:
-        signal.alarm(SECONDS)
+        limit_time()
+        tqdm.set_lock(threading.RLock()) # its own is shared with other children, and one of them may have died holding it
         threading.setprofile(count)
         sys.setprofile(count)
         try: status, lines = run(target, source, out)
@@ -469,8 +476,8 @@ def run_in_a_child(target, source, out, death=None):
     with os.fdopen(read) as pipe: text = pipe.read()
     _, status = os.waitpid(pid, 0)
     if text: return json.loads(text)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, status
-    return None
+    code = os.waitstatus_to_exitcode(status)
+    return None if code == -signal.SIGKILL else (70, [f'ended with {code}'], calls)
 
 def is_result(path):
     "Whether a path below the output is one that a person takes for a result; reports tell of the run itself."
