@@ -305,7 +305,10 @@ def test_axe_finds_nothing(page, crowd, theme):
     show_widgets(page, WeightInspector(*crowd), theme=theme)
     i = Inspector(page)
     i.js('i => { i.set({slot: 3, hidden: [2], overlay_on: true, against: "weight"}); i.notify("A notice"); i.side.querySelector("details").open = true; }')
-    i.js('(i, p) => i.putInFront([p])', [i.stack()[1], i.stack()[0]])
+    overlapping = {frozenset((p['a'], p['b'])) for p in crowd[1].pairs if p['overlap_px']}
+    front, behind = next(p for p in zip(i.stack(), i.stack()[1:]) if frozenset(p) in overlapping)
+    i.js('(i, p) => i.putInFront([p])', [behind, front])
+    page.locator('.ai-between.ai-mine').wait_for()
     i.canvas.hover()
     i.wait('i => i.why.textContent')
     assert violations(page, '.amodal-inspector') == []
