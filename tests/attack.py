@@ -6,7 +6,7 @@ import argparse, collections, contextlib, functools, io, json, os, random, re, r
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from tqdm import tqdm
+import tqdm.auto
 sys.path.insert(0, str(Path(__file__).parent))
 import test_formats
 from test_bad_input import disc, good_scene, noise
@@ -464,7 +464,7 @@ def run_in_a_child(target, source, out, death=None):
         if calls == death: os.kill(os.getpid(), signal.SIGKILL)
     if not pid:
         limit_time()
-        tqdm.set_lock(threading.RLock()) # its own is shared with other children, and one of them may have died holding it
+        for bar in tqdm.std.tqdm, tqdm.auto.tqdm: bar.set_lock(threading.RLock()) # theirs is shared with other children, and one may have died holding it
         threading.setprofile(count)
         sys.setprofile(count)
         try: status, lines = run(target, source, out)
