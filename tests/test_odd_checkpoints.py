@@ -73,6 +73,11 @@ def test_a_run_goes_on_from_none_of_the_odd_checkpoints(work, run):
         with pytest.raises(CheckpointError) as e: training.load()
         assert str(path) in str(e.value) and len(str(e.value).splitlines()) == 1, case
 
+@pytest.mark.parametrize('key', ['args', 'config'])
+def test_a_description_holds_dictionaries(work, run, key):
+    path = write(work, run.with_info(**{key: []}))
+    with pytest.raises(CheckpointError, match=f'{key} in its description is no dictionary'): read_checkpoint(path)
+
 @pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
 def test_weights_are_compared_before_a_model_is_built(work, run, forks):
     "Ten kilobytes that ask for a model of gigabytes."

@@ -8,6 +8,7 @@ from amodal_nb.core.errors import AmodalError, warn_once
 from amodal_nb.scenes.folders import find_scenes, read_scene
 from amodal_nb.scenes.shards import (find_data, index_path, read_index, read_shards, scan_shard, shard_scenes, write_shards)
 from processes import arguments, assert_same, info_step, log_until
+from test_bad_input import good_scene
 
 KILLED = -signal.SIGKILL
 
@@ -270,3 +271,7 @@ def test_a_file_system_whose_cat_file_takes_a_version_first(both, tmp_path):
     for path in shard, shard.with_name(f'{shard.name}.json'): Versioned().pipe_file(f'/{path.name}', path.read_bytes())
     for packed, folder in zip(read_shards([f'versioned://{shard.name}']), find_scenes(both/'scenes'), strict=True):
         assert read_scene(packed).completions.equal(read_scene(folder).completions)
+
+def test_shards_below_train_and_val_are_two_sets(tmp_path):
+    for part, name in ('train', 'a'), ('val', 'b'): write_shards([good_scene(tmp_path/'in'/name, 16).folder], tmp_path/'shards'/part)
+    assert [[s.name for s in part] for part in find_data(tmp_path/'shards')] == [['a'], ['b']]
