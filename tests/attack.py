@@ -6,6 +6,7 @@ import argparse, collections, contextlib, functools, io, json, os, random, re, r
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
+import tqdm.auto
 sys.path.insert(0, str(Path(__file__).parent))
 import test_formats
 from test_bad_input import disc, good_scene, noise
@@ -14,7 +15,7 @@ from amodal_nb.core.errors import AmodalError, warn_once
 from amodal_nb.scenes.folders import find_scenes, read_scene
 from amodal_nb.scenes.shards import find_shards, read_shards, write_shards
 
-SECONDS = 60     # a trial may take
+SECONDS = 60     # of CPU a trial may take; ten times as long on the clock, as other work may slow it
 MEMORY = 2**31   # bytes it may take beside what this process has
 CHECKED = '.png', '.zip', '.ora', '.npz', '.tar' # files with checksums; those of a tar are the pictures'
 
@@ -180,7 +181,9 @@ def bytes_damage(change):
     return damage
 
 def flip_a_bit(data, start, rng): data[start] ^= 1 << rng.randrange(8)
-def zero_bytes(data, start, rng): data[start:start + rng.choice([1, 16, 512])] = bytes(len(data[start:start + 16]))
+def zero_bytes(data, start, rng):
+    end = min(len(data), start + rng.choice([1, 16, 512]))
+    data[start:end] = bytes(end - start)
 def lose_bytes(data, start, rng): del data[start:start + rng.choice([1, 4, 100])]
 def insert_bytes(data, start, rng): data[start:start] = rng.randbytes(rng.choice([1, 4, 100]))
 def repeat_bytes(data, start, rng): data[start:start] = data[start:start + rng.choice([4, 100, 5000])]
@@ -250,7 +253,32 @@ def odd_csv(path, rng):
     path.write_bytes(b'\n'.join(rows))
     return False
 
+ODD_LENGTHS = [0, 1, 2, 3, 400, 2**15, 2**31 - 1, 2**31, 2**32 - 1]
+def odd_section(path, rng):
+    "Give a section of a PSD, its number of layers, or one of its tagged blocks another length."
+    data = bytearray(path.read_bytes())
+    places = [26] # of the first section's length
+    for _ in range(2): places.append(places[-1] + 4 + int.from_bytes(data[places[-1]:places[-1]+4], 'big'))
+    places += [places[-1] + 4, places[-1] + 6, *(m.start() + 8 for m in re.finditer(b'8BIM', data))]
+    place = rng.choice(places)
+    data[place:place+4] = rng.choice(ODD_LENGTHS).to_bytes(4, 'big')
+    path.write_bytes(data)
+    return False
+
+ODD_XML = ['', '0', '-1', '1e308', 'nan', '99999', 'hidden', 'svg:multiply', 'svg:dst-out', '../x', '/etc/passwd', 'stack.xml', 'a&#10;b', '&a;', '"/><text a="', '"><stack a="']
+def odd_stack(path, rng):
+    "Change a value in an OpenRaster's stack.xml, or repeat or remove an element."
+    with zipfile.ZipFile(path) as z: entries = {name: z.read(name) for name in z.namelist()}
+    xml = entries['stack.xml'].decode()
+    match = rng.choice([*re.finditer(r'(?<==")[^"]*|<[^>]*>', xml)])
+    new = rng.choice(['', match[0]*3, match[0]*1500]) if match[0].startswith('<') else rng.choice(ODD_XML)
+    entries['stack.xml'] = (xml[:match.start()] + new + xml[match.end():]).encode()
+    with zipfile.ZipFile(path, 'w') as z:
+        for name, content in entries.items(): z.writestr(name, content)
+    return False
+
 def damages_of(path):
+    if path.suffix in ('.psd', '.ora'): return [{'.psd': odd_section, '.ora': odd_stack}[path.suffix]]*20 + BYTES*2 + FILES
     if path.suffix == '.json': return [odd_json]*12 + BYTES[:8] + FILES[:9]
     if path.suffix == '.csv': return [odd_csv]*12 + BYTES[:8] + FILES[:9]
     return BYTES*2 + FILES
@@ -353,12 +381,17 @@ def trial(k, seed, only=''):
 
 # Many trials, in children, so that a crash is one problem among others
 
+def limit_time():
+    "End this process by a signal when a trial takes too long, computing or waiting."
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(10*SECONDS)
+
 def in_a_child(ks, seed, only, pipe):
     "Run trials and write a line for each."
     with open('/proc/self/statm') as f: size = int(f.read().split()[0])*resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     for k in ks:
-        signal.alarm(SECONDS)
+        limit_time()
         print(json.dumps([k, *trial(k, seed, only)]), file=pipe, flush=True)
 
 def attack(n, seed=0, only='', first=0, chunk=25, report=lambda line: None):
@@ -430,7 +463,8 @@ def run_in_a_child(target, source, out, death=None):
         calls += 1
         if calls == death: os.kill(os.getpid(), signal.SIGKILL)
     if not pid:
-        signal.alarm(SECONDS)
+        limit_time()
+        for bar in tqdm.std.tqdm, tqdm.auto.tqdm: bar.set_lock(threading.RLock()) # theirs is shared with other children, and one may have died holding it
         threading.setprofile(count)
         sys.setprofile(count)
         try: status, lines = run(target, source, out)
@@ -442,8 +476,8 @@ def run_in_a_child(target, source, out, death=None):
     with os.fdopen(read) as pipe: text = pipe.read()
     _, status = os.waitpid(pid, 0)
     if text: return json.loads(text)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, status
-    return None
+    code = os.waitstatus_to_exitcode(status)
+    return None if code == -signal.SIGKILL else (70, [f'ended with {code}'], calls)
 
 def is_result(path):
     "Whether a path below the output is one that a person takes for a result; reports tell of the run itself."

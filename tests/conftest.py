@@ -17,7 +17,9 @@ def root() -> Path:
     "The top of the repository."
     return Path(__file__).parents[1]
 
-LONG = dict(notebooks=12, attack=1, inspector=4, launch=3, distributed=3, formats=2, refit=1, bad_input=1, harmonise=1, shards=1, packaging=1, layered_files=1, bench=1, editor=1, bulk=1) # roughly, in minutes of a core
+LONG = dict(notebooks=12, inspector=3, launch=3, distributed=3, formats=2, harmonise=1, bad_input=1, labels_and_evidence=.8, shards=.8, training_process=.7,
+            own_pictures=.5, bench=.5, refit=.4, packaging=.4, inspector_page=.4, docs=.4, editor=.3, prior=.3, pages=.3, bulk=.3, overwrite=.3, odd_checkpoints=.2,
+            attack=.2, layered_files=.2) # roughly, in minutes of a core
 
 def pytest_collection_modifyitems(config, items):
     """Workers are given equal shares of this order, and what one has not begun another may take from its end. So each share begins with long files,

@@ -145,6 +145,7 @@ def half_a_line(real, path, mode):
     f.flush()
     die()
 def asked(real, *args, **kwargs): os.kill(os.getpid(), signal.SIGTERM); return real(*args, **kwargs)
+def interrupted(real, *args, **kwargs): os.kill(os.getpid(), signal.SIGINT); return real(*args, **kwargs)
 def hangs(real, *args, **kwargs): time.sleep(1000)
 def silent(real, *args, **kwargs): os.kill(os.getpid(), signal.SIGSTOP)
 def bug(real, *args, **kwargs): raise KeyError('a bug of this rank')
@@ -153,10 +154,11 @@ def full(real, path, data):
     try: return real(path, data)
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
+signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background of a script has it ignored, and passes that on
 t.open = open
 EVENTS = {'killed after a step': (t, 'optimizer_step', after), 'killed in a checkpoint': (Path, 'write_bytes', part(.5)),
           'killed before a checkpoint has its name': (Path, 'write_bytes', part(1)), 'killed in a line of the log': (t, 'open', half_a_line),
-          'killed at a beat': (p.Watchdog, 'beat', instead), 'asked at a beat': (p.Watchdog, 'beat', asked), 'asked in an evaluation': (t, 'read_scene', asked),
+          'killed at a beat': (p.Watchdog, 'beat', instead), 'asked at a beat': (p.Watchdog, 'beat', asked), 'interrupted in a step': (t, 'optimizer_step', interrupted), 'asked in an evaluation': (t, 'read_scene', asked),
           'hangs at a beat': (p.Watchdog, 'beat', hangs), 'silent at a beat': (p.Watchdog, 'beat', silent), 'bug at a beat': (p.Watchdog, 'beat', bug),
           'disk full': (Path, 'write_bytes', full)}
 

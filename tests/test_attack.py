@@ -13,6 +13,7 @@ from amodal_nb.scenes import shards as shards_module
 from amodal_nb.scenes.folders import MAX_RECORD_BYTES, read_scene
 from amodal_nb.scenes.shards import index_path, read_bytes, read_index, shard_scenes, write_shards
 from attack import attack, kills
+from mutants import all_mutants, bound, code_of, mutate
 from test_bad_input import empty, good_scene, here, refused
 from test_formats import block, picture, save
 
@@ -25,6 +26,29 @@ def test_what_is_killed_is_not_half_and_the_next_run_ends_the_same():
     "Seed 0; `python tests/attack.py --kills 300` for more."
     results = kills(4, seed=0)
     assert [r for r in results if r[4]] == [] and len(results) == 4
+
+MUTATED = """
+class A:
+    def f(self, x):
+        'Not changed, nor is the message.'
+        if not x: raise ValueError('no x')
+        return x + 1
+"""
+
+def test_each_mutant_gives_another_result():
+    def results(f):
+        for x in 0, 1:
+            try: yield f(None, x)
+            except ValueError as e: yield str(e)
+    names, seen = {}, []
+    exec(MUTATED, names)
+    f = bound(names, 'A.f')
+    whole = [*results(f)]
+    for mutant in all_mutants(MUTATED):
+        function, tree, line = mutate(MUTATED, mutant)
+        f.__code__ = code_of(compile(tree, 'A', 'exec'), function)
+        seen.append([*results(f)])
+    assert len(seen) == 6 and whole not in seen
 
 # Standard streams
 

@@ -494,7 +494,6 @@ WEIGHTS = {
 }
 
 @pytest.mark.parametrize('name', WEIGHTS)
-@pytest.mark.filterwarnings('ignore')
 def test_fuse_refuses_files_that_are_no_weights(name, tmp_path, capfd):
     good_scene(tmp_path/'in'/'a')
     path = tmp_path/('weights.pt' if name == 'torch pickle' else 'weights.safetensors')

@@ -30,8 +30,11 @@ from amodal_nb.app.cli import main
 from amodal_nb.fusion import bulk, results
 how, *args = sys.argv[1:]
 PARENT, fuse_scene, write_fused = os.getpid(), bulk.fuse_scene, bulk.write_fused
-def killed_at_s3(scene, *args, **kwargs):
+def short_of_memory(scene, *args, **kwargs):
+    "Scene s1 has too little memory the first time, s2 each time, and s3 kills its worker."
     if scene.id == 's3' and os.getpid() != PARENT: os.kill(os.getpid(), signal.SIGKILL)
+    first = pathlib.Path(value, scene.id)
+    if scene.id == 's2' or scene.id == 's1' and not first.exists(): first.touch(); raise MemoryError
     return fuse_scene(scene, *args, **kwargs)
 def stopping_at_s1(fused, *args):
     if fused.id == 's1': os.kill(PARENT, signal.SIGTERM)
@@ -47,7 +50,7 @@ def dying(real):
 if kind == 'kill':
     for owner, name in (os, 'replace'), (os, 'write'), (os, 'fsync'), (pathlib.Path, 'unlink'), (pathlib.Path, 'mkdir'): setattr(owner, name, dying(getattr(owner, name)))
 if kind == 'stop': bulk.write_fused = stopping_at_s1
-if kind == 'lost': bulk.fuse_scene = killed_at_s3
+if kind == 'short': bulk.fuse_scene = short_of_memory
 if kind == 'full': resource.setrlimit(resource.RLIMIT_FSIZE, (int(value), int(value)))
 main(['fuse', *args])
 """
@@ -85,12 +88,13 @@ def test_sigterm_leaves_a_report_and_no_temporary_files(many, tmp_path, forks, w
     again = fuse_process(forks, 'on', many/'in', tmp_path/'out', '--workers', workers)
     assert f"{len(report['not_done'])} fused, " in again.stdout and listing(tmp_path/'out') == listing(many/'folders')
 
-def test_a_worker_that_is_killed_over_a_scene_costs_this_scene(many, tmp_path, forks):
-    run = fuse_process(forks, 'lost', many/'in', tmp_path/'out', '--workers', '2')
-    (line,) = run.stderr.splitlines()
-    assert run.returncode == 1 and str(many/'in'/'s3') in line and 'lost twice' in line and 'memory' in line
+def test_a_worker_out_of_memory_costs_the_scenes_that_fail_alone_as_well(many, tmp_path, forks):
+    run = fuse_process(forks, f'short {tmp_path}', many/'in', tmp_path/'out', '--workers', '2')
+    lines = sorted(run.stderr.splitlines())
+    assert run.returncode == 1 and [str(many/'in'/s) in line for s, line in zip(('s2', 's3'), lines, strict=True)] == [True]*2
+    assert 'MemoryError' in lines[0] and 'lost twice' in lines[1] and 'memory' in lines[1]
     report = report_of(tmp_path/'out')
-    assert [f['id'] for f in report['failed']] == ['s3'] and len(report['done']) == N-1
+    assert {f['id'] for f in report['failed']} == {'s2', 's3'} and report['done'] == ['s0', 's1', 's4', 's5']
     assert fuse_process(forks, 'on', many/'in', tmp_path/'out').returncode == 0 and listing(tmp_path/'out') == listing(many/'folders')
 
 def test_a_disk_without_room_for_a_shard_loses_no_scene(many, tmp_path, forks):

@@ -227,6 +227,26 @@ def test_models_are_compared_with_one_toolbar(page, scene):
         for i in one, other: assert i.js('(i, k) => i.get(k)', trait) == value, key
     assert violations(page, 'body', 'page-has-heading-one', 'region', 'landmark-one-main', 'landmark-unique') == [] and page.errors == []
 
+@pytest.mark.parametrize('width', [500, 640])
+def test_many_differing_pairs_are_folded(page, crowd, width):
+    "Also in a narrow window, where nothing is wider than it and the legend is whole."
+    page.set_viewport_size({'width': width, 'height': 900})
+    both = compare_models(crowd[0], ['area', 'vote'], marks=False)
+    show_widgets(page, both.bar, *both.inspectors)
+    more, pairs = page.locator('.ai-more'), page.locator('.ai-pick')
+    more.wait_for()
+    n_hidden = pairs.count() - 8
+    def shown(): return sum(o.is_visible() for o in pairs.all())
+    assert n_hidden > 8 and more.inner_text() == f'{n_hidden} more' and more.get_attribute('aria-expanded') == 'false' and shown() == 8
+    more.click()
+    assert more.inner_text() == 'fewer' and more.get_attribute('aria-expanded') == 'true' and shown() == n_hidden + 8
+    assert page.locator('.ai-rest').bounding_box()['height'] <= 108 and page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    assert [o for o in page.locator('.ai-meanings > .ai-dim').all() if o.evaluate('e => e.scrollWidth > e.clientWidth')] == []
+    Inspector(page, 1).js('i => i.fusion.version += 1') and page.locator('.ai-compare').evaluate('e => e.compare.refresh()')
+    assert more.inner_text() == 'fewer' # drawn again, as after a correction
+    more.click()
+    assert shown() == 8 and page.errors == []
+
 def test_a_clicked_scene_is_named_at_once(page):
     "On its card and in the head, with what it waits for; no other scene is measured before it is open."
     grid = SceneGrid(title='scenes', items=['one', 'two'], orders=SORT_ORDERS, sort='name', bounded=BOUNDED, captions=['error'])
@@ -285,7 +305,10 @@ def test_axe_finds_nothing(page, crowd, theme):
     show_widgets(page, WeightInspector(*crowd), theme=theme)
     i = Inspector(page)
     i.js('i => { i.set({slot: 3, hidden: [2], overlay_on: true, against: "weight"}); i.notify("A notice"); i.side.querySelector("details").open = true; }')
-    i.js('(i, p) => i.putInFront([p])', [i.stack()[1], i.stack()[0]])
+    overlapping = {frozenset((p['a'], p['b'])) for p in crowd[1].pairs if p['overlap_px']}
+    front, behind = next(p for p in zip(i.stack(), i.stack()[1:]) if frozenset(p) in overlapping)
+    i.js('(i, p) => i.putInFront([p])', [behind, front])
+    page.locator('.ai-between.ai-mine').wait_for()
     i.canvas.hover()
     i.wait('i => i.why.textContent')
     assert violations(page, '.amodal-inspector') == []

@@ -295,6 +295,7 @@ PSD = {
     'a layer upside down': lambda: (lower(set_record(top=20, left=20, bottom=-20, right=-20)), ''),
     'a layer far away': lambda: (lower(set_record(top=9000, left=9000, bottom=9000+H, right=9000+W)), None),
     'a channel nobody knows': lambda: (odd_channel(), ''),
+    'colours that the header calls grey': lambda: (header(24, '>H', 1), 'colour mode does not have'),
     'a channel of 2^31 bytes': lambda: (lower(long_channel), ''),
     'a channel of zeros, 200 MB': lambda: (lower(zip_bomb), ''),
     'a compression nobody knows': lambda: (odd_compression(), ''),

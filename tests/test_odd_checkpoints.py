@@ -56,7 +56,6 @@ EVERY = 'fuse', 'eval', 'share', 'resume'
 
 @pytest.mark.parametrize('group, names, is_right', [('FILES', EVERY, is_refused), ('WEIGHTS', EVERY, is_refused), ('SETTINGS', EVERY, is_refused),
     ('DESCRIPTION', ['resume'], is_refused), ('DESCRIPTION', ['share'], is_silent), ('USABLE', ['fuse', 'share', 'resume'], is_silent), ('WARNED', ['resume'], is_warned)])
-@pytest.mark.filterwarnings('ignore') # of torch, about sizes that are refused then
 def test_an_odd_checkpoint_is_used_or_refused_in_one_line(work, capfd, run, group, names, is_right, request):
     "Of a long list every ninth; with --slow all."
     cases = list(getattr(odd_checkpoints, group).items())
@@ -65,7 +64,6 @@ def test_an_odd_checkpoint_is_used_or_refused_in_one_line(work, capfd, run, grou
     if is_right is is_refused: assert not (work/'fused').exists() and not (work/'shared').exists()
     assert read_checkpoint(work/'run'/'last.safetensors')[1] == run.info # nothing was written to it
 
-@pytest.mark.filterwarnings('ignore')
 def test_a_run_goes_on_from_none_of_the_odd_checkpoints(work, run):
     "All of them, without the command around it."
     training = TrainingRun(TrainConfig(**run.info['config'] | {'out': str(work/'odd')}), DistributedContext(), 1)
@@ -74,6 +72,11 @@ def test_a_run_goes_on_from_none_of_the_odd_checkpoints(work, run):
         path = write(work, change(run))
         with pytest.raises(CheckpointError) as e: training.load()
         assert str(path) in str(e.value) and len(str(e.value).splitlines()) == 1, case
+
+@pytest.mark.parametrize('key', ['args', 'config'])
+def test_a_description_holds_dictionaries(work, run, key):
+    path = write(work, run.with_info(**{key: []}))
+    with pytest.raises(CheckpointError, match=f'{key} in its description is no dictionary'): read_checkpoint(path)
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
 def test_weights_are_compared_before_a_model_is_built(work, run, forks):

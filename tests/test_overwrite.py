@@ -11,7 +11,8 @@ from amodal_nb.app.demo import demo
 from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.pictures import write_picture
-from amodal_nb.scenes.folders import find_scenes, read_scene, remove_dead_temporaries, temporary_beside, write_scene
+from amodal_nb.scenes.folders import (check_file_target, find_scenes, read_scene, remove_dead_temporaries, temporary_beside,
+                                      write_scene)
 from amodal_nb.scenes.scene import make_scene
 from amodal_nb.formats.share import share
 from amodal_nb.scenes.shards import atomic_folder, scenes_folder_or_shards
@@ -423,3 +424,9 @@ def test_the_demo_replaces_nothing_but_a_demo(name, tmp_path):
     before = contents(tmp_path)
     with pytest.raises(AmodalError, match='no folder of an earlier demo'): demo(tmp_path, quiet)
     assert contents(tmp_path) == before
+
+def test_a_link_to_a_file_is_not_replaced(tmp_path):
+    (tmp_path/'a').write_text('kept')
+    (tmp_path/'b').symlink_to('a')
+    check_file_target(tmp_path/'a', True)
+    with pytest.raises(AmodalError, match='no regular file'): check_file_target(tmp_path/'b', True)

@@ -7,6 +7,7 @@ from test_bad_input import good_scene, here
 from test_bulk import fuse_all, listing, OPTIONS
 from amodal_nb.core import ray_pool
 from amodal_nb.core.errors import MemoryShortage
+from amodal_nb.fusion import bulk
 
 N = 8 # scenes
 needs_ray = pytest.mark.skipif(importlib.util.find_spec('ray') is None, reason='Ray is not installed')
@@ -30,22 +31,20 @@ def processes(name=''):
 
 @needs_ray
 def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(many, pools, tmp_path, capfd, monkeypatch):
-    killed = []
-    def kill_one(line):
-        if killed: return
-        killed.extend(processes('ray::RayActor')[:1])
-        killed[0].kill()
-    lines = []
-    report = fuse_all(many/'in', tmp_path/'out', pools=pools, summary=kill_one, report_line=lines.append)
-    assert killed and len(report['done']) == N-1 and [f['id'] for f in report['failed']] == ['s5']
-    assert len(lines) == 1 and 's5' in lines[0]
-    assert processes('ray::RayActor') == []
-    assert listing(tmp_path/'out') == listing(many/'out')
+    killed, take = [], bulk.FuseRun.take
+    def kill_one(run, outcome):
+        if not killed:
+            killed.extend(processes('ray::RayActor')[:1])
+            killed[0].kill()
+        return take(run, outcome)
     @contextmanager
     def shared(*args): yield pools
+    monkeypatch.setattr(bulk.FuseRun, 'take', kill_one)
     monkeypatch.setattr(ray_pool, 'ray_pools', shared)
-    status, _ = here(capfd, 'fuse', many/'in', '--out', tmp_path/'out', *OPTIONS, '--engine', 'ray')
-    assert status == 1 and listing(tmp_path/'out') == listing(many/'out') # s5 again; the others were unchanged
+    status, lines = here(capfd, 'fuse', many/'in', '--out', tmp_path/'out', *OPTIONS, '--engine', 'ray')
+    assert killed and status == 1 and sum('s5' in line for line in lines) == 1
+    assert processes('ray::RayActor') == []
+    assert listing(tmp_path/'out') == listing(many/'out') # report.json too: seven done, s5 failed
 
 @needs_ray
 def test_a_task_that_kills_its_worker_twice_is_named_and_a_short_one_is_repeated_alone(pools, tmp_path):

@@ -1,5 +1,5 @@
 "Shards: the same training as on folders, resumed to the same bytes, and tars that want to do harm."
-import io, json, os, random, re, shutil, signal, subprocess, sys, tarfile
+import io, json, os, random, re, shutil, signal, tarfile
 import fsspec, pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
@@ -8,6 +8,7 @@ from amodal_nb.core.errors import AmodalError, warn_once
 from amodal_nb.scenes.folders import find_scenes, read_scene
 from amodal_nb.scenes.shards import (find_data, index_path, read_index, read_shards, scan_shard, shard_scenes, write_shards)
 from processes import arguments, assert_same, info_step, log_until
+from test_bad_input import good_scene
 
 KILLED = -signal.SIGKILL
 
@@ -228,7 +229,7 @@ def test_a_shard_that_was_cut_short_after_it_was_indexed_gives_its_whole_scenes(
     assert 'does not fit its tar' in read_warnings()
     with pytest.raises(AmodalError, match='cut short'): read_scene(scenes[3])  # by those who had read the index before
 
-def test_memory_does_not_grow_with_the_shard(both, tmp_path):
+def test_memory_does_not_grow_with_the_shard(both, tmp_path, forks):
     "A tar of 3 GB (a hole in its middle): looked through, and a scene of it read, in 100 MB more than before."
     scene = both/'scenes'/'0000'
     big = tarfile.TarInfo('x/notes.bin')
@@ -244,7 +245,8 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_index(sys.argv[1])
 assert [read_scene(s).id for s in shard_scenes(sys.argv[1])] == ['a', 'b']
 assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000'''
-    subprocess.run([sys.executable, '-c', code, tmp_path/'big.tar'], check=True)
+    done = forks(code, tmp_path/'big.tar')
+    assert done.returncode == 0, done.stderr
     os.remove(tmp_path/'big.tar')
 
 @pytest.mark.parametrize('address, line', [('pipe:touch harm #.tar', 'shell command'), ('x://nowhere/{0..1}.tar', 'cannot be read'), ('{0..3.tar', 'unbalanced'), ('none/{0..1}.tar', 'cannot be read'), ('http://127.0.0.1:1/0.tar', 'cannot be read'),
@@ -269,3 +271,7 @@ def test_a_file_system_whose_cat_file_takes_a_version_first(both, tmp_path):
     for path in shard, shard.with_name(f'{shard.name}.json'): Versioned().pipe_file(f'/{path.name}', path.read_bytes())
     for packed, folder in zip(read_shards([f'versioned://{shard.name}']), find_scenes(both/'scenes'), strict=True):
         assert read_scene(packed).completions.equal(read_scene(folder).completions)
+
+def test_shards_below_train_and_val_are_two_sets(tmp_path):
+    for part, name in ('train', 'a'), ('val', 'b'): write_shards([good_scene(tmp_path/'in'/name, 16).folder], tmp_path/'shards'/part)
+    assert [[s.name for s in part] for part in find_data(tmp_path/'shards')] == [['a'], ['b']]

@@ -256,7 +256,7 @@ def convert(
         return (place/id for id in ids if id in report.done)
     try:
         if shards:
-            with tempfile.TemporaryDirectory() as tmp: pack_shards(write(Path(tmp)), out)
+            with tempfile.TemporaryDirectory(prefix='amodal_') as tmp: pack_shards(write(Path(tmp)), out)
         else:
             out.mkdir(parents=True, exist_ok=True)
             for _ in write(out, overwrite, sources): pass

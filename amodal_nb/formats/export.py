@@ -421,7 +421,7 @@ def export(
     if format == 'coco': check_file_target(out/'annotations.json', overwrite)
     check_report(out)
     _clear_dead_run(format, folders, out)
-    with tempfile.TemporaryDirectory() as tmp:
+    with tempfile.TemporaryDirectory(prefix='amodal_') as tmp:
         writer = partial(scene_writer, format, out, Path(tmp), overwrite, sources)
         job = ExportJob(fused, predictor if shares_memory(workers) else model, writer)
         written = export_scenes(folders, out, TaskPool(job, workers), report, report_line)

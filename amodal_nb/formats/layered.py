@@ -268,7 +268,7 @@ def _numbered_stack(folder, on_error, recursive=False):
     return LayerStack(records, ground, picture, True, [], icc_profile(paths[min(paths)]))
 
 def _read_zip(path, on_error):
-    with tempfile.TemporaryDirectory() as d:
+    with tempfile.TemporaryDirectory(prefix='amodal_') as d:
         def report(id, e): on_error(id, type(e)(str(e).replace(d, str(path)))) # name the archive, not the temporary folder
         try:
             unpack(path, Path(d), report)

@@ -7,7 +7,7 @@ __all__ = ['MAX_XML_BYTES', 'NORMAL_OP', 'BACKDROP_OPS', 'MIMETYPE', 'XmlNode', 
 
 # %% ../../nbs/8_formats/12_openraster.ipynb #b004
 import math, zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.parsers import expat
 
@@ -199,6 +199,7 @@ class _OraReader:
 
     def read_layer(self, item, builder):
         entry = self.entry(item)
+        if item.node.children: builder.note(item.name, 'holds further elements: left out')
         picture = _read_png(entry)
         self.profiles[item.name] = icc_profile(entry)
         h, w = picture.shape[-2:]
@@ -241,6 +242,12 @@ def _read_canvas(root, path):
     check_canvas(path, size, sum(1 for _ in _leaves(stacks[0])))
     return size, stacks[0]
 
+def _note_outermost(stack, path, notes):
+    "Add a line if the outermost stack moves, fades or hides the picture, for which OpenRaster has no meaning."
+    item, plain = parse_item(stack, path, 1), OraItem('', stack, 0, 0, 1., None, True)
+    if replace(item, name='') != plain: notes.append('the outermost stack has an offset, opacity or mode: left out')
+    return plain
+
 def _read_merged(entry, size, notes):
     "Read the merged picture: ([3,H,W], colour profile), or None twice."
     if not entry.is_file(): return None, None
@@ -260,7 +267,7 @@ def _read_archive(path, archive):
     size, stack = _read_canvas(root, path)
     reader, builder = _OraReader(path, archive), StackBuilder(path, size, notes)
     reader.check_pixels(stack)
-    outermost = OraItem('', stack, 0, 0, 1., None, True)
+    outermost = _note_outermost(stack, path, notes)
     reader.add_items(reader.items(outermost), builder)
     picture, icc = _read_merged(reader.root/'mergedimage.png', size, notes)
     return builder.finish(picture, reader.profile(icc, notes))

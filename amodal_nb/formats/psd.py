@@ -182,6 +182,10 @@ class _PsdReader:
     def check_pixels(self, psd, size):
         leaves = [layer for layer in iterate_layers(psd, self.path) if not layer.is_group()]
         if not leaves: raise FormatError(self.path, 'holds no layers', 'give the file that is not flattened')
+        n_colours = 1 if psd.color_mode == GREY_MODE else 3
+        if any(channel.id >= n_colours for layer in leaves for channel in layer._record.channel_info):
+            problem = 'has a layer with channels that its colour mode does not have'
+            raise FormatError(self.path, problem, 'open it in an editor and save it again')
         check_canvas(self.path, size, len(leaves))
         total = sum(max(0, layer.width)*max(0, layer.height) for layer in leaves)
         if total <= MAX_SCENE_PIXELS: return

@@ -251,7 +251,7 @@ def stack_scenes(
     "Build the scenes of one folder or of one zip."
     is_zip = not source.is_dir()
     id = scene_id(source.stem if is_zip else source.name)
-    with tempfile.TemporaryDirectory() as d:
+    with tempfile.TemporaryDirectory(prefix='amodal_') as d:
         folder = Path(d) if is_zip else source
         def report_error(id, e): on_error(id, type(e)(str(e).replace(str(folder), str(source)))) # name the archive, not the temporary folder
         try:

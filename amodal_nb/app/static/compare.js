@@ -8,10 +8,12 @@ import {SHARED} from './views.js';
 
 // A pixel differs if its colour does by more than this, as the mean of the channels, 0..1.
 const VISIBLE_DIFFERENCE = 0.02;
+// Of more differing pairs than this, the others are folded.
+const SHOWN_PAIRS = 8;
 
 class CompareBar {
   constructor(model, root) {
-    Object.assign(this, {model, root, id: `ac${Math.random().toString(36).slice(2, 8)}`});
+    Object.assign(this, {model, root, id: `ac${Math.random().toString(36).slice(2, 8)}`, unfolded: new WeakSet()});
     this.build();
     joinGroup(this);
     for (const k of SHARED) this.on(`change:${k}`, () => this.refresh());
@@ -60,10 +62,28 @@ class CompareBar {
     const which = pairs.length > 1 ? 'pairs' : 'pair';
     const {title} = first.meta;
     const text = pairs.length ? ` differs from ${title} in the ${which} ` : ` has the order of ${title}`;
-    const buttons = pairs.map(([a, b]) => this.pairButton(a, b));
     const share = other.fusion.differingShare(first.fusion, VISIBLE_DIFFERENCE);
     const size = share === null ? '' : ` · ${(100 * share).toFixed(1)}% of the mask looks different`;
-    return el('span', {}, el('strong', {}, other.meta.title), text, ...buttons, size);
+    return el('span', {}, el('strong', {}, other.meta.title), text, ...this.pairList(pairs, other), size);
+  }
+
+  // Buttons of pairs; where there are many, the rest is folded, and stays as a person left it.
+  pairList(pairs, owner) {
+    const buttons = pairs.map(([a, b]) => this.pairButton(a, b));
+    if (pairs.length <= SHOWN_PAIRS) return buttons;
+    const rest = el('span', {className: 'ai-rest'}, ...buttons.splice(SHOWN_PAIRS));
+    const more = el('button', {type: 'button', className: 'ai-more'});
+    const show = () => {
+      rest.hidden = !this.unfolded.has(owner);
+      more.ariaExpanded = String(!rest.hidden);
+      more.textContent = rest.hidden ? `${pairs.length - SHOWN_PAIRS} more` : 'fewer';
+    };
+    more.addEventListener('click', () => {
+      if (!this.unfolded.delete(owner)) this.unfolded.add(owner);
+      show();
+    });
+    show();
+    return [...buttons, more, rest];
   }
 
   // A pair that leads to the view of the difference.
