@@ -324,7 +324,7 @@ class Gallery(ipywidgets.VBox):
         try:
             self.inspector = shown = WeightInspector(*task.result(), folder=self.folders[index])
             self._edit.layout.display = None
-        except AmodalError as e: self.inspector, shown = None, ipywidgets.Label(str(e))
+        except Exception as e: self.inspector, shown = None, ipywidgets.Label(str(e) or type(e).__name__) # never a progress page without end
         self._edit.description = 'Edit'
         self.children = [self.grid, self._bar, shown]
         if before: before.close()

@@ -100,7 +100,7 @@ def pairwise_overlap(
     others: 'torch.Tensor | None' = None, # [...,M,H,W]; None: `masks`
 ) -> torch.Tensor: # float [...,N,M], px; symmetric without `others`
     "Count the pixels that every mask shares with every other."
-    if others is None and masks.dtype == torch.bool and not masks.is_cuda: return _count_shared_bits(masks)
+    if others is None and masks.dtype == torch.bool and masks.device.type == 'cpu': return _count_shared_bits(masks)
     rows = masks.flatten(-2).float()
     columns = rows if others is None else others.flatten(-2).float()
     return rows @ columns.transpose(-1, -2)

@@ -238,7 +238,7 @@ def collect_result(
     reported = fusion.order if decision.calibrated is None else decision.calibrated
     pairs = _explained_pairs(reported[0], batch, number, decision)
     sequence = front_to_back(decision.sequence_log_odds(fusion.order), batch['valid'])[0]
-    covers_any = batch['alphas'][0].flatten(1).amax(1) > 0              # [N] False: nothing to put in an order
+    covers_any = batch['alphas'][0].flatten(1).amax(1) > 0           # [N] False: nothing to put in an order
     order = [int(number[slot]) for slot in sequence if number[slot] and covers_any[slot]]
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
     result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)

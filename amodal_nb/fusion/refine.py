@@ -56,7 +56,7 @@ def compare_residuals(
 ) -> PairResiduals: # of all pairs
     "Compare the residuals of each pair where both cover the picture as given and no completion is in front of both."
     covers = given & (alphas > .5)                                   # [N,1,H,W]
-    contested = (count_covering(covers) > 1) & (mask < .5)                    # [1,H,W]
+    contested = (count_covering(covers) > 1) & (mask < .5)           # [1,H,W]
     alpha, covers = alphas[:, contested], covers[:, contested].float() # [N,P]
     residual = completions[:, :, contested[0]] - picture[:, contested[0]]
     residual = (residual.abs().mean(1) - EXACT_RESIDUAL).clamp(0, MAX_COMPARED_RESIDUAL) # [N,P]
