@@ -320,10 +320,13 @@ def build(out):
     finish(out)
 
 if __name__ == '__main__':
+    import argparse
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out', nargs='?', type=Path, default=root/'_docs', help='folder of the site, which is replaced (default: _docs of this repository)')
+    out = parser.parse_args().out.resolve()
     os.chdir(root)
     logging.getLogger('mkdocs').addHandler(logging.StreamHandler())
     logging.getLogger('mkdocs').setLevel(logging.WARNING)                                # in its strict mode it gives up for a warning
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else '_docs').resolve()
     build(out)
     if wrong := check(out): sys.exit('\n'.join(wrong))
     print(f'{len(list(out.rglob("*.html")))} pages in {out}: every link within it leads somewhere, nothing is loaded from elsewhere')

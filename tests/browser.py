@@ -224,6 +224,7 @@ class Inspector(CanvasPage):
         self.wait('i => !i.due')
         point = self.js('(i, p) => i.onScreen(p).map(v => Math.floor(v*i.ratio))', [x + .5, y + .5])
         return self.js('(i, [x, y]) => Array.from(i.canvas.getContext("2d").getImageData(x, y, 1, 1).data.slice(0, 3))', point)
+    def legend_text(self): return self.js('i => i.legend.innerText')
     def stack(self): return self.js('i => i.sequence.map(s => s + 1)')
     def corrections(self): return [tuple(p) for p in self.js('i => i.get("corrections")')]
     def drag(self, slot, place):

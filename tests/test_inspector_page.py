@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np, pytest
 from PIL import Image
 from amodal_nb.app.gallery import BOUNDED, SceneGrid, SORT_ORDERS
-from amodal_nb.app.inspector import compare_models, WeightInspector
+from amodal_nb.app.inspector import compare_models, VIEWS, WeightInspector
 from amodal_nb.core.files import assets
 from amodal_nb.core.pictures import to_uint8
 from amodal_nb.fusion.predict import fuse_scene
@@ -99,6 +99,46 @@ def test_all_of_it_fits_a_window(page, scene, fused, crowd, n):
     assert i.js('i => document.activeElement === i.canvas && i.root.scrollWidth <= i.root.clientWidth + 1')
     page.mouse.move(*i.place(10, 10))
     i.wait('i => i.covering.textContent.length > 0')
+    assert page.errors == []
+
+CUT = "e => [...e.querySelectorAll('.ai-meanings > *, .ai-keys, .ai-key, .ai-fields > *')].filter(o => o.checkVisibility() && (o.scrollWidth > o.clientWidth + 1 || o.scrollHeight > o.clientHeight + 1)).map(o => o.textContent)"
+
+@pytest.mark.parametrize('width', [1440, 900, 560])
+def test_no_legend_is_cut_and_no_view_moves_the_picture(page, crowd, width):
+    "Neither of few slots nor of many, and not where a completion was harmonised, which takes the longest line."
+    noisy = Composer('cc0', size=96, n_objects=3, noise='noisy', seed=2)[0]
+    harmonised = fuse_scene(noisy, 'vote')
+    page.set_viewport_size({'width': width, 'height': 900})
+    for scene, fused, is_harmonised in (noisy, harmonised, True), (*crowd, False):
+        widget = WeightInspector(scene, fused)
+        assert any(o['changed'] for o in widget._meta['done']) == is_harmonised
+        show_widgets(page, widget)
+        i = Inspector(page)
+        tops = set()
+        for view in VIEWS[:-1]:
+            i.js('(i, view) => i.set({view})', view)
+            assert i.box.evaluate(CUT) == [], view
+            tops.add(heights(page, i)['canvas'][0])
+        assert len(tops) == 1 and 'doubt 0' in i.js('i => { i.set({view: "doubt"}); return i.legend.innerText; }')
+        assert 'Chance that the completion in front' in i.legend_text()
+    assert page.errors == []
+
+@pytest.mark.parametrize('view', ['difference', 'target', 'error'])
+def test_a_view_that_is_not_known_is_the_result(page, scene, fused, view):
+    "The difference needs another inspector, target and error the true picture."
+    page.set_viewport_size({'width': 1440, 'height': 900})
+    widget = WeightInspector(replace(scene, image=None), replace(fused, scene=replace(fused.scene, image=None)), view=view, against=view, marks=False)
+    show_widgets(page, widget)
+    i = Inspector(page)
+    x, y = covered_by(scene, 2)
+    assert i.pixel(x, y) == to_uint8(fused.result)[y, x].tolist() and 'What came out' in i.legend_text()
+    assert i.box.locator('.ai-view.ai-is').inner_text().endswith('Result') and page.errors == []
+
+def test_a_comparison_can_begin_with_the_difference(page, scene):
+    "The first inspector is drawn before the other one is there."
+    both = compare_models(scene, ['order', 'vote'], view='difference')
+    show_widgets(page, both.bar, *both.inspectors)
+    for k in 1, 2: assert 'difference 0' in Inspector(page, k).legend_text()
     assert page.errors == []
 
 def test_layers_have_names_and_can_be_hidden_or_shown_alone(inspector, page, scene, fused):

@@ -1,9 +1,10 @@
 "Gallery and training view on a page of their own, without Jupyter: what they show first, filters, tags, and what axe finds."
-import base64, time
+import base64, io, time
 from dataclasses import replace
 import pytest
 from PIL import Image
 from amodal_nb.app.gallery import Gallery, pair_confidences
+from amodal_nb.app.inspector import progress_html
 from amodal_nb.core.files import assets
 from amodal_nb.fusion.predict import fuse_scene
 from amodal_nb.scenes.folders import read_scene, write_scene
@@ -62,6 +63,7 @@ def test_what_to_look_at_comes_first(grid, least_sure_first):
     assert 'sample4_mask.png' in grid.card('sample4').locator('.ag-reason').inner_text()
     fit, ratio = grid.card('sample2').locator('img').evaluate('o => [getComputedStyle(o).objectFit, o.naturalWidth/o.naturalHeight]')
     assert fit == 'contain' and abs(ratio - 1) < .02
+    assert [o for o in grid.box.locator('.ag-flags').all() if o.evaluate('o => o.scrollWidth > o.clientWidth')] == [] # on cards of the usual size
     grid.card('sample4').locator('.ag-open').click()
     assert 'sample4_mask.png' in grid.box.locator('.ai-notice').inner_text()
 
@@ -102,6 +104,11 @@ def test_cards_have_tags_and_any_size(grid, page):
     page.keyboard.press('Tab')
     assert grid.js('g => g.get("tags")') == {'sample2': ['odd rim', 'ask']}
 
+def is_track_near(page, bar, back):
+    "Whether what is left of a progress bar has about the grey of the page behind it, and not that of the other theme."
+    picture = Image.open(io.BytesIO(bar.screenshot())).convert('L')
+    return abs(picture.getpixel((picture.width*4//5, picture.height//2)) - back) < 70
+
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_axe_finds_nothing_in_the_gallery(page, mixed, theme):
     "With all marks, a tag, the limits, a notice and an open field, at two widths."
@@ -114,6 +121,8 @@ def test_axe_finds_nothing_in_the_gallery(page, mixed, theme):
         page.keyboard.press('t')
         assert violations(page, '.amodal-gallery') == []
         assert grid.box.evaluate('e => e.scrollWidth <= e.clientWidth + 1')
+        grid.js('g => { g.bar.hidden = false; g.bar.value = .2; }')
+        assert is_track_near(page, grid.box.locator('progress'), {'light': 255, 'dark': 23}[theme])
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_axe_finds_nothing_in_the_training_view(page, tmp_path, theme):
@@ -122,5 +131,9 @@ def test_axe_finds_nothing_in_the_training_view(page, tmp_path, theme):
     rank = dict(rank=0, doing='training', step=40, scenes_per_second=20., memory_bytes=1e9, memory_limit_bytes=8e9, host='here', updated=time.time())
     status = dict(state='training', step=40, steps=100, message='A message', seconds_left=9., started=1., updated=61., ranks=[rank])
     ink, back = ('#000', '#fff') if theme == 'light' else ('#eee', '#111')
-    page.set_content(f'<!doctype html><html lang="en"><title>run</title><body style="color: {ink}; background: {back}"><main>{draw_run(status, log, tmp_path/"weights.png")}')
+    in_lab = f'data-jp-theme-light="{str(theme == "light").lower()}"' # its theme, not the system's
+    page.set_content(f'<!doctype html><html lang="en"><title>run</title><body {in_lab} style="color: {ink}; background: {back}"><main>{draw_run(status, log, tmp_path/"weights.png")}{progress_html("a", "b", 1, 3)}')
     assert violations(page, 'main') == [] and page.locator('svg').count() == 5
+    page.emulate_media(color_scheme='dark' if theme == 'light' else 'light')
+    for k in 0, 1: assert is_track_near(page, page.locator('progress').nth(k), {'light': 255, 'dark': 17}[theme])
+    page.emulate_media(color_scheme=None)

@@ -1,5 +1,5 @@
 "The documentation site: its checks find what they are there for. `.ci/run` builds the whole of it."
-import importlib.util, json
+import importlib.util, json, subprocess, sys
 import pytest
 
 @pytest.fixture(scope='module')
@@ -98,3 +98,8 @@ def test_pictures_of_pages_are_small(docs):
     Image.effect_noise((64, 64), 50).save(noise, 'PNG')
     name, data = docs.small_picture('a_files/a_1_0.png', noise.getvalue())
     assert name == 'a_files/a_1_0.webp' and len(data) < len(noise.getvalue()) and docs.small_picture('a.jpg', b'x') == ('a.jpg', b'x')
+
+def test_help_and_a_mistyped_option_build_nothing(root, tmp_path):
+    for option, code in ('--help', 0), ('--out', 2):
+        done = subprocess.run([sys.executable, root/'.ci'/'docs.py', option], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, list(tmp_path.iterdir())) == (code, []) and 'usage: docs.py [-h] [out]' in done.stdout + done.stderr

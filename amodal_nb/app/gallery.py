@@ -19,7 +19,7 @@ from typing import Callable
 import anywidget, ipywidgets, torch, traitlets
 from PIL import Image
 
-from ..core.errors import AmodalError, ConfigError
+from ..core.errors import ConfigError
 from ..core.files import atomic_write, read_json, write_json
 from ..core.pictures import to_tensor, to_uint8
 from ..core.progress import listen_to_progress
@@ -347,7 +347,7 @@ class Gallery(ipywidgets.VBox):
         index = self._opened
         is_inspecting = self._edit.description == 'Edit'
         try: shown = self._editor(index) if is_inspecting else self.inspector
-        except AmodalError as e: shown = ipywidgets.Label(str(e))
+        except Exception as e: shown = ipywidgets.Label(str(e) or type(e).__name__)
         self._edit.description = 'Inspect' if is_inspecting else 'Edit'
         self.children = [self.grid, self._bar, shown]
 

@@ -6,8 +6,8 @@
 __all__ = ['CHART_WIDTH', 'CHART_HEIGHT', 'LEFT', 'RIGHT', 'TOP', 'BOTTOM', 'FIRST_COLOUR', 'SECOND_COLOUR', 'SMOOTHED_FROM',
            'FINAL_STATES', 'GOOD', 'BAD', 'MARK_COLOURS', 'SILENT_S', 'RUN_STYLE', 'format_duration',
            'format_gigabytes', 'log_points', 'smooth_points', 'thin_points', 'Axis', 'value_axis', 'Curve',
-           'draw_curve', 'draw_ticks', 'draw_legend', 'draw_chart', 'draw_log', 'progress_numbers', 'draw_head',
-           'rank_table', 'speed_and_memory', 'draw_weights', 'draw_part', 'draw_run']
+           'format_ticks', 'draw_curve', 'draw_ticks', 'draw_legend', 'draw_chart', 'draw_log', 'progress_numbers',
+           'draw_head', 'rank_table', 'speed_and_memory', 'draw_weights', 'draw_part', 'draw_run']
 
 # %% ../../nbs/7_training/07_training_view.ipynb #v003
 import base64, io, math, time
@@ -109,6 +109,22 @@ class Curve:
     colour: str = FIRST_COLOUR # '#rrggbb'
     opacity: float = 1. # 0..1
 
+# %% ../../nbs/7_training/07_training_view.ipynb #v1901
+def format_ticks(
+    values: list, # of numbers
+) -> list: # of texts
+    "Format values with as few digits as tell them apart, two at least, without an exponent from 0.001 to 99,999."
+    for digits in range(2, 7):
+        texts = [_format_value(v, digits) for v in values]
+        if len(set(texts)) == len(set(values)): break
+    return texts
+
+def _format_value(v, digits): # without trailing zeros
+    size = math.floor(math.log10(abs(v))) if v else 0
+    if not -4 < size < 5: return f'{v:.{digits}g}'
+    text = f'{v:.{max(0, digits-1-size)}f}'
+    return text.rstrip('0').rstrip('.') if '.' in text else text
+
 # %% ../../nbs/7_training/07_training_view.ipynb #v009
 def draw_curve(
     curve: Curve, # at least one point
@@ -130,10 +146,11 @@ def draw_ticks(
 ) -> str: # SVG
     "Draw horizontal lines with their values, and the first and the last step."
     marks, style = [], 'stroke="currentColor" stroke-opacity=".15"'
-    for v in y.ticks():
+    values = y.ticks()
+    for v, text in zip(values, format_ticks(values)):
         at = y.place(v)
         marks.append(f'<line x1="{LEFT}" x2="{CHART_WIDTH-RIGHT}" y1="{at:.1f}" y2="{at:.1f}" {style}/>')
-        marks.append(f'<text x="{LEFT-5}" y="{at+3.5:.1f}" text-anchor="end">{v:.2g}</text>')
+        marks.append(f'<text x="{LEFT-5}" y="{at+3.5:.1f}" text-anchor="end">{text}</text>')
     for v, anchor in (x.low, 'start'), (x.high, 'end'):
         marks.append(f'<text x="{x.place(v):.1f}" y="{CHART_HEIGHT-6}" text-anchor="{anchor}">{v:,.0f}</text>')
     return ''.join(marks)
@@ -181,11 +198,13 @@ def draw_log(
         losses = [Curve('', raw, opacity=.35), Curve('training, smoothed', smooth_points(raw))]
     right = [curve('val/top', 'topmost'), curve('val/order_identifiable', 'identifiable pairs', SECOND_COLOUR)]
     steps = (log[0]['step'], log[-1]['step']) if log else None # the same for all charts
+    speed = curve('scenes_per_second', 'scenes/s since the start')
+    fastest = max((v for _, v in speed.points), default=1.)
     charts = [draw_chart('Loss', losses, steps=steps, is_log=True),
               draw_chart('Validation error', [curve('val/mask_l1', 'L1 in the mask')], steps=steps, is_log=True),
               draw_chart('Right, of 1', right, limits=(0, 1), steps=steps),
               draw_chart('Learning rate', [curve('lr', '')], steps=steps),
-              draw_chart('Speed', [curve('scenes_per_second', 'scenes/s since the start')], steps=steps)]
+              draw_chart('Speed', [speed], limits=(0, fastest), steps=steps)]
     return f'<div class="run-charts">{"".join(charts)}</div>'
 
 # %% ../../nbs/7_training/07_training_view.ipynb #v014
@@ -271,7 +290,11 @@ RUN_STYLE = """<style>
 .amodal-run i { display: inline-block; width: 9px; height: 9px; margin-right: 5px; border-radius: 5px; }
 .amodal-run .run-head { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 12px; }
 .amodal-run .run-state { min-width: 84px; font-size: 15px; }
-.amodal-run progress { flex: 1 1 160px; max-width: 460px; height: 10px; accent-color: #2f7fd1; }
+.amodal-run progress { flex: 1 1 160px; max-width: 460px; height: 8px; appearance: none; border: 0; border-radius: 4px; }
+.amodal-run progress { overflow: hidden; background: color-mix(in srgb, currentColor 18%, transparent); }
+.amodal-run progress::-webkit-progress-bar { background: none; }
+.amodal-run progress::-webkit-progress-value { background: #2f7fd1; }
+.amodal-run progress::-moz-progress-bar { background: #2f7fd1; }
 .amodal-run p { overflow-wrap: anywhere; }
 .amodal-run dl { display: flex; flex-wrap: wrap; gap: 6px 26px; margin: 8px 0 2px; }
 .amodal-run dl div { display: flex; flex-direction: column; }
@@ -279,9 +302,9 @@ RUN_STYLE = """<style>
 .amodal-run dd { font-size: 15px; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .amodal-run .run-charts { display: grid; gap: 12px 22px; margin: 10px 0; }
 .amodal-run .run-charts { grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); }
-.amodal-run .run-charts figure { max-width: 380px; }
+.amodal-run .run-charts figure { display: flex; flex-direction: column; max-width: 380px; }
 .amodal-run figcaption { display: flex; flex-wrap: wrap; gap: 0 12px; font-size: 12px; }
-.amodal-run svg { display: block; width: 100%; height: auto; }
+.amodal-run svg { display: block; width: 100%; height: auto; margin-top: auto; }
 .amodal-run text { fill: currentColor; fill-opacity: .8; font-size: 10.5px; }
 .amodal-run .run-weights { overflow-x: auto; margin: 4px 0 10px; }
 .amodal-run .run-weights img { max-width: none; }

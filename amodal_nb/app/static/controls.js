@@ -24,7 +24,7 @@ const NARROW_LINKED_PX = 1000;
 const FEW_SLOTS = 8;
 
 // px of the window that are not the picture's: the widget's own rows and JupyterLab's.
-const OTHER_ROWS_PX = 310;
+const OTHER_ROWS_PX = 330;
 
 export const controls = {
   build() {
@@ -32,6 +32,7 @@ export const controls = {
     this.id = `ai${Math.random().toString(36).slice(2, 8)}`;
     root.classList.add('amodal-inspector');
     root.classList.toggle('ai-many', meta.slots.length > FEW_SLOTS);
+    root.classList.toggle('ai-harmonised', meta.done.some(o => o?.changed)); // such legends are long
     suppressShortcuts(root);
     this.buildHeader();
     this.viewRow = this.buildViews();
@@ -148,7 +149,7 @@ export const controls = {
 
   // Set the controls to the traits.
   refresh() {
-    const view = this.get('view');
+    const view = this.shownView();
     const slot = this.get('slot');
     this.refreshToolbar();
     this.refreshLegend();

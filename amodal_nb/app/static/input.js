@@ -109,9 +109,7 @@ export const input = {
   },
 
   onWipe(e) {
-    return (
-      this.get('against') && this.get('mode') === 'wipe' && Math.abs(e.offsetX - this.get('wipe') * this.width) < 8
-    );
+    return this.isWipe() && Math.abs(e.offsetX - this.get('wipe') * this.width) < 8;
   },
 
   onPress(e) {

@@ -58,12 +58,14 @@ export const readout = {
   refreshLegend() {
     const slot = this.get('slot') - 1;
     this.chooseOne(this.slotKeys, slot);
-    const views = [...new Set([this.get('view'), this.get('against')])];
+    const view = this.shownView();
+    const views = [...new Set([view, this.shownAgainst()])];
     const overlay = this.showsOverlay() ? this.get('overlay') : '';
     const parts = views.filter(kind => kind in VALUE_RANGE).map(kind => this.rampKey(kind, slot, MAP));
     if (overlay in VALUE_RANGE) parts.push(this.rampKey(overlay, slot, this.overlayRamp(overlay, slot)));
     if (views.includes('completion') || views.includes('original')) parts.push(note(this.describeHarmonising(slot)));
-    if (!parts.length) parts.push(note(ABOUT[this.get('view')]));
+    const isPlainMap = parts.length === 1 && view in VALUE_RANGE && view !== 'weight';
+    if (!parts.length || isPlainMap) parts.push(note(ABOUT[view]));
     this.meanings.replaceChildren(...parts);
   },
 

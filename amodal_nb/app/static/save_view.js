@@ -23,7 +23,7 @@ export const saveView = {
   },
 
   viewFileName(type) {
-    const view = this.get('view');
+    const view = this.shownView();
     return `${this.meta.id}_${view}${OF_SLOT.includes(view) ? this.get('slot') : ''}.${type}`;
   },
 

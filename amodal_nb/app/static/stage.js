@@ -18,8 +18,8 @@ export const stage = {
   // Draw all but pointer and pin.
   paintView(c) {
     const slot = this.get('slot') - 1;
-    const view = this.get('view');
-    const against = this.get('against');
+    const view = this.shownView();
+    const against = this.shownAgainst();
     this.useScreen(c);
     c.clearRect(0, 0, this.width, this.height);
     c.imageSmoothingEnabled = this.camera.scale * this.meta.step < 1.5;
@@ -40,15 +40,15 @@ export const stage = {
 
   // Whether the overlay is shown: it lies on the result only, so that all maps look as their legends say.
   showsOverlay() {
-    return this.get('overlay_on') && this.get('view') === 'result' && this.has(this.get('overlay'));
+    return this.get('overlay_on') && this.shownView() === 'result' && this.has(this.get('overlay'));
   },
 
   isWipe() {
-    return this.get('against') && this.get('mode') === 'wipe';
+    return this.shownAgainst() && this.get('mode') === 'wipe';
   },
 
   showsNumbers() {
-    if (this.get('view') === 'top') return true;
+    if (this.shownView() === 'top') return true;
     return this.showsOverlay() && this.get('overlay') === 'top' && this.get('opacity') > 0.05;
   },
 
@@ -66,7 +66,7 @@ export const stage = {
     const {width, height} = this;
     const wipe = this.get('wipe') * width;
     this.clip(c, () => {
-      if (!this.get('against')) return c.rect(0, 0, width, height);
+      if (!this.shownAgainst()) return c.rect(0, 0, width, height);
       if (this.isWipe()) return isAgainst ? c.rect(wipe, 0, width - wipe, height) : c.rect(0, 0, wipe, height);
       for (let i = 0, n = 40; i * n < width; i++) {
         for (let j = (i + !isAgainst) % 2; j * n < height; j += 2) c.rect(i * n, j * n, n, n);
@@ -93,7 +93,7 @@ export const stage = {
   drawMarks(c) {
     c.globalAlpha = 0.85;
     this.drawPicture(c, this.painter.outline());
-    if (this.meta.uncovered && this.get('view') === 'result') {
+    if (this.meta.uncovered && this.shownView() === 'result') {
       this.clipPart(c, false);
       this.drawPicture(c, this.painter.uncovered());
       c.restore();
@@ -151,8 +151,8 @@ export const stage = {
     c.textBaseline = 'middle';
     c.fillText('◂ ▸', x, this.height / 2);
     for (const [text, left, align] of [
-      [viewName(this.get('view')), x - 20, 'right'],
-      [viewName(this.get('against')), x + 20, 'left'],
+      [viewName(this.shownView()), x - 20, 'right'],
+      [viewName(this.shownAgainst()), x + 20, 'left'],
     ]) {
       c.textAlign = align;
       c.font = '600 12px system-ui, sans-serif';

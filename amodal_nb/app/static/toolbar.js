@@ -101,9 +101,21 @@ export const toolbar = {
     this.wiped = this.slider('wipe', 'Place of the wipe', 0.005, {input: wipe});
   },
 
+  // Return the view that is shown: the result, where the one that was asked for is not known.
+  shownView() {
+    const view = this.get('view');
+    return this.has(view) ? view : 'result';
+  },
+
+  // Return the view beside it, or ''.
+  shownAgainst() {
+    const against = this.get('against');
+    return against && this.has(against) ? against : '';
+  },
+
   // Set the elements of the toolbar to the traits. The overlay lies on the result only.
   refreshToolbar() {
-    const view = this.get('view');
+    const view = this.shownView();
     const [on, isOver] = [this.get('overlay_on'), view === 'result'];
     for (const b of this.views) {
       pressButton(b, b.dataset.view === view);
@@ -112,7 +124,7 @@ export const toolbar = {
     }
     for (const menu of [this.over, this.against])
       for (const o of menu.options) o.disabled = o.value !== '' && !this.has(o.value);
-    for (const e of [this.over, this.against, this.mode]) e.value = this.get(e.dataset.key);
+    for (const e of [this.over, this.mode]) e.value = this.get(e.dataset.key);
     for (const e of [this.shown, this.marks]) e.checked = this.get(e.dataset.key);
     this.opacity.value = this.get('opacity');
     this.wiped.value = this.get('wipe');
@@ -120,7 +132,8 @@ export const toolbar = {
     this.shown.disabled = !isOver;
     this.over.disabled = this.opacity.disabled = !isOver || !on;
     this.over.parentElement.title = isOver ? '' : 'The overlay lies on the result only';
-    this.againstExtra.hidden = !this.get('against');
+    this.against.value = this.shownAgainst();
+    this.againstExtra.hidden = !this.shownAgainst();
     this.wiped.hidden = this.get('mode') !== 'wipe';
   },
 };
