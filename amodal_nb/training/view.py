@@ -290,8 +290,9 @@ RUN_STYLE = """<style>
 .amodal-run i { display: inline-block; width: 9px; height: 9px; margin-right: 5px; border-radius: 5px; }
 .amodal-run .run-head { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 12px; }
 .amodal-run .run-state { min-width: 84px; font-size: 15px; }
-.amodal-run progress { flex: 1 1 160px; max-width: 460px; height: 8px; appearance: none; border: 0; border-radius: 4px; }
-.amodal-run progress { overflow: hidden; background: color-mix(in srgb, currentColor 18%, transparent); }
+.amodal-run progress { flex: 1 1 160px; max-width: 460px; height: 8px; appearance: none; }
+.amodal-run progress { border: 0; border-radius: 4px; overflow: hidden; }
+.amodal-run progress { background: color-mix(in srgb, currentColor 18%, transparent); }
 .amodal-run progress::-webkit-progress-bar { background: none; }
 .amodal-run progress::-webkit-progress-value { background: #2f7fd1; }
 .amodal-run progress::-moz-progress-bar { background: #2f7fd1; }
