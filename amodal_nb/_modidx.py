@@ -789,8 +789,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'amodal_nb/evaluation/measures.py'),
                                                'amodal_nb.evaluation.measures.similarity_maps': ( '6_evaluation/measures.html#similarity_maps',
                                                                                                   'amodal_nb/evaluation/measures.py'),
-                                               'amodal_nb.evaluation.measures.ssim_map': ( '6_evaluation/measures.html#ssim_map',
-                                                                                           'amodal_nb/evaluation/measures.py'),
                                                'amodal_nb.evaluation.measures.topmost_accuracy': ( '6_evaluation/measures.html#topmost_accuracy',
                                                                                                    'amodal_nb/evaluation/measures.py'),
                                                'amodal_nb.evaluation.measures.true_topmost': ( '6_evaluation/measures.html#true_topmost',

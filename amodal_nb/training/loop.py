@@ -232,6 +232,7 @@ def weight_strip(
     batch: dict, # that batch
 ) -> torch.Tensor: # [3,H',W'] in 0..1: partial, result, truth, then the weights of the slots in use as grey
     "Draw a fusion as one strip of labelled pictures, at most `STRIP_SIDE_PX` wide and high; smaller ones are enlarged."
+    from torchvision.utils import make_grid
     numbers = batch['number'][0].tolist()
     used = [k for k, number in enumerate(numbers) if number]
     weights = fusion.weights[0, [*used, -1]].unsqueeze(1).expand(-1, 3, -1, -1)   # [n+1,3,H,W]
@@ -239,10 +240,10 @@ def weight_strip(
     scale = STRIP_SIDE_PX/max(pictures.shape[-2:])
     size = [max(1, round(scale*side)) for side in pictures.shape[-2:]]
     pictures = F.interpolate(pictures, size, mode='area' if scale < 1 else 'nearest')
-    columns = F.pad(pictures, (2, 0, 2, 2), value=1.)                 # a margin of 2 px left, above and below
+    grid = make_grid(pictures, nrow=len(pictures), padding=2, pad_value=1.)
     labels = ['partial', 'result', 'truth', *(str(numbers[k]) for k in used), 'background']
     band = label_band(labels, size[1] + 2)
-    return F.pad(torch.cat([band, torch.cat(list(columns), -1)], 1), (0, 2), value=1.)
+    return torch.cat([F.pad(band, (0, 2), value=1.), grid], 1)
 
 # %% ../../nbs/7_training/04_loop.ipynb #c031
 def evaluate_shard(
