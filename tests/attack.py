@@ -2,7 +2,7 @@
 `--first 217 --n 1` repeats one trial by its number; with `--kills 20` commands are killed instead, see `kill_trial`.
 Each trial changes one file of one scene, runs the command in this process' child, and checks: no traceback, no crash, every other scene done with the same
 bytes, no file changed or removed that the command reads, no wrong pixel of a file with checksums without a line, and nothing half-made in the output."""
-import argparse, collections, contextlib, functools, io, json, os, random, re, resource, shutil, signal, sys, tempfile, threading, time, traceback, zipfile
+import argparse, collections, contextlib, functools, io, json, os, random, re, resource, shutil, signal, subprocess, sys, tempfile, threading, time, traceback, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -12,12 +12,14 @@ import test_formats
 from test_bad_input import disc, good_scene, noise
 from amodal_nb.app.cli import main
 from amodal_nb.core.errors import AmodalError, warn_once
+from amodal_nb.models.checkpoint import read_checkpoint
 from amodal_nb.scenes.folders import find_scenes, read_scene
 from amodal_nb.scenes.shards import find_shards, read_shards, write_shards
+from processes import arguments, losses_of
 
 SECONDS = 60     # of CPU a trial may take; ten times as long on the clock, as other work may slow it
 MEMORY = 2**31   # bytes it may take beside what this process has
-CHECKED = '.png', '.zip', '.ora', '.npz', '.tar' # files with checksums; those of a tar are the pictures'
+CHECKED = '.png', '.zip', '.ora', '.npz', '.tar', '.safetensors' # files with checksums; those of a tar are the pictures'
 
 # Targets: a folder with a source of three scenes, and a command that reads it
 
@@ -29,7 +31,7 @@ class Target:
     build: object             # called with IN: writes the source, and returns the files of one scene
     scenes: tuple = ('a', 'b', 'c') # `b` is the victim
     shared: tuple = ()        # names of files that hold more than one scene
-    read: object = None       # called with IN instead of the command: scene -> what was read
+    read: object = None       # called with IN instead of the command: scene -> what was read, and 'problems'
 
 def scenes(folder):
     for name in 'abc': good_scene(folder/name, 16)
@@ -138,6 +140,59 @@ def cutouts(folder):
     for name in 'ab': test_formats.save(folder/'backgrounds'/f'{name}.png', noise(32, 32, 3))
     return [*sorted((folder/'cutouts').iterdir()), *sorted((folder/'backgrounds').iterdir())]
 
+def training(data, run):
+    "Words of a command that trains for six steps and saves after every second."
+    tiny = dict(model='unet', model_args='width=8,depth=1', batch_size=1, val_scenes=1, resume='auto')
+    return ['train', *arguments(data, run, steps=6, **tiny)]
+
+def killed_run(step):
+    """A builder of a run that was killed once `step` was in its log: after 3 it has one checkpoint, after 5 two."""
+    def build(folder):
+        from amodal_nb.training.loop import RunLog
+        scenes(folder/'scenes')
+        pid = os.fork()
+        if not pid:
+            write = RunLog.write
+            def write_and_die(log, at, *args):
+                write(log, at, *args)
+                if at == step: os._exit(0)
+            RunLog.write = write_and_die
+            main(training(folder/'scenes', folder/'run'))
+            os._exit(70)
+        assert os.waitpid(pid, 0)[1] == 0
+        return sorted(p for p in (folder/'run').iterdir() if p.is_file())
+    return build
+
+def go_on(folder):
+    "Go on with a run, in a copy of it: what it ends in, and what is wrong with the way there."
+    run = folder.parent/'run'
+    subprocess.run(['cp', '-a', folder/'run', run], check=True)
+    before = contents(run)
+    try: status = main(training(folder/'scenes', run)) or 0
+    except SystemExit as e: status = e.code
+    lines = sys.stderr.getvalue().splitlines()
+    if status: return {'run': None, 'problems': faults_of_refusal(run, before, status, lines)}
+    tensors, info = read_checkpoint(run/'last.safetensors', '')
+    weights = {name: t.numpy().tobytes() for name, t in tensors.items()}
+    return {'run': (info['step'], weights, [o for o in losses_of(run) if o['step'] > 5]), 'problems': [*faults_of_going_on(run, before, lines)]}
+
+KEPT = 'log.jsonl', 'last.safetensors', 'previous.safetensors', 'best.safetensors'
+
+def faults_of_refusal(run, before, status, lines):
+    "What is wrong with an end in one line: it lost a file of the run, or told nothing."
+    after = contents(run)
+    lost = [f'{name} lost' for name, content in before.items() if name.startswith(KEPT) and after.get(name) != content]
+    return lost + ([] if (status, len(lines)) == (1, 1) else [f'status {status}, {len(lines)} lines'])
+
+def first_lines(log):
+    "Lines of a log of the first two steps, none if it is no file."
+    return [line for line in log.splitlines() if line.startswith((b'{"step": 1,', b'{"step": 2,'))] if isinstance(log, bytes) else []
+
+def faults_of_going_on(run, before, lines):
+    "What is wrong with a run that went on: it began anew, as what it has measured before step 3 differs, or lost lines of its log, in silence."
+    if first_lines(before.get('log.jsonl')) != first_lines((run/'log.jsonl').read_bytes()) and not lines: yield 'other lines of the log'
+    if len(lines) > 2: yield f'{len(lines)} lines'
+
 def converts(format, build, *more, shared=()): return Target(f'convert {format}', ['convert', format, '@IN/src', '@OUT', '--mask', 'overlaps', *more], build, shared=shared)
 
 S = test_formats
@@ -162,6 +217,7 @@ TARGETS = [
     Target('edit', ['edit', '@IN/refitted/photo', '@IN/edits.json', '--out', '@OUT'], refitted, ('photo',)),
     Target('eval', ['eval', '@IN', '--no-lpips', '--json', '@OUT/table.json'], scenes, ('table',)),
     Target('scenes', ['scenes', '@OUT', '--n', '1', '--size', '32', '--cutouts', '@IN/cutouts', '--backgrounds', '@IN/backgrounds'], cutouts, ('0000',)),
+    *[Target(f'train --resume, {k}', [], killed_run(step), ('run',), read=go_on) for k, step in (('one checkpoint', 3), ('two checkpoints', 5))],
     Target('fuse --model', ['fuse', '@IN/scenes', '--out', '@OUT', '--model', '@IN/model.safetensors'], checkpoint, shared=('model.safetensors',)),
 ]
 
@@ -326,7 +382,9 @@ def problems_of(target, out, status, lines, expected, checksums, damaged, shared
     silent = not lines and done
     victim = target.scenes[len(target.scenes)//2]
     if checksums and silent and results[victim] != expected[victim] and damaged.suffix in CHECKED: yield 'wrong pixels in silence'
-    if target.read: return
+    if target.read:
+        yield from status.get('problems', ())
+        return
     if not isinstance(status, int): yield f'status {status!r}'
     if status and not lines: yield f'status {status} without a line'
     if len(lines) > 12: yield f'{len(lines)} lines'
