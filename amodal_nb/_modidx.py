@@ -2732,6 +2732,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'amodal_nb/scenes/folders.py'),
                                           'amodal_nb.scenes.folders._warn_unfinished': ( '2_scenes/folders.html#_warn_unfinished',
                                                                                          'amodal_nb/scenes/folders.py'),
+                                          'amodal_nb.scenes.folders._with_floats': ( '2_scenes/folders.html#_with_floats',
+                                                                                     'amodal_nb/scenes/folders.py'),
                                           'amodal_nb.scenes.folders._write_files': ( '2_scenes/folders.html#_write_files',
                                                                                      'amodal_nb/scenes/folders.py'),
                                           'amodal_nb.scenes.folders.canvas_file': ( '2_scenes/folders.html#canvas_file',
