@@ -2049,6 +2049,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'amodal_nb/fusion/predict.py'),
                                           'amodal_nb.fusion.predict._explained_pairs': ( '5_fusion/predict.html#_explained_pairs',
                                                                                          'amodal_nb/fusion/predict.py'),
+                                          'amodal_nb.fusion.predict._select_slots': ( '5_fusion/predict.html#_select_slots',
+                                                                                      'amodal_nb/fusion/predict.py'),
                                           'amodal_nb.fusion.predict.as_predictor': ( '5_fusion/predict.html#as_predictor',
                                                                                      'amodal_nb/fusion/predict.py'),
                                           'amodal_nb.fusion.predict.check_prior': ( '5_fusion/predict.html#check_prior',
