@@ -80,6 +80,8 @@ def test_what_leads_nowhere_or_comes_from_elsewhere_is_found(docs, tmp_path):
     assert docs.check(tmp_path) == []
     (tmp_path/'b.html').write_text('<h2 id="there">x</h2>' + ' '*docs.MAX_PAGE)
     assert [w.split(': ', 1)[0] for w in docs.check(tmp_path)] == ['b.html']
+    (tmp_path/'c.bin').write_bytes(bytes(docs.MAX_SITE))
+    assert [w.split(': ', 1)[0] for w in docs.check(tmp_path)] == ['b.html', 'the site']
 
 def test_the_devcontainer_is_json_and_uses_the_hooks(root):
     settings = json.loads((root/'.devcontainer'/'devcontainer.json').read_text())
