@@ -219,6 +219,13 @@ def _explained_pairs(order, batch, number, decision):
     def why(pair): return reasons[slot[pair['a']]][slot[pair['b']]] if decision.reads_picture else None
     return [pair | {'why': why(pair)} for pair in pair_probabilities(order, alphas, number)]
 
+def _select_slots(weights, rows):
+    "Return the weights of some slots, zeros for None; a view if these are the first ones in their order."
+    n = len(weights)
+    if [k if k is None else k % n for k in rows] == [*range(len(rows))]: return weights[:len(rows)]
+    empty = torch.zeros_like(weights[0])                             # of completions that were left out
+    return torch.stack([empty if k is None else weights[k] for k in rows])
+
 def collect_result(
     prepared: PreparedScene, # what was fused
     batch: dict, # of this one scene
@@ -231,8 +238,7 @@ def collect_result(
     has_background = scene.background is not None
     slot_of = {int(k): slot for slot, k in enumerate(number) if k}
     rows = [slot_of.get(k) for k in range(1, scene.n + 1)] + [-1]*has_background
-    empty = torch.zeros(scene.size)                                  # of completions that were left out
-    weights = torch.stack([empty if slot is None else fusion.weights[0, slot] for slot in rows])
+    weights = _select_slots(fusion.weights[0], rows)
     slots = [f'comp{i+1}' for i in range(scene.n)] + ['background']*has_background
     decision = decision or Decision(fusion.weights, fusion.order)
     reported = fusion.order if decision.calibrated is None else decision.calibrated
