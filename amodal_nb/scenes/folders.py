@@ -51,10 +51,12 @@ def completion_files(
 def picture_file(
     folder: 'Path | Traversable', # of a scene
     kind: str, # 'image', 'partial', 'mask' or 'background'
+    entries: 'list | None' = None, # of the folder; None: they are listed
 ) -> 'Path | Traversable': # `<id>_<kind>.png` if there is none
     "Find a picture of a scene, PNG or another format. Raises `SceneError` if there are several."
     name = re.compile(rf'{re.escape(folder.name)}_{kind}\.(png|jpe?g|webp|tiff?|avif)', re.IGNORECASE)
-    found = sorted((p for p in folder.iterdir() if name.fullmatch(p.name)), key=lambda p: p.name)
+    entries = folder.iterdir() if entries is None else entries
+    found = sorted((p for p in entries if name.fullmatch(p.name)), key=lambda p: p.name)
     if len(found) > 1: raise SceneError(found[1], f'{found[0].name} is there as well', 'keep one of them')
     return found[0] if found else folder/f'{folder.name}_{kind}.png'
 
@@ -62,7 +64,8 @@ def canvas_file(
     folder: 'Path | Traversable', # of a scene
 ) -> 'Path | Traversable': # may not exist
     "Find the picture that sets a scene's size: the mask, or the image of a scene without mask and partial."
-    mask, partial, image = (picture_file(folder, kind) for kind in ('mask', 'partial', 'image'))
+    entries = [*folder.iterdir()]
+    mask, partial, image = (picture_file(folder, kind, entries) for kind in ('mask', 'partial', 'image'))
     is_whole = path_exists(image) and not path_exists(mask) and not path_exists(partial)
     return image if is_whole else mask
 
@@ -169,7 +172,8 @@ def _with_floats(scene):
 def _read_scene(folder, raw):
     "Read the files of a scene folder and build the scene."
     if not folder.is_dir(): raise SceneError(folder, 'is no folder', 'give the folder of one scene')
-    files = {k: picture_file(folder, k) for k in ('image', 'partial', 'mask', 'background')}
+    entries = [*folder.iterdir()]
+    files = {k: picture_file(folder, k, entries) for k in ('image', 'partial', 'mask', 'background')}
     completion_paths = completion_files(folder)
     canvas = canvas_file(folder)
     mask = read_mask(canvas, raw=True) if canvas.name == files['mask'].name else None # paths in a zip are never equal
