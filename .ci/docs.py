@@ -169,7 +169,7 @@ def described(name, obj, source, level=2):
     try: parameters = [str(p.replace(annotation=p.empty)) for k, p in inspect.signature(obj).parameters.items() if k not in ('self', 'cls')]
     except ValueError: parameters = ['…']                                           # a class that is made of C
     doc = inspect.cleandoc((obj.__doc__ or '').partition('\n\nParameters\n')[0])
-    try: table = DocmentTbl(obj)._repr_markdown_().replace('NoneType', 'object')
+    try: table = re.sub(r'\A\s*\|\s*\|', '| **Parameter** |', DocmentTbl(obj)._repr_markdown_().replace('NoneType', 'object'))
     except Exception: table = ''                                                    # nothing there that it could read
     signature = f"{name}({', '.join(parameters)})"
     if len(signature) > 100: signature = f"{name}(\n    " + ',\n    '.join(parameters) + ')'
@@ -283,6 +283,7 @@ def finish_page(text):
     "A page's HTML without scripts for mathematics and diagrams, which no notebook has; pictures load when they are scrolled to; edit links lead to the notebook."
     text = re.sub(r'<script src=""> *</script>|<script\b[^>]*>(?:(?!</script>).)*(?:mathjax|mermaid)(?:(?!</script>).)*</script>', '', text, flags=re.S | re.I)
     text = re.sub(r'<img (?![^>]*loading=)', '<img loading="lazy" ', text)
+    text = text.replace('data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"')
     text = re.sub(r'<span class="(?:n|p|o|w)">([^<]*)</span>|<span></span>', r'\1', text) # names and points have the colour of code as they are
     parts = re.split(r'(<pre\b.*?</pre>)', text, flags=re.S)
     text = ''.join(p if i % 2 else re.sub(r'\s*\n\s*', '\n', p) for i, p in enumerate(parts))

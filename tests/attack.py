@@ -2,22 +2,28 @@
 `--first 217 --n 1` repeats one trial by its number; with `--kills 20` commands are killed instead, see `kill_trial`.
 Each trial changes one file of one scene, runs the command in this process' child, and checks: no traceback, no crash, every other scene done with the same
 bytes, no file changed or removed that the command reads, no wrong pixel of a file with checksums without a line, and nothing half-made in the output."""
-import argparse, collections, contextlib, functools, io, json, os, random, re, resource, shutil, signal, sys, tempfile, threading, time, traceback, zipfile
+import argparse, collections, contextlib, functools, io, json, os, random, re, resource, shutil, signal, subprocess, sys, tempfile, threading, time, traceback, warnings, zipfile
 from dataclasses import dataclass
 from pathlib import Path
-import numpy as np
+import numpy as np, torch
 import tqdm.auto
 sys.path.insert(0, str(Path(__file__).parent))
 import test_formats
 from test_bad_input import disc, good_scene, noise
 from amodal_nb.app.cli import main
+from amodal_nb.core.compositing import composite_stack
 from amodal_nb.core.errors import AmodalError, warn_once
+from amodal_nb.formats.layer_stack import NO_LOCAL_DIFFERENCE, UNREADABLE
+from amodal_nb.formats.openraster import read_ora
+from amodal_nb.formats.psd import read_psd
+from amodal_nb.models.checkpoint import read_checkpoint
 from amodal_nb.scenes.folders import find_scenes, read_scene
 from amodal_nb.scenes.shards import find_shards, read_shards, write_shards
+from processes import arguments, losses_of
 
 SECONDS = 60     # of CPU a trial may take; ten times as long on the clock, as other work may slow it
 MEMORY = 2**31   # bytes it may take beside what this process has
-CHECKED = '.png', '.zip', '.ora', '.npz', '.tar' # files with checksums; those of a tar are the pictures'
+CHECKED = '.png', '.zip', '.ora', '.npz', '.tar', '.safetensors' # files with checksums; those of a tar are the pictures'
 
 # Targets: a folder with a source of three scenes, and a command that reads it
 
@@ -29,7 +35,7 @@ class Target:
     build: object             # called with IN: writes the source, and returns the files of one scene
     scenes: tuple = ('a', 'b', 'c') # `b` is the victim
     shared: tuple = ()        # names of files that hold more than one scene
-    read: object = None       # called with IN instead of the command: scene -> what was read
+    read: object = None       # called with IN instead of the command: scene -> what was read, and 'problems'
 
 def scenes(folder):
     for name in 'abc': good_scene(folder/name, 16)
@@ -138,6 +144,100 @@ def cutouts(folder):
     for name in 'ab': test_formats.save(folder/'backgrounds'/f'{name}.png', noise(32, 32, 3))
     return [*sorted((folder/'cutouts').iterdir()), *sorted((folder/'backgrounds').iterdir())]
 
+def training(data, run):
+    "Words of a command that trains for six steps and saves after every second."
+    tiny = dict(model='unet', model_args='width=8,depth=1', batch_size=1, val_scenes=1, resume='auto')
+    return ['train', *arguments(data, run, steps=6, **tiny)]
+
+def killed_run(step):
+    """A builder of a run that was killed once `step` was in its log: after 3 it has one checkpoint, after 5 two."""
+    def build(folder):
+        from amodal_nb.training.loop import RunLog
+        scenes(folder/'scenes')
+        pid = os.fork()
+        if not pid:
+            write = RunLog.write
+            def write_and_die(log, at, *args):
+                write(log, at, *args)
+                if at == step: os._exit(0)
+            RunLog.write = write_and_die
+            main(training(folder/'scenes', folder/'run'))
+            os._exit(70)
+        assert os.waitpid(pid, 0)[1] == 0
+        return sorted(p for p in (folder/'run').iterdir() if p.is_file())
+    return build
+
+def go_on(folder):
+    "Go on with a run, in a copy of it: what it ends in, and what is wrong with the way there."
+    run = folder.parent/'run'
+    subprocess.run(['cp', '-a', folder/'run', run], check=True)
+    before = contents(run)
+    try: status = main(training(folder/'scenes', run)) or 0
+    except SystemExit as e: status = e.code
+    lines = sys.stderr.getvalue().splitlines()
+    if status: return {'run': None, 'problems': faults_of_refusal(run, before, status, lines)}
+    tensors, info = read_checkpoint(run/'last.safetensors', '')
+    weights = {name: t.numpy().tobytes() for name, t in tensors.items()}
+    return {'run': (info['step'], weights, [o for o in losses_of(run) if o['step'] > 5]), 'problems': [*faults_of_going_on(run, before, lines)]}
+
+KEPT = 'last.safetensors', 'previous.safetensors' # a refusal changes neither; steps before it may find better weights
+
+def faults_of_refusal(run, before, status, lines):
+    "What is wrong with an end in one line: it lost a file of the run, or told nothing."
+    after = contents(run)
+    lost = [f'{name} lost' for name, content in before.items() if name.startswith(KEPT) and after.get(name) != content]
+    if first_lines(before.get('log.jsonl')) != first_lines(after.get('log.jsonl')): lost.append('log lost')
+    return lost + ([] if (status, len(lines)) == (1, 1) else [f'status {status}, {len(lines)} lines'])
+
+def first_lines(log):
+    "Lines of a log of the first two steps, none if it is no file."
+    return [line for line in log.splitlines() if line.startswith((b'{"step": 1,', b'{"step": 2,'))] if isinstance(log, bytes) else []
+
+def faults_of_going_on(run, before, lines):
+    "What is wrong with a run that went on: it began anew, as what it has measured before step 3 differs, or lost lines of its log, in silence."
+    if first_lines(before.get('log.jsonl')) != first_lines((run/'log.jsonl').read_bytes()) and not lines: yield 'other lines of the log'
+    if len(lines) > 2: yield f'{len(lines)} lines'
+
+def layered_psd(parts):
+    """A builder of a PSD of two objects on a background, with its merged picture: with `parts` as the project writes it, with masks and both kinds of names; else without
+    compression, in a group."""
+    def build(folder):
+        from amodal_nb.formats.layers import Layer, write_psd
+        layers = [torch.from_numpy(a.copy()).permute(2, 0, 1)/255 for a in (S.opaque, S.block(0), S.block(1))]
+        if parts: write_psd(folder/'shot.psd', [Layer(f'layer {k}', t[:3], t[3:]) for k, t in enumerate(reversed(layers))])
+        else: uncompressed_psd(folder/'shot.psd')
+        np.save(folder/'flat.npy', composite_stack(layers).numpy())
+        return [folder/'shot.psd']
+    return build
+
+def uncompressed_psd(path):
+    from psd_tools import PSDImage
+    from psd_tools.constants import Compression
+    file = PSDImage.new('RGB', (S.W, S.H))
+    layers = [file.create_pixel_layer(S.Image.fromarray(a), name=f'layer {k}', compression=Compression.RAW) for k, a in enumerate((S.opaque, S.block(0), S.block(1)))]
+    file.create_group(layers[1:], name='objects')
+    file.save(path)
+
+def layered_ora(folder):
+    src, _ = S.openraster(folder)
+    layers = [torch.from_numpy(a.copy()).permute(2, 0, 1)/255 for a in (S.opaque, S.block(0), S.block(1))]
+    np.save(folder/'flat.npy', composite_stack(layers).numpy())
+    return [src]
+
+def read_layers(folder):
+    "Read the layers of a file: their pictures as bytes. A problem is another picture, or a name that cannot be read, without a line."
+    path = next(folder.glob('shot.ora'), folder/'shot.psd')
+    stack = {'.ora': read_ora, '.psd': read_psd}[path.suffix](path)
+    for note in stack.notes: print(note, file=sys.stderr)
+    layers = [layer.rgba for layer in stack.layers]
+    if stack.background is not None: layers.insert(0, torch.cat([stack.background, torch.ones_like(stack.background[:1])]))
+    flat, expected = composite_stack(layers), torch.from_numpy(np.load(folder/'flat.npy'))
+    same = flat.shape == expected.shape and (flat - expected).abs().max() <= NO_LOCAL_DIFFERENCE
+    strange = [layer.name for layer in stack.layers if not layer.name.isprintable() or UNREADABLE in layer.name]
+    problems = [] if same else ['another picture in silence']
+    if strange: problems.append(f'the name {strange[0]!r} in silence')
+    return {'shot': [layer.numpy().tobytes() for layer in layers], 'problems': [] if stack.notes else problems}
+
 def converts(format, build, *more, shared=()): return Target(f'convert {format}', ['convert', format, '@IN/src', '@OUT', '--mask', 'overlaps', *more], build, shared=shared)
 
 S = test_formats
@@ -162,6 +262,8 @@ TARGETS = [
     Target('edit', ['edit', '@IN/refitted/photo', '@IN/edits.json', '--out', '@OUT'], refitted, ('photo',)),
     Target('eval', ['eval', '@IN', '--no-lpips', '--json', '@OUT/table.json'], scenes, ('table',)),
     Target('scenes', ['scenes', '@OUT', '--n', '1', '--size', '32', '--cutouts', '@IN/cutouts', '--backgrounds', '@IN/backgrounds'], cutouts, ('0000',)),
+    *[Target(f'layers of {name}', [], build, ('shot',), read=read_layers) for name, build in (('psd', layered_psd(True)), ('psd, not compressed', layered_psd(False)), ('ora', layered_ora))],
+    *[Target(f'train --resume, {k}', [], killed_run(step), ('run',), read=go_on) for k, step in (('one checkpoint', 3), ('two checkpoints', 5))],
     Target('fuse --model', ['fuse', '@IN/scenes', '--out', '@OUT', '--model', '@IN/model.safetensors'], checkpoint, shared=('model.safetensors',)),
 ]
 
@@ -265,7 +367,26 @@ def odd_section(path, rng):
     path.write_bytes(data)
     return False
 
-ODD_XML = ['', '0', '-1', '1e308', 'nan', '99999', 'hidden', 'svg:multiply', 'svg:dst-out', '../x', '/etc/passwd', 'stack.xml', 'a&#10;b', '&a;', '"/><text a="', '"><stack a="']
+def odd_name(path, rng):
+    "Overwrite bytes of a layer's name in a PSD."
+    data = bytearray(path.read_bytes())
+    place = rng.choice([m.start() for m in re.finditer(b'l\0?a\0?y', data)])
+    data[place:place+2] = rng.choice([b'\0\0', b'\1\2', b'\xd8\x00', b'\xff\xff', b'\n\n', rng.randbytes(2)])
+    path.write_bytes(data)
+    return False
+
+def odd_entry(path, rng):
+    "Leave out, rename or repeat an entry of an OpenRaster, or give it what another one holds."
+    with zipfile.ZipFile(path) as z: entries = [(name, z.read(name)) for name in z.namelist()]
+    (name, content), (_, other) = rng.choice(entries), rng.choice(entries)
+    new = rng.choice([[], [('x' + name, content)], [(name, content)]*2, [(name, other)]])
+    with warnings.catch_warnings(), zipfile.ZipFile(path, 'w') as z:
+        warnings.simplefilter('ignore') # of a name that stands twice
+        for n, c in entries:
+            for entry in new if n == name else [(n, c)]: z.writestr(*entry)
+    return False
+
+ODD_XML = ['', '&#x85;', '&#xfffd;', '0', '-1', '1e308', 'nan', '99999', 'hidden', 'svg:multiply', 'svg:dst-out', '../x', '/etc/passwd', 'stack.xml', 'a&#10;b', '&a;', '"/><text a="', '"><stack a="']
 def odd_stack(path, rng):
     "Change a value in an OpenRaster's stack.xml, or repeat or remove an element."
     with zipfile.ZipFile(path) as z: entries = {name: z.read(name) for name in z.namelist()}
@@ -278,7 +399,7 @@ def odd_stack(path, rng):
     return False
 
 def damages_of(path):
-    if path.suffix in ('.psd', '.ora'): return [{'.psd': odd_section, '.ora': odd_stack}[path.suffix]]*20 + BYTES*2 + FILES
+    if path.suffix in ('.psd', '.ora'): return [{'.psd': odd_section, '.ora': odd_stack}[path.suffix]]*20 + [{'.psd': odd_name, '.ora': odd_entry}[path.suffix]]*6 + BYTES*2 + FILES
     if path.suffix == '.json': return [odd_json]*12 + BYTES[:8] + FILES[:9]
     if path.suffix == '.csv': return [odd_csv]*12 + BYTES[:8] + FILES[:9]
     return BYTES*2 + FILES
@@ -326,7 +447,9 @@ def problems_of(target, out, status, lines, expected, checksums, damaged, shared
     silent = not lines and done
     victim = target.scenes[len(target.scenes)//2]
     if checksums and silent and results[victim] != expected[victim] and damaged.suffix in CHECKED: yield 'wrong pixels in silence'
-    if target.read: return
+    if target.read:
+        yield from status.get('problems', ())
+        return
     if not isinstance(status, int): yield f'status {status!r}'
     if status and not lines: yield f'status {status} without a line'
     if len(lines) > 12: yield f'{len(lines)} lines'

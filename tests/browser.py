@@ -175,11 +175,18 @@ def show_widgets(page, *widgets, theme='light'):
     def state(widget): return {k: as_json(getattr(widget, k)) for k in widget.keys if k not in NOT_TRAITS and k not in ('_esm', '_css')}
     page.evaluate(MODEL, {'widgets': [{'traits': state(w), 'code': w._esm} for w in widgets], 'css': widgets[0]._css, 'theme': theme})
 
-def axe_script():
-    "axe-core's source; a test that needs it is skipped without. It is looked for beside ESLint."
+NO_AXE = 'needs axe-core beside ESLint: npm install --global eslint axe-core'
+
+def axe_path():
+    "Where axe-core is, beside ESLint; None without."
     eslint = shutil.which('eslint')
     path = eslint and Path(eslint).resolve().parents[2]/'axe-core'/'axe.min.js'
-    if not path or not path.exists(): pytest.skip('needs axe-core beside ESLint: npm install --global eslint axe-core')
+    return path if path and path.exists() else None
+
+def axe_script():
+    "axe-core's source; a test that needs it is skipped without."
+    path = axe_path()
+    if not path: pytest.skip(NO_AXE)
     return path.read_text(encoding='utf-8')
 
 def violations(page, selector, *rules_off):

@@ -22,6 +22,11 @@ def test_random_damage_loses_nothing_and_passes_nothing():
     results = attack(24, seed=1)
     assert [r for r in results if r[4]] == [] and len(results) == 24
 
+def test_a_run_one_of_whose_files_is_damaged_is_refused_or_ends_the_same():
+    "Seed 3: each of two checkpoints with other bytes or a bit of another value; `python tests/attack.py --only 'train --resume'` for more."
+    results = attack(4, seed=3, only='two checkpoints')
+    assert [r for r in results if r[4]] == [] and len(results) == 4
+
 def test_what_is_killed_is_not_half_and_the_next_run_ends_the_same():
     "Seed 0; `python tests/attack.py --kills 300` for more."
     results = kills(4, seed=0)

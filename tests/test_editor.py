@@ -9,7 +9,7 @@ from amodal_nb.core.pictures import to_uint8
 from amodal_nb.fusion.edit import read_edits
 from amodal_nb.fusion.refit import refit_scene
 from amodal_nb.synthesis.composer import Composer
-from browser import browser, page_of
+from browser import browser, page_of, violations
 from editor_page import open_editor
 
 @pytest.fixture(scope='module')
@@ -190,7 +190,7 @@ def test_buttons_and_the_list_do_the_same(editor, page, made):
     editor.box.get_by_role('button', name=f'Hide {b}').click()
     editor.card(a).hover()
     editor.box.get_by_role('button', name=f'Send {a} backward').click()
-    editor.button('Lay a copy in front of the object (D)').click()
+    editor.button('Duplicate the object: a copy lies in front of it (D)').click()
     editor.button('Scale the object up by 2 % ( + )').click()
     editor.button('Turn the object by 2° counter-clockwise ( , )').click()
     editor.button('Delete the object (Delete)').click()
@@ -221,7 +221,7 @@ def test_check_boxes_shadow_and_hatching(editor, page, made):
 def test_copied_edits_are_a_file_of_edits(editor, page, made, tmp_path):
     edits = edit_lists(*names(made))['duplicate'][0]
     editor.js('(e, edits) => e.setEdits(edits)', edits)
-    editor.button('Copy the edits as JSON, for amodal edit').click()
+    editor.button('Copy edits as JSON, for amodal edit').click()
     editor.box.locator('.ai-notice', has_text='on the clipboard').wait_for()
     (tmp_path/'edits.json').write_text(page.evaluate('navigator.clipboard.readText()'))
     assert read_edits(tmp_path/'edits.json') == edits
@@ -264,3 +264,14 @@ def test_it_fits_a_window_of_900_px(page, made, theme):
         assert page.evaluate('document.documentElement.scrollWidth') <= width
     light = page.evaluate('e => getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).slice(0, 3).every(v => v > 128)', editor.box.element_handle())
     assert light == (theme == 'light')
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_axe_finds_nothing(page, made, theme):
+    "With a layer selected and hidden, and with a notice; the names of layers are not covered by their arrows."
+    editor = open_editor(page, edit_widget(made), theme)
+    name = names(made)[0]
+    editor.card(name).click()
+    over = editor.box.evaluate('e => { const of = s => e.querySelector(s).getBoundingClientRect(); return of(".ae-layer .ai-moves").left - of(".ae-layer .ai-thumb").right; }')
+    assert over > 90 and violations(page, '.amodal-editor') == []
+    for layer in names(made): editor.box.get_by_role('button', name=f'Hide {layer}').click()
+    assert editor.box.locator('.ai-notice').is_visible() and violations(page, '.amodal-editor') == []

@@ -1,6 +1,7 @@
 "Harmonising: any scene gives a picture, nothing outside the mask changes, and what is not visible stays as it is."
 import json
 from dataclasses import dataclass, fields, replace
+from functools import cache
 import numpy as np, pytest, torch, torch.nn.functional as F
 from amodal_nb.fusion import predict
 from amodal_nb.app.cli import main
@@ -20,9 +21,12 @@ from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.scenes.scene import Scene
 from amodal_nb.synthesis.composer import Composer
 
-NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
-NOISY += [Composer(size=96, n_objects=3, noise='noisy,turn=10,stretch=.2', seed=74)[i] for i in range(3)]
-NOISY += [Composer(size=96, n_objects=3, noise='noisy,shift=8,gain=.6,bias=.3,field=.3,blur=4,jpeg=5,alpha=4,wrong=1', seed=72)[i] for i in range(3)]
+@cache
+def noisy():
+    "Ten scenes of 96 px; not made at import, which every worker does."
+    scenes = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=71)[i] for i in range(4)]
+    scenes += [Composer(size=96, n_objects=3, noise='noisy,turn=10,stretch=.2', seed=74)[i] for i in range(3)]
+    return scenes + [Composer(size=96, n_objects=3, noise='noisy,shift=8,gain=.6,bias=.3,field=.3,blur=4,jpeg=5,alpha=4,wrong=1', seed=72)[i] for i in range(3)]
 
 def times(s, factor): return replace(s, completions=(s.completions*factor).clamp(0, 1))
 def transparent(s): return replace(s, completions=0*s.completions, alphas=0*s.alphas)
@@ -53,7 +57,7 @@ def tensors(s): return [s.completions, s.alphas] + ([] if s.background is None e
 
 @pytest.mark.parametrize('name', CHANGES)
 def test_harmonise_gives_a_picture_whatever_comes_in(name):
-    for scene in map(CHANGES[name], NOISY):
+    for scene in map(CHANGES[name], noisy()):
         before = [t.clone() for t in (*tensors(scene), scene.partial, scene.mask)]
         fused = predict.fuse_scene(scene)
         done, report = fused.scene, fused.harmonise
@@ -71,7 +75,7 @@ def test_harmonise_gives_a_picture_whatever_comes_in(name):
 
 @pytest.mark.parametrize('name', CHANGES)
 def test_what_the_report_calls_unchanged_is_unchanged(name):
-    scene = CHANGES[name](NOISY[0])
+    scene = CHANGES[name](noisy()[0])
     done, report = harmonise_and_report(scene)
     fused = predict.fuse_scene(scene)
     assert fused.harmonise == report and all(torch.equal(a, b) for a, b in zip(tensors(fused.scene), tensors(done)))
@@ -82,7 +86,7 @@ def test_what_the_report_calls_unchanged_is_unchanged(name):
 
 @pytest.mark.parametrize('change', [all_masked, all_but_one_pixel, transparent])
 def test_harmonise_without_anything_visible_is_plain_fusion(change):
-    for scene in map(change, NOISY[:4]):
+    for scene in map(change, noisy()[:4]):
         scene = no_background(scene) # which may be visible where completions are not
         assert all(r['evidence_px'] <= 1 and not r['changed'] for r in harmonise_and_report(scene)[1])
         assert torch.equal(predict.fuse_scene(scene).result, predict.fuse_scene(scene, harmonise=False).result)
@@ -130,17 +134,17 @@ def test_harmonise_finds_a_known_affine_map(degrees, wider):
     assert error(done) < .02 and error(done) < .3*error(scene)
 
 def test_harmonise_does_no_harm_with_more_noise_than_foreseen():
-    worse = [(d - p).item() for s in NOISY for p, d in [[(predict_scene(f, s)[0].result[0]-s.image).abs().mean() for f in (true_order, with_harmonisation(true_order))]]]
+    worse = [(d - p).item() for s in noisy() for p, d in [[(predict_scene(f, s)[0].result[0]-s.image).abs().mean() for f in (true_order, with_harmonisation(true_order))]]]
     assert max(worse) < .002 and sum(worse) < 0
 
 def test_harmonise_does_not_depend_on_the_order_of_completions():
-    s, turn = NOISY[1], list(range(NOISY[1].n))[::-1]
+    s, turn = noisy()[1], list(range(noisy()[1].n))[::-1]
     other = replace(s, completions=s.completions[turn], alphas=s.alphas[turn], pairs=None)
     one, two = harmonise(s, order_by_residual), harmonise(other, order_by_residual)
     torch.testing.assert_close(one.completions[turn], two.completions, atol=1e-4, rtol=0)
 
 def test_fuse_does_not_harmonise_if_told_so(tmp_path, capfd):
-    write_scene(replace(NOISY[0], id='a'), tmp_path/'in')
+    write_scene(replace(noisy()[0], id='a'), tmp_path/'in')
     reports, pictures = {}, {}
     for out, options in ('on', []), ('off', ['--no-harmonise']):
         main_status(['fuse', str(tmp_path/'in'), '--out', str(tmp_path/out), *options])
@@ -160,7 +164,7 @@ def main_status(args):
 OFF = HarmoniseConfig(**{f.name: False for f in fields(HarmoniseConfig) if f.name.startswith('use_')})
 
 def test_with_all_parts_off_nothing_changes():
-    for scene in NOISY[:2]:
+    for scene in noisy()[:2]:
         done, report = harmonise_and_report(scene, config=OFF)
         assert all(torch.equal(a, b) for a, b in zip(tensors(done), tensors(scene))) and not any(r['changed'] for r in report)
         fused, plain = predict.fuse_scene(scene, config=OFF), predict.fuse_scene(scene, harmonise=False)
@@ -172,7 +176,7 @@ def test_every_part_makes_a_difference(name):
     def differs(scene):
         a, b = predict.fuse_scene(scene, 'vote'), predict.fuse_scene(scene, 'vote', config=without)
         return not (torch.equal(a.weights, b.weights) and torch.equal(a.result, b.result))
-    assert any(map(differs, NOISY))
+    assert any(map(differs, noisy()))
 
 # Predictors and their wrappers
 
@@ -193,7 +197,7 @@ def without_why(fused): return [{k: v for k, v in pair.items() if k != 'why'} fo
 def test_fuse_scene_harmonises_once(preprocess):
     vote = BASELINES['vote']
     own = with_harmonisation(vote) if preprocess == 'wrapped' else replace(vote, preprocess=preprocess)
-    for scene in NOISY[:4]:
+    for scene in noisy()[:4]:
         once, fused = predict.fuse_scene(scene, vote), predict.fuse_scene(scene, own)
         assert torch.equal(fused.scene.completions, once.scene.completions) and fused.harmonise == once.harmonise
         assert torch.equal(fused.weights, once.weights) and without_why(fused) == without_why(once)
@@ -204,7 +208,7 @@ def test_fuse_scene_applies_other_preprocessing_once():
     def darken(scene):
         calls.append(scene.id)
         return times(scene, .9)
-    scene = NOISY[0]
+    scene = noisy()[0]
     fused = predict.fuse_scene(scene, replace(BASELINES['vote'], preprocess=darken))
     assert calls == [scene.id] and torch.equal(fused.scene.completions, times(harmonise(scene), .9).completions)
 
@@ -223,7 +227,7 @@ def as_program(model):
 def test_a_program_is_harmonised_and_compared_as_its_model():
     model = load_weights(assets()/'models'/'order.safetensors')[0].eval()
     ours, program = model_predictor(model), program_predictor(model, as_program(model))
-    for scene in NOISY[:3]:
+    for scene in noisy()[:3]:
         a, b, plain = predict.fuse_scene(scene, ours), predict.fuse_scene(scene, program), predict.fuse_scene(scene, ours, harmonise=False)
         assert a.harmonise == b.harmonise and a.order == b.order
         torch.testing.assert_close(a.weights, b.weights, atol=1e-5, rtol=0)

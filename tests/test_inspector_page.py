@@ -267,6 +267,17 @@ def test_models_are_compared_with_one_toolbar(page, scene):
         for i in one, other: assert i.js('(i, k) => i.get(k)', trait) == value, key
     assert violations(page, 'body', 'page-has-heading-one', 'region', 'landmark-one-main', 'landmark-unique') == [] and page.errors == []
 
+def test_pictures_that_are_compared_stand_side_by_side(page, scene):
+    "At the width of a column, however long a title is, and the names of all views are in one row above."
+    both = compare_models(scene, {'a': 'vote', 'a longer title': 'area'})
+    page.set_viewport_size({'width': 500, 'height': 900})
+    show_widgets(page, *both.inspectors)
+    tops = [heights(page, i)['canvas'][0] - heights(page, i)['root'][0] for i in (Inspector(page, 0), Inspector(page, 1))]
+    assert tops[0] == tops[1]
+    page.set_viewport_size({'width': 1000, 'height': 900}) # what JupyterLab leaves of 1440 px beside its file browser
+    show_widgets(page, both.bar, *both.inspectors)
+    assert page.locator('.ai-compare .ai-views').bounding_box()['height'] < 40 and page.errors == []
+
 @pytest.mark.parametrize('width', [500, 640])
 def test_many_differing_pairs_are_folded(page, crowd, width):
     "Also in a narrow window, where nothing is wider than it and the legend is whole."

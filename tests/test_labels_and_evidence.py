@@ -1,6 +1,7 @@
 "Labels and evidence: harmonising invents none, ties are half right, and the number of a completion tells nothing."
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 import pytest, torch
 from amodal_nb.app.cli import main
@@ -30,13 +31,19 @@ def label_scene(scene, px):
     alphas = dilate(cover, px) if px > 0 else erode(cover, -px)
     return replace(scene, completions=scene.image*alphas, alphas=alphas, background=None)
 
-EXACT = [Composer(size=96, n_objects=(2, 5), seed=601)[i] for i in range(6)]
-LABELS = [label_scene(s, px) for s in EXACT for px in (-2, -1, 0, 1)]
-NOISY = [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=602)[i] for i in range(8)]
+@cache
+def exact():
+    "Six scenes of 96 px; not made at import, which every worker does."
+    return [Composer(size=96, n_objects=(2, 5), seed=601)[i] for i in range(6)]
+
+@cache
+def noisy():
+    "Eight scenes of 96 px whose completions are not exact."
+    return [Composer(size=96, n_objects=(2, 5), noise='noisy', seed=602)[i] for i in range(8)]
 
 @pytest.mark.parametrize('model', ['order', 'vote'])
 def test_labels_keep_completions_and_order_whatever_their_outlines(model):
-    for scene in LABELS:
+    for scene in (label_scene(s, px) for s in exact() for px in (-2, -1, 0, 1)):
         done, report = harmonise_and_report(scene)
         assert torch.equal(done.completions, scene.completions) and torch.equal(done.alphas, scene.alphas)
         assert not any(r['changed'] for r in report)
@@ -45,7 +52,7 @@ def test_labels_keep_completions_and_order_whatever_their_outlines(model):
 def test_only_given_colours_are_evidence():
     "Colours that were extrapolated may be any: the comparison does not read them."
     n_grown = 0
-    for scene in NOISY:
+    for scene in noisy():
         done = harmonise(scene)
         invented = (done.alphas > .5) & ~done.given
         n_grown += (invented.sum(0) > 0).sum()
@@ -56,10 +63,10 @@ def test_only_given_colours_are_evidence():
     assert n_grown > 0
 
 def test_batches_carry_where_colours_are_given():
-    done = harmonise(NOISY[0])
-    batch = make_batch([done, NOISY[1]], 6)
+    done = harmonise(noisy()[0])
+    batch = make_batch([done, noisy()[1]], 6)
     assert torch.equal(batch['given'][0, :done.n], done.given) and torch.equal(batch['given'][1], batch['alphas'][1] > .5)
-    assert 'given' not in make_batch(NOISY)
+    assert 'given' not in make_batch(noisy())
 
 def share_hidden(scene, share, seed):
     "The scene with a mask over a share of the overlap of each pair: what lies on one side of a line in a random direction."
@@ -89,18 +96,18 @@ def abstain(batch):
 def test_a_method_that_abstains_is_half_right():
     for harmonised in False, True:
         method = with_harmonisation(abstain) if harmonised else abstain
-        (result,) = evaluate({'x': method}, EXACT, lpips=False).values()
+        (result,) = evaluate({'x': method}, exact(), lpips=False).values()
         assert [result[k] for k in ('order_all', 'pair_accuracy', 'ece')] == [.5, .5, 0]
         assert result['recall'] == 0 and 'precision' not in result
 
 def test_a_method_without_an_order_has_no_precision():
-    results = evaluate({'mean': BASELINES['mean'], 'true_order': BASELINES['true_order']}, EXACT, lpips=False)
+    results = evaluate({'mean': BASELINES['mean'], 'true_order': BASELINES['true_order']}, exact(), lpips=False)
     mean, true = order_table(results).splitlines()[-2:]
     assert [c.strip() for c in mean.split('|')[2:-1]] == ['50.0', '0.0', '–', '0.0']
     assert [c.strip() for c in true.split('|')[2:-1]] == ['100.0']*4
 
 def test_published_values_stand_alone():
-    table = order_table(evaluate({'mean': BASELINES['mean']}, EXACT[:1], lpips=False))
+    table = order_table(evaluate({'mean': BASELINES['mean']}, exact()[:1], lpips=False))
     assert all(name in published_table() and name not in table for name in PUBLISHED_SCORES)
 
 # Numbers

@@ -98,6 +98,17 @@ def test_a_checkpoint_that_cannot_be_resumed_gives_way_to_the_one_before(work, c
     status, lines = here(capfd, *commands(work, path)['resume'])
     assert status == 0 and len(lines) == 1 and "0 of" in lines[0] and 'going on from' in lines[0] and str(path) in lines[0], lines
 
+def test_a_run_of_which_only_the_best_weights_are_left_begins_anew_with_a_line(work, capfd, run):
+    path = write(work, run.bytes)
+    shutil.copy(work/'run'/'best.safetensors', path.with_name('best.safetensors'))
+    path.unlink()
+    never = ['train', *arguments(work/'scenes', path.parent, **OPTIONS)]
+    status, lines = here(capfd, *never)
+    assert status == 1 and len(lines) == 1 and 'holds a run already' in lines[0], lines
+    status, lines = here(capfd, *commands(work, path)['resume'])
+    assert status == 0 and len(lines) == 1 and 'begins anew' in lines[0], lines
+    assert read_checkpoint(path)[1]['step'] == OPTIONS['steps']
+
 def test_a_damaged_log_does_not_stop_a_run(work, capfd, run):
     path = write(work, run.bytes)
     log, whole = path.with_name('log.jsonl'), (work/'run'/'log.jsonl').read_bytes()

@@ -395,5 +395,6 @@ def test_the_first_commands_of_the_readme_are_true(root, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert amodal(*(str(root/w) if w.startswith('data/') else w for w in words[1:])) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].split(' uncovered')[0][:70] == promised[:70] and export in said
+    assert said[0].split(' uncovered')[0][:70] == promised[:70] and said[1:] == lines[(at := lines.index(promised)) + 1:at + len(said)]
+    assert export == said[-1] and lines[at + len(said)] == '```' # all that is printed, and nothing else
     assert amodal(*export.split()[2:]) == 0 and (tmp_path/'layers'/'photo.ora').stat().st_size > 10_000

@@ -6,6 +6,7 @@ from PIL import Image
 from amodal_nb.app.gallery import Gallery, pair_confidences
 from amodal_nb.app.inspector import progress_html
 from amodal_nb.core.files import assets
+from amodal_nb.core.progress import report_progress
 from amodal_nb.fusion.predict import fuse_scene
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.training.view import draw_run
@@ -27,6 +28,23 @@ def mixed(tmp_path_factory):
         m.setenv('XDG_CACHE_HOME', str(root/'cache'))
         gallery = Gallery(root)
         return gallery, [gallery._card(index) for index in range(4)]
+
+def test_a_scene_shows_what_is_done_until_it_is_there(mixed, monkeypatch):
+    "In place of the grid, with a bar of the parts; then the inspector is there."
+    gallery, _ = mixed
+    opened = gallery._prepare(gallery.root/'sample1')
+    def prepare(folder):
+        report_progress('comparing pairs', 3, 14)
+        time.sleep(.5)
+        return opened
+    monkeypatch.setattr(gallery, '_prepare', prepare)
+    shown = []
+    gallery.observe(lambda change: shown.append([getattr(o, 'value', None) for o in change['new'][2:]]), 'children')
+    gallery.open_scene(0, [0])
+    assert len(shown) == 2 and '<progress' in shown[0][0] # then the inspector
+    for part in '<progress max="14" value="3"', '<strong>sample1</strong>: comparing pairs, 4 of 14 …': assert part in gallery._progress.value
+    assert gallery.children[-1] is gallery.inspector and gallery.inspector.scene.id == 'sample1'
+    gallery.close_scene()
 
 class Grid:
     "A gallery's grid; its cards come as the kernel sends them."
@@ -116,13 +134,13 @@ def test_axe_finds_nothing_in_the_gallery(page, mixed, theme):
         page.set_viewport_size({'width': width, 'height': 900})
         grid = Grid(page, *mixed, theme=theme)
         grid.js('g => { g.keep({tags: {sample1: ["ask"]}, size: 240}); g.openLimits(true); g.receive({type: "failed", text: "A notice"}); }')
+        assert grid.box.evaluate('e => e.scrollWidth <= e.clientWidth + 1')
+        grid.js('g => { g.bar.hidden = false; g.bar.value = .2; }')
+        assert is_track_near(page, grid.box.locator('progress'), {'light': 255, 'dark': 23}[theme])
         grid.card('sample1').locator('.ag-open').focus()
         assert violations(page, '.amodal-gallery') == []
         page.keyboard.press('t')
         assert violations(page, '.amodal-gallery') == []
-        assert grid.box.evaluate('e => e.scrollWidth <= e.clientWidth + 1')
-        grid.js('g => { g.bar.hidden = false; g.bar.value = .2; }')
-        assert is_track_near(page, grid.box.locator('progress'), {'light': 255, 'dark': 23}[theme])
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_axe_finds_nothing_in_the_training_view(page, tmp_path, theme):
@@ -133,7 +151,7 @@ def test_axe_finds_nothing_in_the_training_view(page, tmp_path, theme):
     ink, back = ('#000', '#fff') if theme == 'light' else ('#eee', '#111')
     in_lab = f'data-jp-theme-light="{str(theme == "light").lower()}"' # its theme, not the system's
     page.set_content(f'<!doctype html><html lang="en"><title>run</title><body {in_lab} style="color: {ink}; background: {back}"><main>{draw_run(status, log, tmp_path/"weights.png")}{progress_html("a", "b", 1, 3)}')
-    assert violations(page, 'main') == [] and page.locator('svg').count() == 5
     page.emulate_media(color_scheme='dark' if theme == 'light' else 'light')
     for k in 0, 1: assert is_track_near(page, page.locator('progress').nth(k), {'light': 255, 'dark': 17}[theme])
     page.emulate_media(color_scheme=None)
+    assert page.locator('svg').count() == 5 and violations(page, 'main') == []

@@ -5,6 +5,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 from amodal_nb.scenes.batches import SceneDataset, UnreachableError
 from amodal_nb.core.errors import AmodalError, warn_once
+from amodal_nb.scenes import shards as shards_module
 from amodal_nb.scenes.folders import find_scenes, read_scene
 from amodal_nb.scenes.shards import (find_data, index_path, read_index, read_shards, scan_shard, shard_scenes, write_shards)
 from processes import arguments, assert_same, info_step, log_until
@@ -275,3 +276,12 @@ def test_a_file_system_whose_cat_file_takes_a_version_first(both, tmp_path):
 def test_shards_below_train_and_val_are_two_sets(tmp_path):
     for part, name in ('train', 'a'), ('val', 'b'): write_shards([good_scene(tmp_path/'in'/name, 16).folder], tmp_path/'shards'/part)
     assert [[s.name for s in part] for part in find_data(tmp_path/'shards')] == [['a'], ['b']]
+
+def test_a_shard_that_stops_being_readable_is_no_shorter_shard(both, monkeypatch):
+    "A disk or a server that fails between two scenes: those before are not taken for all."
+    extents = shards_module._scene_extents
+    def failing(*args):
+        yield next(extents(*args))
+        raise OSError(5, 'Input/output error')
+    monkeypatch.setattr(shards_module, '_scene_extents', failing)
+    with pytest.raises(UnreachableError, match='cannot be read .Input/output error'): scan_shard(str(both/'shards'/'000000.tar'))

@@ -48,12 +48,13 @@ def test_tutorials_show_no_tests(docs):
 def test_an_entry_of_the_reference(docs):
     from amodal_nb.fusion.predict import fuse_pictures
     entry = docs.described('fuse_pictures', fuse_pictures, '../5_fusion/15_predict.md#def-fuse_pictures')
-    assert '{ #fuse_pictures }' in entry and "model='order'" in entry and '| depth_direction |' in entry and 'Source](../5_fusion' in entry
+    assert '{ #fuse_pictures }' in entry and "model='order'" in entry and '| depth_direction |' in entry and '\n| **Parameter** | **Type** |' in entry and 'Source](../5_fusion' in entry
     assert fuse_pictures.__doc__.splitlines()[0] in entry
 
 def test_pages_are_finished(docs):
     html = '<p>\n  a <img src="a.png"></p> <pre><span class="n">x</span>\n  <span class="k">if</span></pre>'
     assert docs.finish_page(html) == '<p>\na <img loading="lazy" src="a.png"></p> <pre>x\n  <span class="k">if</span></pre>'
+    assert 'role="dialog" aria-label="Search"' in docs.finish_page('<div class="md-search" data-md-component="search" role="dialog">')
     link = '<a href="https://example.org/amodal_nb/edit/main/{}"></a>'
     assert docs.finish_page(link.format('5_fusion/01_fuse.md')) == link.format('nbs/5_fusion/01_fuse.ipynb')
     assert docs.finish_page(link.format('CONTRIBUTING.md')) == link.format('CONTRIBUTING.md')
@@ -80,6 +81,8 @@ def test_what_leads_nowhere_or_comes_from_elsewhere_is_found(docs, tmp_path):
     assert docs.check(tmp_path) == []
     (tmp_path/'b.html').write_text('<h2 id="there">x</h2>' + ' '*docs.MAX_PAGE)
     assert [w.split(': ', 1)[0] for w in docs.check(tmp_path)] == ['b.html']
+    (tmp_path/'c.bin').write_bytes(bytes(docs.MAX_SITE))
+    assert [w.split(': ', 1)[0] for w in docs.check(tmp_path)] == ['b.html', 'the site']
 
 def test_the_devcontainer_is_json_and_uses_the_hooks(root):
     settings = json.loads((root/'.devcontainer'/'devcontainer.json').read_text())

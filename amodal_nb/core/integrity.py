@@ -107,7 +107,7 @@ def check_rows(
 
 def _marked(mode, size):
     "Return a picture of an unlikely colour."
-    n_bands = len(Image.new(mode, (1, 1)).getbands())
+    n_bands = Image.getmodebands(mode)
     colour = 1 if mode == '1' else (77, 78, 79, 80)[:n_bands] if n_bands > 1 else 77
     return Image.new(mode, size, colour)
 

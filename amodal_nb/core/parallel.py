@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASKS_AHEAD', 'STOP_GRACE_S', 'POLL_S', 'SHORTAGES', 'die_with_parent', 'StopSignals', 'Outcome', 'WorkerLost',
-           'TaskRunner', 'start_method', 'shares_memory', 'check_workers', 'TaskPool', 'in_order']
+           'TaskRunner', 'start_method', 'shares_memory', 'SecondTries', 'check_workers', 'TaskPool', 'in_order']
 
 # %% ../../nbs/1_core/08_parallel.ipynb #w003
 import logging, multiprocessing, os, pickle, queue, signal, sys, threading, time, traceback
@@ -183,6 +183,19 @@ STOP_GRACE_S = 20 # s that tasks in flight have when a batch is stopped
 POLL_S = .2 # s between two looks at a stop signal
 SHORTAGES = MemoryShortage, MemoryError # after which a task is repeated alone
 
+class SecondTries:
+    "Tasks whose worker was lost, or that did not have the memory beside others: each is repeated once, alone."
+    def __init__(self): self.waiting, self._indices = deque(), set() # (index, task); of all so far
+    def add(self,
+        index: int, # of the task
+        task: object, # that failed
+    ) -> bool: # False if this was its second try
+        "Put a task aside until nothing else runs."
+        if index in self._indices: return False
+        self._indices.add(index)
+        self.waiting.append((index, task))
+        return True
+
 def check_workers(
     workers: int, # processes beside this one
 ):
@@ -200,7 +213,7 @@ class TaskPool:
         self.prepare, self.workers, self.crew = prepare, workers, []
         self.peak_bytes = 0 # the most memory that this process and its workers have taken together
         self.unfinished = [] # (index, task) of those that had begun when the batch was stopped
-        self._seen, self._backlog, self._again = set(), deque(), deque()
+        self._seen, self._backlog, self._aside = set(), deque(), SecondTries()
     def run(self,
         tasks: Iterable, # anything that pickles, taken when a worker is free
         stop: 'StopSignals | None' = None, # once it has noted a signal, no further task begins
@@ -224,6 +237,7 @@ class TaskPool:
     def _run_crew(self, tasks, stop):
         "Yield outcomes of tasks in worker processes."
         self.crew = [_Worker(self.prepare) for _ in range(self.workers)]
+        self._aside = SecondTries()
         deadline = None
         try:
             while True:
@@ -246,7 +260,8 @@ class TaskPool:
                 pair = self._backlog.popleft() if self._backlog else next(tasks, None)
                 if pair is None: break
                 worker.send(*pair)
-        if self._again and not any(w.tasks for w in self.crew): self.crew[0].send(*self._again[0])
+        is_idle = not any(w.tasks for w in self.crew)
+        if is_idle and self._aside.waiting: self.crew[0].send(*self._aside.waiting.popleft())
     def _collect(self, worker):
         "Take the reply of a worker, and return the outcome of its task if there is one."
         reply = worker.receive()
@@ -258,10 +273,7 @@ class TaskPool:
             worker.is_ready = True
             return None
         index, task = worker.tasks.popleft()
-        is_repeated = self._forget(index)
-        if isinstance(error, SHORTAGES) and not is_repeated and self.workers > 1:
-            self._again.append((index, task))
-            return None
+        if isinstance(error, SHORTAGES) and self.workers > 1 and self._aside.add(index, task): return None
         return Outcome(index, task, value, error)
     def _replace(self, worker):
         "Start a worker in place of one that has ended, and put its task aside."
@@ -275,17 +287,10 @@ class TaskPool:
         index, task = worker.tasks.popleft()
         self._backlog.extendleft(reversed(worker.tasks))
         worker.tasks.clear()
-        if self._forget(index):
-            problem = f'its worker process was lost twice ({_exit_text(worker.process.exitcode)})'
-            fix = 'if the memory did not suffice, leave out completions or scale all pictures down'
-            return Outcome(index, task, error=WorkerLost(task, problem, fix))
-        self._again.append((index, task))
-        return None
-    def _forget(self, index):
-        "Return whether a task was put aside before, and put it aside no longer."
-        is_repeated = bool(self._again) and self._again[0][0] == index
-        if is_repeated: self._again.popleft()
-        return is_repeated
+        if self._aside.add(index, task): return None
+        problem = f'its worker process was lost twice ({_exit_text(worker.process.exitcode)})'
+        fix = 'if the memory did not suffice, leave out completions or scale all pictures down'
+        return Outcome(index, task, error=WorkerLost(task, problem, fix))
     def _warn(self, line):
         if line not in self._seen: log_warning(line)
         self._seen.add(line)

@@ -15,8 +15,8 @@ from typing import Callable, Iterable, Iterator
 import psutil
 
 from .errors import ConfigError, error_reason, log_warning
-from .parallel import (check_workers, Outcome, POLL_S, SHORTAGES, STOP_GRACE_S,
-    StopSignals, TaskRunner, WorkerLost)
+from .parallel import (check_workers, Outcome, POLL_S, SecondTries, SHORTAGES,
+    STOP_GRACE_S, StopSignals, TaskRunner, WorkerLost)
 
 # %% ../../nbs/1_core/11_ray_pool.ipynb #y005
 class RayWorker:
@@ -49,13 +49,13 @@ class RayPool:
         self.peak_bytes = 0 # the most memory that this process and the workers have taken together
         self.unfinished = [] # (index, task) of those that had begun when the batch was stopped
         self._bytes_of, self._seen = {}, set() # memory of an actor; lines that were printed
-        self._idle, self._pending, self._aside = [], {}, deque() # actors; ref -> (actor, index, task); tasks
+        self._idle, self._pending, self._aside = [], {}, SecondTries() # actors; ref -> (actor, index, task); failed tasks
     def run(self,
         tasks: Iterable, # anything that pickles
         stop: 'StopSignals | None' = None, # once it has noted a signal, no further task begins
     ) -> Iterator: # of `Outcome`, in the order in which tasks end
         "Do all tasks. Raises what `prepare` raises."
-        tasks, repeated, deadline = deque(enumerate(tasks)), set(), None
+        tasks, deadline, self._aside = deque(enumerate(tasks)), None, SecondTries()
         self._idle = [self._start() for _ in range(min(self.workers, len(tasks)))]
         actors = [*self._idle]
         try:
@@ -65,11 +65,8 @@ class RayPool:
                 if not self._pending or deadline and time.monotonic() > deadline: return
                 for ref in self._ended():
                     outcome = self._collect(ref)
-                    is_short = isinstance(outcome.error, SHORTAGES) and outcome.index not in repeated
-                    if is_short and self.workers > 1:
-                        repeated.add(outcome.index)
-                        self._aside.append((outcome.index, outcome.task))
-                    else: yield outcome
+                    is_short = isinstance(outcome.error, SHORTAGES) and self.workers > 1
+                    if not (is_short and self._aside.add(outcome.index, outcome.task)): yield outcome
         finally: self._end(actors)
     def _start(self):
         import ray
@@ -81,7 +78,7 @@ class RayPool:
     def _deal(self, tasks):
         "Give a task to each worker that has none, and at the end those that were put aside, one by one."
         while tasks and self._idle: self._send(tasks.popleft())
-        if self._aside and not self._pending: self._send(self._aside.popleft())
+        if self._aside.waiting and not self._pending: self._send(self._aside.waiting.popleft())
     def _send(self, pair):
         actor = self._idle.pop()
         self._pending[actor.run.remote(pair[1])] = actor, *pair

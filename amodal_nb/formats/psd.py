@@ -113,6 +113,13 @@ def _note_effects(layer, name, builder):
     if drawn: builder.note(name, f'has the layer style {", ".join(drawn)}: drawn by psd-tools')
     if others: builder.note(name, f'has the layer style {", ".join(others)}: left out')
 
+def _note_names(layer, name, builder):
+    "Add a line if the short name of a layer and its name in Unicode differ in a letter or digit."
+    short = layer._record.name
+    if '?' in short or not short.isascii(): return
+    if any(a != b and a.isalnum() for a, b in zip(short, layer.name)):
+        builder.note(name, f'has another short name, {layer_name(short, 1)!r:.60}: is the file damaged?')
+
 def _has_mask(layer): return layer.mask is not None and not layer.mask.disabled
 
 def _is_feathered(layer):
@@ -197,6 +204,7 @@ class _PsdReader:
         is_clipped = None # None: there is no layer below that others could be clipped to
         for number, layer in enumerate(group, 1):
             name = prefix + layer_name(layer.name, number)
+            _note_names(layer, name, builder)
             if layer.clipping and is_clipped is not None:
                 if is_clipped: self.note_clipped(layer, name, builder)
                 continue

@@ -52,8 +52,8 @@ def renormalize_valid(
     "Set the weight of empty slots to 0, and scale the others to sum to 1."
     valid = batch['valid']
     keep = F.pad(valid, (0, weights.shape[1]-valid.shape[1]), value=True)[..., None, None]
-    kept = weights*keep
-    return kept/kept.sum(1, keepdim=True).clamp(min=1e-6)
+    kept = weights if keep.all() else weights*keep
+    return kept*kept.sum(1, keepdim=True).clamp(min=1e-6).reciprocal() # a product costs less than a quotient
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c014
 def blend_slots(

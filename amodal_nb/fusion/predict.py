@@ -136,24 +136,24 @@ class Decision:
         return order if self.by_prior is None else sequence_log_odds(order, self.by_prior)
 
 def decide_order(
-    weights: torch.Tensor, # [1,N,H,W] or [1,N+1,H,W], from the predictor
+    weights: torch.Tensor, # [1,N,H,W] or [1,N+1,H,W], from the predictor's `predict`: not refined
     order: 'torch.Tensor | None', # [1,N,N] log-odds, likewise
     batch: dict, # of one scene, harmonised
     predictor: Predictor, # whose prediction this is
-    config: 'HarmoniseConfig | None', # settings of refining; None: nothing is refined
+    config: 'HarmoniseConfig | None', # settings of refining, unless the predictor has its own; None: nothing is refined
     prior: 'torch.Tensor | None', # [N,N] log-odds for silent pairs; None: no prior
 ) -> Decision: # with order None if the predictor has none
     "Refine an order by residuals, add a prior to silent pairs, and repaint what follows from both."
     if order is None or not predictor.reads_picture:
         return Decision(weights, order, reads_picture=predictor.reads_picture)
-    must_refine = config is not None and not predictor.is_refined
-    refined = refine_orders(order, batch, config) if must_refine else RefinedOrder(order, order)
+    if predictor.refine: config = predictor.refine.config
+    refined = refine_orders(order, batch, config) if config else RefinedOrder(order, order)
     by_prior, final, calibrated = None, refined.decisive, refined.calibrated
     if prior is not None:
         silent = silent_pairs(final[0], batch['alphas'][0], batch['mask'][0])
         by_prior = (silent & (prior != 0))[None]
         final, calibrated = (add_prior(o[0], prior, by_prior[0])[None] for o in (final, calibrated))
-    is_same = not must_refine and (by_prior is None or not by_prior.any())
+    is_same = config is None and (by_prior is None or not by_prior.any())
     if not is_same: weights = repaint_batch(weights, order, final, batch, config, by_prior)
     return Decision(weights, final, refined.decisive, by_prior, calibrated=calibrated)
 
@@ -219,6 +219,13 @@ def _explained_pairs(order, batch, number, decision):
     def why(pair): return reasons[slot[pair['a']]][slot[pair['b']]] if decision.reads_picture else None
     return [pair | {'why': why(pair)} for pair in pair_probabilities(order, alphas, number)]
 
+def _select_slots(weights, rows):
+    "Return the weights of some slots, zeros for None; a view if these are the first ones in their order."
+    n = len(weights)
+    if [k if k is None else k % n for k in rows] == [*range(len(rows))]: return weights[:len(rows)]
+    empty = torch.zeros_like(weights[0])                             # of completions that were left out
+    return torch.stack([empty if k is None else weights[k] for k in rows])
+
 def collect_result(
     prepared: PreparedScene, # what was fused
     batch: dict, # of this one scene
@@ -231,8 +238,7 @@ def collect_result(
     has_background = scene.background is not None
     slot_of = {int(k): slot for slot, k in enumerate(number) if k}
     rows = [slot_of.get(k) for k in range(1, scene.n + 1)] + [-1]*has_background
-    empty = torch.zeros(scene.size)                                  # of completions that were left out
-    weights = torch.stack([empty if slot is None else fusion.weights[0, slot] for slot in rows])
+    weights = _select_slots(fusion.weights[0], rows)
     slots = [f'comp{i+1}' for i in range(scene.n)] + ['background']*has_background
     decision = decision or Decision(fusion.weights, fusion.order)
     reported = fusion.order if decision.calibrated is None else decision.calibrated
@@ -270,7 +276,7 @@ def fuse_scene(
         prepared = prepare_scene(scene, predictor, config if harmonise else None)
         batch = make_predictor_batch(prepared.scene, predictor, on_extra)
         report_progress('comparing pairs')
-        weights, order = predictor(batch)
+        weights, order = predictor.predict(batch)
         report_progress('deciding the order')
         hints = scene_prior(prepared.scene, batch) if prior == 'natural' else None
         decision = decide_order(weights, order, batch, predictor, config if harmonise else None, hints)

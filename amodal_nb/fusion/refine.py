@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_COMPARED_RESIDUAL', 'BLENDED_VALUES', 'COMPARED_PIXELS', 'PairResiduals', 'compare_residuals', 'refine_log_odds',
            'RefinedOrder', 'calibrate_log_odds', 'blend_undecided_pairs', 'is_exact_fit', 'recomposite', 'refine_order',
-           'repaint', 'refine_orders', 'repaint_batch', 'refine_prediction', 'with_order_refinement',
+           'repaint', 'refine_orders', 'repaint_batch', 'refine_prediction', 'OrderRefiner', 'with_order_refinement',
            'with_harmonisation']
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #39d67019
@@ -149,7 +149,11 @@ def recomposite(
 # %% ../../nbs/5_fusion/09_refine.ipynb #c211
 def _shows_enough(alphas, mask, config):
     "Return whether completions are visible on enough pixels to compare them."
-    return ((alphas > .9) & (mask < .5)).count_nonzero() >= config.min_visible_px
+    known, visible_px = mask < .5, 0
+    for alpha in alphas: # the first one mostly suffices
+        visible_px += int(((alpha > .9) & known).count_nonzero())
+        if visible_px >= config.min_visible_px: return True
+    return False
 
 def refine_order(
     order: torch.Tensor, # [N,N] log-odds of a predictor
@@ -232,18 +236,27 @@ def refine_prediction(
     return repaint_batch(weights, order, refined.decisive, batch, config), refined.calibrated
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #64912a03
+@dataclass(frozen=True)
+class OrderRefiner:
+    "Refining by residuals with given settings, as the `refine` of a predictor."
+    config: HarmoniseConfig = HarmoniseConfig() # settings
+
+    def __call__(self,
+        weights: torch.Tensor, # [B,N,H,W] or [B,N+1,H,W], from a predictor
+        order: 'torch.Tensor | None', # [B,N,N] log-odds, likewise
+        batch: dict, # the batch, whose scenes are harmonised
+    ) -> tuple: # (weights, order), see `refine_prediction`
+        "Refine a prediction."
+        return refine_prediction(weights, order, batch, self.config)
+
 def with_order_refinement(
     predictor: Callable, # batch -> (weights, order or None); its scenes are harmonised
     config: HarmoniseConfig = HarmoniseConfig(), # settings
 ) -> Predictor: # likewise; the same if it does not read the picture
     "Wrap a predictor so that its order is refined by the residuals of harmonised completions."
     predictor = wrap_predictor(predictor)
-    if predictor.is_refined or not predictor.reads_picture: return predictor
-    @torch.no_grad()
-    def predict(batch):
-        weights, order = predictor(batch)
-        return refine_prediction(weights, order, batch, config)
-    return replace(predictor, predict=predict, is_refined=True)
+    if predictor.refine or not predictor.reads_picture: return predictor
+    return replace(predictor, refine=OrderRefiner(config))
 
 def with_harmonisation(
     predictor: Callable, # batch -> (weights, order or None)

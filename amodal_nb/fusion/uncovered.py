@@ -12,10 +12,10 @@ from typing import Callable
 import torch, torch.nn.functional as F
 
 from ..core.errors import ConfigError
-from ..core.geometry import bounding_box, dilate
+from ..core.geometry import box_of_mask
 
 # %% ../../nbs/5_fusion/11_uncovered.ipynb #u005
-MARGIN_PX = 16 # px around a hole that its inpainting looks at
+MARGIN_PX = 24 # px around a hole that its inpainting looks at
 MIN_KNOWN = .05 # share of the surroundings that must be free of objects, else objects count as well
 
 def known_surroundings(
@@ -69,8 +69,9 @@ def fill_uncovered(
 ) -> torch.Tensor: # [3,H,W] in 0..1, changed in the hole alone
     "Fill the uncovered pixels of a picture. Raises `ConfigError` for an unknown option."
     check_uncovered(uncovered)
-    box = bounding_box(dilate(hole[None].float(), MARGIN_PX)[0])
+    box = box_of_mask(hole)
     if box is None or uncovered in ('keep', 'transparent'): return picture
+    box = box.pad(MARGIN_PX, hole.shape).slices
     inpaint = uncovered if callable(uncovered) else inpaint_biharmonic
     known = known_surroundings(hole[box], alphas[:, 0].amax(0)[box] > .02)
     if not known.any(): return picture # nothing is known, as where the mask is the whole picture

@@ -8,7 +8,7 @@ __all__ = ['MODELS', 'GIVE_A_CHECKPOINT', 'WEIGHT_TYPES', 'LAYER_COUNTS', 'SHIPP
            'checkpoint_path']
 
 # %% ../../nbs/4_models/10_checkpoint.ipynb #c003
-import json
+import json, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,14 +56,23 @@ def build_model(
         raise ConfigError(f'model {name!r} with {args}', e, 'change its arguments') from None
 
 # %% ../../nbs/4_models/10_checkpoint.ipynb #c010
+def _checksum(description, tensors):
+    "Return the CRC-32 of a description and of contiguous tensors in the order of their names, as text."
+    crc = zlib.crc32(description.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), crc)
+    return f'{crc:08x}'
+
 def save_checkpoint(
     path: 'str | Path', # a .safetensors file
     tensors: dict, # name -> tensor
     info: dict, # JSON-able; at least 'model' (its name) and 'args'
 ):
-    "Write tensors and their description, atomically. Raises `OSError` if the file cannot be written."
+    "Write tensors, their description and a checksum, atomically. Raises `OSError` if the file cannot be written."
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    content = save(tensors, metadata={'amodal_nb': json.dumps(info)})
+    description = json.dumps(info)
+    content = save(tensors, metadata={'amodal_nb': description, 'crc32': _checksum(description, tensors)})
     with atomic_write(path) as tmp: tmp.write_bytes(content)
 
 # %% ../../nbs/4_models/10_checkpoint.ipynb #c011
@@ -84,10 +93,18 @@ def open_tensors(
     except (SafetensorError, OSError, ValueError, RecursionError):
         raise CheckpointError(path, 'damaged, or not a safetensors file (pickles are never opened)', fix) from None
 
+def _read_description(path, f):
+    "Return the description in a file's header. Raises `CheckpointError` if the content has another checksum."
+    metadata = f.metadata() or {}
+    description, expected = metadata.get('amodal_nb', 'null'), metadata.get('crc32')
+    if expected and expected != _checksum(description, _select(f, '')):
+        raise CheckpointError(path, 'damaged: its checksum differs', 'copy it again, or give an earlier checkpoint')
+    return description
+
 def _read_info(path, f):
-    """Return the description in a file's header. Raises `CheckpointError` if it is none of a model, `ValueError` if it
-    is no JSON."""
-    info = json.loads((f.metadata() or {}).get('amodal_nb', 'null'))
+    """Return the description in a file's header as a dictionary. Raises `CheckpointError` if it is none of a model or
+    the file is damaged, `ValueError` if it is no JSON."""
+    info = json.loads(_read_description(path, f))
     if not isinstance(info, dict) or not isinstance(info.get('model'), str):
         raise CheckpointError(path, 'holds the weights of something else', GIVE_A_CHECKPOINT)
     for key in 'args', 'config':

@@ -24,13 +24,14 @@ class Predictor:
     n_slots: 'int | None' = None # number of slots that it needs; None: any
     reads_picture: bool = False # whether its order is an estimate from the picture, which further evidence may refine
     preprocess: 'Callable | None' = None # scene -> scene, applied before the scene becomes a batch
-    is_refined: bool = False # whether further evidence has refined its order
+    refine: 'Callable | None' = None # (weights, order, batch) -> (weights, order): an `OrderRefiner`, applied to what it predicts
 
     def __call__(self,
         batch: dict, # a batch
     ) -> tuple: # (weights [B,N,H,W] or [B,N+1,H,W], order [B,N,N] in log-odds or None)
-        "Predict weights and order."
-        return self.predict(batch)
+        "Predict weights and order, refined if the predictor refines them."
+        weights, order = self.predict(batch)
+        return self.refine(weights, order, batch) if self.refine else (weights, order)
 
 def wrap_predictor(
     predict: Callable, # a `Predictor`, or a function: batch -> (weights, order or None)

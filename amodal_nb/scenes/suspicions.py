@@ -81,13 +81,14 @@ def suspicious_mask(
     scene: Scene, # any
 ) -> 'str | None': # what is odd, and what to do
     "Describe what is odd about the mask."
-    mask, n_covering = scene.mask[0] > 0, count_covering(scene.alphas[:, 0] > .5)
+    mask, n_covering = (t.numpy() for t in (scene.mask[0] > 0, count_covering(scene.alphas[:, 0] > .5)))
     hint = '255 is the region to restore, is it inverted?'
     if not (mask.any() and n_covering.any()): return None
-    if scene.background is None and not n_covering[mask].any(): return f'no completion covers the mask: {hint}'
-    if mask.float().mean() > MAX_MASKED: return f'the mask covers the whole picture, of which nothing is left: {hint}'
+    if scene.background is None and not ((n_covering > 0) & mask).any(): return f'no completion covers the mask: {hint}'
+    share = np.count_nonzero(mask)/mask.size
+    if share > MAX_MASKED: return f'the mask covers the whole picture, of which nothing is left: {hint}'
     overlaps = n_covering >= 2
-    share, hidden = mask.float().mean().item(), mask[overlaps].float().mean().item()
+    hidden = np.count_nonzero(mask & overlaps)/max(1, np.count_nonzero(overlaps))
     if overlaps.any() and share > .5 and hidden < .5:
         return f'the mask covers {share:.0%} of the picture, but {hidden:.0%} of the overlaps: {hint}'
 
@@ -110,18 +111,19 @@ def suspicious_completions(
 ) -> dict: # what is odd -> numbers of the completions
     "Find what is odd about single completions, at most one thing for each."
     covers, known = scene.alphas[:, 0] > .5, scene.mask[0] == 0
+    def any_of(t): return t.numpy().any()                            # 250 times as fast as torch's
     n_covering = count_covering(covers)
     is_single, is_contested = n_covering == 1, (n_covering > 1) & ~known
     odd = {kind: [] for kind in ('everywhere', 'empty', 'premultiplied', 'misplaced', 'hidden')}
     for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers), 1):
         if k in scene.empty: continue
-        is_guessed = scene.pairs is None and (covered & is_contested).any()
+        is_guessed = scene.pairs is None and any_of(covered & is_contested)
         covered_px = int(covered.count_nonzero())
         if covered_px > MAX_COVERED*covered.numel(): odd['everywhere'].append(k)
         elif not covered_px: odd['empty'].append(k)
         elif is_premultiplied(colours, alpha): odd['premultiplied'].append(k)
         elif fits_nowhere(scene.partial, colours, covered & is_single & known): odd['misplaced'].append(k)
-        elif is_guessed and not (covered & known).any(): odd['hidden'].append(k)
+        elif is_guessed and not any_of(covered & known): odd['hidden'].append(k)
     return odd
 
 _LINES = { # what is odd -> what to say of one completion, and of several

@@ -11,7 +11,7 @@ __all__ = ['STRIP_SIDE_PX', 'STRIP_LABEL_PX', 'LOST_CONNECTION', 'PROGRESS_MEASU
            'training_data', 'prepare_run', 'train']
 
 # %% ../../nbs/7_training/04_loop.ipynb #c003
-import json, math, re, shutil, time
+import json, math, os, re, shutil, time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -489,10 +489,11 @@ def is_resumed(
 ) -> bool: # whether there is a checkpoint to go on from
     "Return whether a run goes on. Raises `CheckpointError` if its folder holds a run and `resume` is not 'auto'."
     out = Path(config.out)
-    exists = any((out/f'{name}.safetensors').exists() for name in ('last', 'previous'))
-    if exists and config.resume != 'auto':
+    held = [name for name in ('last', 'previous', 'best') if os.path.lexists(out/f'{name}.safetensors')]
+    if held and config.resume != 'auto':
         raise CheckpointError(out, 'holds a run already', 'go on with it by --resume auto, or choose another --out')
-    return exists
+    if held == ['best']: warn_once(f'{out}: holds best.safetensors alone, of which no run can go on: begins anew')
+    return held not in ([], ['best'])
 
 def training_data(
     config: TrainConfig, # of the run

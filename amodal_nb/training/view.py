@@ -197,7 +197,8 @@ def draw_log(
         raw = losses[0].points
         losses = [Curve('', raw, opacity=.35), Curve('training, smoothed', smooth_points(raw))]
     right = [curve('val/top', 'topmost'), curve('val/order_identifiable', 'identifiable pairs', SECOND_COLOUR)]
-    steps = (log[0]['step'], log[-1]['step']) if log else None # the same for all charts
+    known = [entry['step'] for entry in log]
+    steps = (min(known), max(known)) if known else None # the same for all charts
     speed = curve('scenes_per_second', 'scenes/s since the start')
     fastest = max((v for _, v in speed.points), default=1.)
     charts = [draw_chart('Loss', losses, steps=steps, is_log=True),
@@ -310,8 +311,9 @@ RUN_STYLE = """<style>
 .amodal-run .run-weights { overflow-x: auto; margin: 4px 0 10px; }
 .amodal-run .run-weights img { max-width: none; }
 .amodal-run table { border-collapse: collapse; margin: 0; font-size: 12px; font-variant-numeric: tabular-nums; }
-.amodal-run th, .amodal-run td { padding: 2px 12px 2px 0; text-align: left; vertical-align: top; }
-.amodal-run td:last-child { min-width: 96px; padding-right: 0; overflow-wrap: anywhere; }
+.amodal-run table th, .amodal-run table td { padding: 2px 12px 2px 0; text-align: left; vertical-align: top; }
+.amodal-run table tr { background: none; }
+.amodal-run table td:last-child { min-width: 96px; padding-right: 0; overflow-wrap: anywhere; }
 </style>"""
 
 def draw_part(

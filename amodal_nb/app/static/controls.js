@@ -31,6 +31,7 @@ export const controls = {
     const {meta, root} = this;
     this.id = `ai${Math.random().toString(36).slice(2, 8)}`;
     root.classList.add('amodal-inspector');
+    root.classList.toggle('ai-linked', !this.get('_toolbar'));
     root.classList.toggle('ai-many', meta.slots.length > FEW_SLOTS);
     root.classList.toggle('ai-harmonised', meta.done.some(o => o?.changed)); // such legends are long
     suppressShortcuts(root);

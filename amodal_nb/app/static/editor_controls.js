@@ -63,7 +63,7 @@ export const editorControls = {
     this.undoButton = toolButton('Undo', 'Undo the last edit (Ctrl+Z)', () => this.undo());
     this.redoButton = toolButton('Redo', 'Redo the edit that was undone last (Ctrl+Shift+Z)', () => this.redo());
     const primary = {className: 'ai-tool ai-primary'};
-    const copy = toolButton('Copy edits', 'Copy the edits as JSON, for amodal edit', () => this.copy(), primary);
+    const copy = toolButton('Copy edits', 'Copy edits as JSON, for amodal edit', () => this.copy(), primary);
     return el(
       'div',
       {className: 'ai-head'},
@@ -93,7 +93,7 @@ export const editorControls = {
       ['+', 'Scale the object up by 2 % ( + )', () => this.scale(1.02)],
       ['↺', 'Turn the object by 2° counter-clockwise ( , )', () => this.turn(2)],
       ['↻', 'Turn the object by 2° clockwise ( . )', () => this.turn(-2)],
-      ['Duplicate', 'Lay a copy in front of the object (D)', () => this.duplicate()],
+      ['Duplicate', 'Duplicate the object: a copy lies in front of it (D)', () => this.duplicate()],
       ['Hide', 'Hide the object, or show it again (H)', () => this.toggle()],
       ['Delete', 'Delete the object (Delete)', () => this.remove()],
     ];
