@@ -144,8 +144,8 @@ ASSIGN_SIDE_PX = 256 # px of the longer side at which costs are computed; larger
 ASSIGN_REACH = 1/16 # of that side, how far a layer's colours are looked for; best of 1/32, 3/64 and 1/16 on 12 development scenes (seed 9971)
 GUIDE_REACH = .55 # of the reach, radius of the guided filter; best of .2 to .9 on the same scenes
 OUTSIDE_COST, OUTSIDE_REACH = .05, .75 # the largest cost outside of what a layer shows, and the share of the reach at which it is reached; chosen
-MIN_GAIN = .01 # cost by which another layer must be better; of 0 to .04, a compromise between noisy and wild scenes (8 each of the same)
-MAX_EXPLAINED = .03 # mean colour difference of 3x3 pixels up to which a stack explains a pixel; best of 0 to .06 on the same scenes
+MIN_GAIN = .01 # cost by which another layer must be better; of 0 to .04, a compromise between noisy and wild scenes (8 each, seed 9971)
+MAX_EXPLAINED = .06 # mean colour difference of 3x3 pixels up to which a stack explains a pixel; of .03 to .08, likewise (12 other scenes each)
 
 def outside_costs(
     labels: torch.Tensor, # int64 [h,w]
@@ -164,7 +164,7 @@ def assign_pixels(
     picture: torch.Tensor, # [3,H,W] in 0..1
     colours: torch.Tensor, # [N,3,H,W] in 0..1, extrapolated beyond the alphas
     alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    background: torch.Tensor, # [3,H,W] in 0..1, where it was not inpainted surely without an object
+    background: torch.Tensor, # [3,H,W] in 0..1
     sequence: list, # indices, front first
 ) -> torch.Tensor: # int64 [H,W], whose pixel it is; N: the background's
     "Give each pixel that a stack does not explain to the layer of least cost: cost-volume filtering (Hosni et al. 2013)."
