@@ -1346,6 +1346,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers._bottom_layer': ( '8_formats/layers.html#_bottom_layer',
                                                                                       'amodal_nb/formats/layers.py'),
+                                          'amodal_nb.formats.layers._encodable': ( '8_formats/layers.html#_encodable',
+                                                                                   'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers._icc_resource': ( '8_formats/layers.html#_icc_resource',
                                                                                       'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers._layer_file': ( '8_formats/layers.html#_layer_file',

@@ -1,5 +1,5 @@
 "Odd checkpoints: each command that reads one uses it, or refuses it in one line that names it, before it takes memory or writes anything."
-import shutil, sys
+import os, shutil, sys
 import pytest
 import odd_checkpoints
 from amodal_nb.core.errors import CheckpointError
@@ -108,6 +108,13 @@ def test_a_run_of_which_only_the_best_weights_are_left_begins_anew_with_a_line(w
     status, lines = here(capfd, *commands(work, path)['resume'])
     assert status == 0 and len(lines) == 1 and 'begins anew' in lines[0], lines
     assert read_checkpoint(path)[1]['step'] == OPTIONS['steps']
+
+def test_a_log_that_is_a_pipe_is_replaced(work, capfd, run):
+    "Nobody writes to it, so that reading it would wait without end."
+    path = write(work, run.bytes)
+    os.mkfifo(path.with_name('log.jsonl'))
+    assert here(capfd, *commands(work, path)['resume']) == (0, [])
+    assert path.with_name('log.jsonl').is_file()
 
 def test_a_damaged_log_does_not_stop_a_run(work, capfd, run):
     path = write(work, run.bytes)

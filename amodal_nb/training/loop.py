@@ -294,13 +294,13 @@ def read_log(
 ) -> list: # of dicts: 'step' and the measures at that step
     "Read the lines of log.jsonl; what is no line of numbers is left out."
     path, entries = Path(out)/'log.jsonl', []
-    for line in path.read_text(errors='replace').splitlines() if path.exists() else ():
+    for line in path.read_text(errors='replace').splitlines() if path.is_file() else (): # no pipe, which never ends
         with suppress(ValueError, RecursionError): entries.append(json.loads(line))
     return [entry for entry in entries if _is_log_entry(entry)]
 
 def _keep_damaged_log(path, n_entries):
     "Copy a log that has more lines than entries, and warn."
-    if not path.exists() or path.read_bytes().count(b'\n') <= n_entries: return
+    if not path.is_file() or path.read_bytes().count(b'\n') <= n_entries: return
     copy = path.with_name('log.damaged.jsonl')
     shutil.copyfile(path, copy)
     log_warning(f'{path}: damaged: only its {n_entries} whole lines are kept; as it was, it is {copy}')
