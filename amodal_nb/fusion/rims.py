@@ -167,7 +167,7 @@ def assign_pixels(
     background: torch.Tensor, # [3,H,W] in 0..1
     sequence: list, # indices, front first
 ) -> torch.Tensor: # int64 [H,W], whose pixel it is; N: the background's
-    "Give each pixel that a stack does not explain to the layer of least cost: cost-volume filtering (Hosni et al. 2013)."
+    "Give pixels that a stack does not explain to the layer of least cost: cost-volume filtering (Hosni et al. 2013)."
     shares = torch.cat([transmittance(alphas, sequence)*alphas, (1-alphas).prod(0)[None]])
     labels = shares[:, 0].argmax(0)                                             # [H,W]
     repainted = composite_stack(stack_layers(colours, alphas, background, sequence))
