@@ -6,7 +6,7 @@ import psutil, pytest
 from test_bad_input import good_scene, here
 from test_bulk import fuse_all, listing, OPTIONS
 from amodal_nb.core import ray_pool
-from amodal_nb.core.errors import MemoryShortage
+from amodal_nb.core.errors import ConfigError, MemoryShortage
 from amodal_nb.fusion import bulk
 
 N = 8 # scenes
@@ -65,6 +65,13 @@ def test_a_task_that_kills_its_worker_twice_is_named_and_a_short_one_is_repeated
 def test_ray_listens_on_loopback_only(pools):
     sockets = [c for p in [psutil.Process(), *processes()] for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
     assert sockets and {c.laddr.ip.removeprefix('::ffff:') for c in sockets} == {'127.0.0.1'} # gRPC maps it into IPv6
+
+@needs_ray
+def test_a_ray_that_listens_elsewhere_is_refused(monkeypatch):
+    for name in 'init', 'shutdown': monkeypatch.setattr(f'ray.{name}', lambda *args, **options: None)
+    monkeypatch.setattr('ray.util.get_node_ip_address', lambda: '192.0.2.1')
+    with pytest.raises(ConfigError, match='listens on 192.0.2.1, beyond this machine'):
+        with ray_pool.ray_pools(1): pass
 
 def test_without_ray_one_line_says_what_to_install(many, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
