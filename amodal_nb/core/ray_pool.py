@@ -183,7 +183,8 @@ def _start_here(cores, folder, quiet):
     finally: ray_constants.ENABLE_RAY_CLUSTER = may_cluster
     own = ray.util.get_node_ip_address()
     if own != LOOPBACK:
-        raise ConfigError('engine ray', f'listens on {own}, beyond this machine', 'use --engine local, or another version of Ray')
+        fix = 'use --engine local, or another version of Ray'
+        raise ConfigError('engine ray', f'listens on {own}, beyond this machine', fix)
 
 def _connect(address, quiet):
     import ray
