@@ -74,9 +74,9 @@ def correct_colours(
             corrected = correct_completion(scene.partial, visible, completion, alpha, colour, box, config)
             if corrected.box != box: colour = extrapolated_in(corrected.box, completion, alpha)
             if corrected.correction: colour = apply_correction(colour, corrected.correction)
-            colours[k][(slice(None), *corrected.box)] = colour.clamp(0, 1)
+            colours[k][(slice(None), *corrected.box)] = colour
         corrections.append(corrected)
-    return colours, corrections
+    return colours.clamp_(0, 1), corrections
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c205
 def propagation_cell(
@@ -203,9 +203,7 @@ def given_colours(
     warped = warp_all_alphas(scene, boxes, corrections, config)
     given = warped > .5
     for k, correction in enumerate(corrections):
-        if correction is None: continue
-        around = (slice(None), *(slice(max(0, s.start-1), s.stop+1) for s in boxes[k])) # beyond, alpha is faint
-        given[k][around] = erode(warped[k][around]) > .5
+        if correction is not None: given[k] = erode(warped[k]) > .5
     return given
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #6bd13147
@@ -286,10 +284,8 @@ def harmonise_and_report(
         if are_found[k] is False: alphas[k], offsets_px[k] = scene.alphas[k], 0.
     rows = zip(evidence_px, corrections, offsets_px, are_found)
     report = [correction_report(k+1, *row) for k, row in enumerate(rows)]
-    for k, (row, box) in enumerate(zip(report, visibility.boxes)):
-        if box is None: continue
-        window = (slice(None), *box)                                 # elsewhere colours are those of the scene
-        if row['changed']: colours[k][window] *= alphas[k][window] > 0
+    for k, row in enumerate(report):
+        if row['changed']: colours[k] *= alphas[k] > 0
         else: colours[k] = scene.completions[k]
     harmonised = replace(scene, completions=colours, alphas=alphas, given=given)
     if scene.background is None: return harmonised, report

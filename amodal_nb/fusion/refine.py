@@ -149,11 +149,7 @@ def recomposite(
 # %% ../../nbs/5_fusion/09_refine.ipynb #c211
 def _shows_enough(alphas, mask, config):
     "Return whether completions are visible on enough pixels to compare them."
-    known, visible_px = mask < .5, 0
-    for alpha in alphas: # the first one mostly suffices
-        visible_px += int(((alpha > .9) & known).count_nonzero())
-        if visible_px >= config.min_visible_px: return True
-    return False
+    return ((alphas > .9) & (mask < .5)).count_nonzero() >= config.min_visible_px
 
 def refine_order(
     order: torch.Tensor, # [N,N] log-odds of a predictor
