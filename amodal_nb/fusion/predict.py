@@ -321,7 +321,8 @@ def consistent_pairs(
     """Return the pairs that a sequence agrees with. In a cycle it contradicts some, whose probabilities, being
     calibrated, are not the log-odds that it follows from."""
     rank = {k: i for i, k in enumerate(sequence)}
-    return [o for o in pairs if (o['p_a_front'] > .5) == (rank[o['a']] < rank[o['b']])]
+    def agrees(o): return (o['p_a_front'] > .5) == (rank[o['a']] < rank[o['b']])
+    return [o for o in pairs if agrees(o)]
 
 def full_order(
     fused: FusedScene, # may have left completions out
