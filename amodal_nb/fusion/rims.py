@@ -90,8 +90,11 @@ def box_mean(
     maps: torch.Tensor, # [K,h,w]
     radius: int, # px
 ) -> torch.Tensor: # [K,h,w]
-    "Return the mean over a square about each pixel."
-    return F.avg_pool2d(maps[None], 2*radius+1, 1, radius, count_include_pad=False)[0]
+    "Return the mean over a square about each pixel, along columns and then along rows."
+    side = 2*radius+1
+    for size, pad in (((side, 1), (radius, 0)), ((1, side), (0, radius))):
+        maps = F.avg_pool2d(maps, size, 1, pad, count_include_pad=False)
+    return maps
 
 def displaced_misfit(
     picture: torch.Tensor, # [3,H,W] in 0..1
