@@ -2221,6 +2221,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'amodal_nb.fusion.rims': { 'amodal_nb.fusion.rims.assign_pixels': ( '5_fusion/rims.html#assign_pixels',
                                                                                 'amodal_nb/fusion/rims.py'),
                                        'amodal_nb.fusion.rims.box_mean': ('5_fusion/rims.html#box_mean', 'amodal_nb/fusion/rims.py'),
+                                       'amodal_nb.fusion.rims.claim_layers': ( '5_fusion/rims.html#claim_layers',
+                                                                               'amodal_nb/fusion/rims.py'),
                                        'amodal_nb.fusion.rims.claim_pixels': ( '5_fusion/rims.html#claim_pixels',
                                                                                'amodal_nb/fusion/rims.py'),
                                        'amodal_nb.fusion.rims.displaced_misfit': ( '5_fusion/rims.html#displaced_misfit',
