@@ -158,4 +158,5 @@ _METHODS = { # the names of the command line
     'vote': order_by_residual,
     'true_order': true_order,
     'oracle': oracle}
-BASELINES = {name: Predictor(predict, reads_picture=name == 'vote') for name, predict in _METHODS.items()}
+BASELINES = {name: Predictor(predict, reads_picture=name == 'vote', reads_truth=name == 'oracle')
+             for name, predict in _METHODS.items()}
