@@ -37,11 +37,9 @@ def transmittance(
 ) -> torch.Tensor: # [N,...] in 0..1; 1 for completions that are not in `sequence`
     """Compute the transmittance in front of each completion: the product of 1 - alpha over those before it in
     `sequence`."""
-    light, left = torch.empty_like(alphas), torch.ones_like(alphas[0])
-    for k in sequence:
-        light[k] = left
-        left = left*(1-alphas[k])
-    for k in {*range(len(alphas))} - {*sequence}: light[k] = 1
+    light = torch.empty_like(alphas)
+    for k in {*range(len(alphas))} - {*sequence[1:]}: light[k] = 1
+    for before, k in zip(sequence, sequence[1:]): torch.mul(light[before], 1 - alphas[before], out=light[k])
     return light
 
 # %% ../../nbs/1_core/05_compositing.ipynb #c012

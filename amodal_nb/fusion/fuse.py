@@ -13,7 +13,7 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import meeting_pairs, pairwise_overlap
+from ..core.geometry import exceeds, meeting_pairs, pairwise_overlap
 from ..scenes.batches import make_batch, to_device
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor, wrap_predictor
@@ -165,7 +165,7 @@ def pair_probabilities(
 ) -> list: # of {'a', 'b', 'p_a_front', 'overlap_px'}, a < b, completion numbers
     """Return every pair that meets with the probability that `a` is in front of `b`, and how many pixels both cover
     (alpha above 0.5); 0 for a pair that only touches."""
-    cover, probability = alphas[:, 0] > .5, order.sigmoid()
+    cover, probability = exceeds(alphas[:, 0], .5), order.sigmoid()
     overlap_px, meet = pairwise_overlap(cover).long(), meeting_pairs(cover)
     pairs = []
     for i, j in meet.triu(1).nonzero().tolist():
