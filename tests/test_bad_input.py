@@ -557,8 +557,8 @@ def test_fuse_pictures_refuses_no_completions():
 # Too much to fuse
 
 def b_was_too_large(status, lines, out, *words):
-    "One line, which names the scene and says what to do; the others are done, and of `b` nothing is left."
-    assert status == 1 and len(lines) == 1 and all(o in lines[0] for o in ('b: ', 'leave out completions', *words)), lines
+    "One line, which names the scene's path and says what to do; the others are done, and of `b` nothing is left."
+    assert status == 1 and len(lines) == 1 and all(o in lines[0] for o in ('/b: ', 'leave out completions', *words)), lines
     report = json.loads((out/'report.json').read_text())
     assert report['done'] == ['a', 'c'] and [o['id'] for o in report['failed']] == ['b']
     assert {p.name for p in out.iterdir()} == {'a', 'c', 'report.json'} and not leftovers(out)
@@ -600,7 +600,7 @@ def test_fuse_goes_on_when_memory_runs_out_at_one_scene(module, step, error, thr
 @pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
 @pytest.mark.parametrize('foreseen', [True, False])
 def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tmp_path, forks):
-    for name, side in ('a', 16), ('b', 2048), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
+    for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
     code = f"""
 import math, resource, sys
 from amodal_nb.app import cli; from amodal_nb.fusion import memory, predict
@@ -611,6 +611,6 @@ resource.setrlimit(resource.RLIMIT_AS, (used + 2*10**8,)*2)
 cli.main(['fuse', *sys.argv[1:]])
 """
     done = forks(code, tmp_path/'in', '--out', tmp_path/'out', '--model', 'order')
-    why = ['2 completions of 2048x2048 px need about', 'px would fit'] if foreseen else ['the memory ran out']
+    why = ['2 completions of 1024x1024 px need about', 'px would fit'] if foreseen else ['the memory ran out']
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and all(o in done.stderr for o in ('/b: ', *why)), done.stderr
     assert {p.name for p in (tmp_path/'out').iterdir()} == {'a', 'c', 'report.json'}

@@ -73,6 +73,31 @@ def test_a_ray_that_listens_elsewhere_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match='listens on 192.0.2.1, beyond this machine'):
         with ray_pool.ray_pools(1): pass
 
+@needs_ray
+@pytest.mark.parametrize('patience, started', [(60, True), (0, False)])
+def test_a_ray_that_starts_slowly_is_waited_for_and_one_that_does_not_start_is_one_line(patience, started, monkeypatch):
+    from ray._private import ray_constants, services
+    replies = iter([RuntimeError, RuntimeError, {'alive': True}])
+    def get_node(*args):
+        if (reply := next(replies)) is RuntimeError: raise RuntimeError('no such node yet')
+        return reply
+    def init(*args, **options):
+        try: assert services.get_node('address', 'id') == {'alive': True} and not ray_constants.ENABLE_RAY_CLUSTER
+        except RuntimeError: raise Exception('The current node timed out during startup.') from None
+    may_cluster = ray_constants.ENABLE_RAY_CLUSTER
+    monkeypatch.setattr(services, 'get_node', get_node)
+    monkeypatch.setattr(ray_pool, 'START_S', patience)
+    monkeypatch.setattr('ray.init', init)
+    monkeypatch.setattr('ray.shutdown', lambda: None)
+    monkeypatch.setattr('ray.util.get_node_ip_address', lambda: ray_pool.LOOPBACK)
+    monkeypatch.setattr('ray.cluster_resources', lambda: {'CPU': 1})
+    if started:
+        with ray_pool.ray_pools(1): pass
+    else:
+        with pytest.raises(ConfigError, match=r'engine ray: cannot be started \(The current node timed out during startup.\): end other programs'):
+            with ray_pool.ray_pools(1): pass
+    assert services.get_node is get_node and ray_constants.ENABLE_RAY_CLUSTER == may_cluster
+
 def test_without_ray_one_line_says_what_to_install(many, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     for options, part in {('--engine', 'ray'): "pip install 'amodal_nb[ray]'", ('--engine', 'spark'): 'spark', ('--address', 'auto'): 'add --engine ray'}.items():

@@ -370,13 +370,12 @@ def eval(
 ):
     "Measure baselines, the shipped models and given models beside the oracle. Exit status 1 if a scene failed."
     from amodal_nb.evaluation.evaluate import total_scores
-    from amodal_nb.fusion.folder import failure_reason
+    from amodal_nb.fusion.folder import failure_line
     from amodal_nb.scenes.folders import find_scenes
     from amodal_nb.core.files import write_json
     errors, are_whole, job = [], [], EvalJob(tuple(model), lpips)
     def report_error(folder, error):
-        reason = failure_reason(error, folder)
-        errors.append(reason if folder.name in reason else f'{folder}: {reason}')
+        errors.append(failure_line(error, folder, folder))
         print_error(errors[-1])
     def scores():
         for is_whole, scored in values_in_order(job, find_scenes(root), workers, 'eval', report_error):

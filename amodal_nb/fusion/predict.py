@@ -6,7 +6,8 @@
 __all__ = ['DEFAULT_MODEL', 'PRIORS', 'STACK_LOG_ODDS', 'CORRECTED_LOG_ODDS', 'PROBABILITY_EPS', 'default_device',
            'load_checkpoint_predictor', 'shipped_predictor', 'load_predictor', 'as_predictor', 'PreparedScene',
            'prepare_scene', 'check_prior', 'scene_prior', 'Decision', 'decide_order', 'FusedScene', 'collect_result',
-           'fuse_scene', 'harmonised_scene', 'corrected_order', 'full_order', 'fused_layers', 'fuse_pictures']
+           'fuse_scene', 'harmonised_scene', 'corrected_order', 'consistent_pairs', 'full_order', 'decisive_order',
+           'fused_layers', 'fuse_pictures']
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #de54c655
 from dataclasses import dataclass, replace
@@ -316,12 +317,32 @@ def corrected_order(
     for front, back in corrections: put(front, back, CORRECTED_LOG_ODDS)
     return order
 
+def consistent_pairs(
+    pairs: list, # {'a', 'b', 'p_a_front', …}, as in `FusedScene`
+    sequence: list, # all completion numbers, front to back
+) -> list: # some of the pairs
+    """Return the pairs that a sequence agrees with. In a cycle it contradicts some, whose probabilities, being
+    calibrated, are not the log-odds that it follows from."""
+    rank = {k: i for i, k in enumerate(sequence)}
+    def agrees(o): return (o['p_a_front'] > .5) == (rank[o['a']] < rank[o['b']])
+    return [o for o in pairs if agrees(o)]
+
 def full_order(
     fused: FusedScene, # may have left completions out
     n: int, # completions of the scene
 ) -> list: # all completion numbers, front to back
     "Return the order of a fusion, with completions that it left out at the back."
     return fused.order + [k for k in range(1, n+1) if k not in fused.order]
+
+def decisive_order(
+    fused: FusedScene, # a fusion
+    n: int, # completions of the scene
+    corrections: list = (), # (front, back), completion numbers
+    stack: 'list | None' = None, # as for `corrected_order`; None: the order of the fusion
+) -> torch.Tensor: # [N,N] log-odds, see `corrected_order`
+    "Return log-odds whose sequence is that of a fusion, cycles included, but for corrections."
+    listed = full_order(fused, n)
+    return corrected_order(consistent_pairs(fused.pairs, listed), stack or listed, corrections)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #el002
 def fused_layers(

@@ -384,7 +384,7 @@ def _is_set_aside(aside):
     id = aside.name.removesuffix('.replaced')
     with suppress(OSError):
         is_folder = aside.is_dir() and not aside.is_symlink()
-        if id == aside.name or not is_folder or os.path.lexists(aside.with_name(id)): return False
+        if not id or not is_folder or os.path.lexists(aside.with_name(id)): return False
         return any(aside.iterdir()) and foreign_entry(aside, id) is None
     return False
 
