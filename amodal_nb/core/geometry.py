@@ -349,9 +349,10 @@ def average_areas(
     size: tuple, # (height, width)
 ) -> torch.Tensor: # [B,C,h,w]
     "Return the mean of the area of each new pixel; where areas are whole pixels, `avg_pool2d` is quicker and the same."
-    factors = [whole//small for whole, small in zip(t.shape[-2:], size)]
-    is_whole = (size[0]*factors[0], size[1]*factors[1]) == tuple(t.shape[-2:])
-    return F.avg_pool2d(t, factors) if is_whole else F.interpolate(t, size, mode='area')
+    sides = [*zip(t.shape[-2:], size)]
+    is_whole = all(large % small == 0 for large, small in sides)
+    if is_whole: return F.avg_pool2d(t, [large//small for large, small in sides])
+    return F.interpolate(t, size, mode='area')
 
 def resize(
     t: torch.Tensor, # [...,H,W]

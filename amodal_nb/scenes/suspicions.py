@@ -12,8 +12,8 @@ __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'B
 import numpy as np, torch, torch.nn.functional as F
 
 from ..core.errors import log_warning
-from amodal_nb.core.geometry import (bounding_box, box_of_mask, count_covering, exceeds, pairwise_overlap, pixel_indices,
-    take_pixels)
+from ..core.geometry import (bounding_box, box_of_mask, count_covering,
+    exceeds, pairwise_overlap, pixel_indices, take_pixels)
 from .scene import Scene
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c005
