@@ -61,7 +61,8 @@ def composite_weights(
     """Compute the weights of the over operator for a sequence (Porter and Duff, 1984). Padded slots, alpha 0, get
     exactly 0. Without gradient."""
     a = alphas[:, :, 0]                                              # [B,N,H,W]
-    weights = torch.cat([torch.empty_like(a), torch.ones_like(a[:, :1])], 1)
+    weights = a.new_empty(len(a), a.shape[1] + 1, *a.shape[2:])
+    weights[:, -1] = 1
     for b, slots in enumerate(sequence.tolist()):
         through = weights[b, -1]                                     # [H,W] the transmittance so far; last, the background's weight
         for k in slots:

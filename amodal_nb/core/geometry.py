@@ -194,7 +194,7 @@ def dilate_masks(
         box = box_of_mask(mask)
         if box is None: continue
         window = box.pad(px, mask.shape).slices
-        wider[window] = dilate(mask[window].float(), px) > 0
+        wider[window] = dilate(mask[window].view(torch.uint8), px).bool()
     return dilated.view(masks.shape)
 
 def meeting_pairs(
