@@ -211,7 +211,9 @@ def normalized_convolution(
     times: int = 1, # repeated means are wider and smoother: a deviation of about (2/3*times)**.5 cells
 ) -> torch.Tensor: # [B,C,H,W]
     "Compute the weighted mean around each pixel, on a coarse grid; 0 far from any support."
-    weighted = torch.cat([t*support, support], 1)
+    weighted = t.new_empty(len(t), t.shape[1] + 1, *t.shape[2:])
+    torch.mul(t, support, out=weighted[:, :-1])
+    weighted[:, -1:] = support
     u = F.avg_pool2d(weighted, cell, ceil_mode=True, count_include_pad=False)
     for _ in range(times): u = F.avg_pool2d(u, 3, 1, 1, count_include_pad=False)
     mean = u[:, :-1]/(u[:, -1:] + 1e-3)

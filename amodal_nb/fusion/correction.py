@@ -43,7 +43,7 @@ def apply_correction(
     padded = F.pad(warped, (radius,)*4, mode='replicate')
     filtered = F.conv2d(padded, correction.kernel.expand(3, 1, -1, -1), groups=3) # in half the time of three pictures
     down, across = (dct_basis(n, correction.cast.shape[-1]) for n in colour.shape[-2:])
-    return correction.gain[:, None, None]*filtered + down.T @ correction.cast @ across
+    return filtered.mul_(correction.gain[:, None, None]).add_(down.T @ correction.cast @ across)
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #c7f1cfb0
 @dataclass

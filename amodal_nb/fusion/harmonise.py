@@ -124,10 +124,10 @@ def propagate_residual(
     "Continue one completion's residual beside the mask into it, by two normalized convolutions (twicing)."
     residual = (picture-colour)[None]                                # [1,3,h,w]
     support = (visible*(1-mask)*geman_mcclure_weight(residual[0], .12))[None]
-    smooth = 0
-    for _ in range(2):
-        smooth = smooth + normalized_convolution(residual-smooth, support, cell, times=3)
-    return (colour + smooth[0]*mask).clamp(0, 1)
+    def smoothed(t): return normalized_convolution(t, support, cell, times=3)
+    smooth = smoothed(residual)
+    smooth += smoothed(residual - smooth)
+    return smooth[0].mul_(mask).add_(colour).clamp_(0, 1)
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c034
 def estimate_background(

@@ -70,9 +70,7 @@ class SearchLevel:
         self.gain, self.bias = fit_gain_bias(self.target, colour, support)
 
 def _pool(t, size): # mean of size x size pixels, what is missing at the border is 0
-    h, w = t.shape[-2:]
-    padded = F.pad(t, (0, -w % size, 0, -h % size))
-    return F.avg_pool2d(padded[None], size)[0] if size > 1 else padded
+    return t if size == 1 else F.avg_pool2d(t[None], size, ceil_mode=True, divisor_override=size**2)[0]
 
 def search_level(
     picture: torch.Tensor, # [3,h,w] in 0..1
