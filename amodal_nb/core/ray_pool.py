@@ -108,7 +108,8 @@ class RayPool:
     def _end(self, actors):
         "End the actors, and wait for those on this machine."
         import ray
-        self.unfinished = [(index, task) for _, index, task in self._pending.values()]
+        begun = [(index, task) for _, index, task in self._pending.values()]
+        self.unfinished = [*self._aside.waiting, *begun]
         self._pending = {}
         local = [p for p in psutil.Process().children(recursive=True) if _is_worker(p)]
         for actor in actors: ray.kill(actor)
