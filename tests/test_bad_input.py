@@ -141,7 +141,7 @@ BAD = { # name -> (damage, what the line must say)
     **{f'half {p}': (half(f'{p}.png'), f'_{p}.png', 'damaged') for p in ('mask', 'partial', 'comp1', 'background')},
     'header only': (header_only('comp1.png'), '_comp1.png', 'damaged'),
     'flipped byte': (flipped('partial.png'), '_partial.png', 'damaged'),
-    'half jpeg': (lambda s: (picture('image.png', noise(SIDE, SIDE, 3), format='JPEG')(s), half('image.png')(s)), '_image.png', 'damaged'),
+    'half jpeg': (lambda s: (remove('partial.png')(s), picture('image.png', noise(SIDE, SIDE, 3), format='JPEG')(s), half('image.png')(s)), '_image.png', 'damaged'),
     **{f'text {p}': (text(f'{p}.png'), f'_{p}.png', 'not a PNG') for p in ('mask', 'partial', 'comp2', 'background')},
     'gif': (picture('comp1.png', noise(SIDE, SIDE), format='GIF'), '_comp1.png', 'is a GIF, which is not read'),
     'small mask': (picture('mask.png', disc(.5, 8)*255), '.png', '8x8', f'{SIDE}x{SIDE}'),
@@ -153,7 +153,7 @@ BAD = { # name -> (damage, what the line must say)
     'many values': (picture('mask.png', disc(.5)*128 + disc(.3)), '_mask.png', 'has 4 values (0, 1, 128, 129)'),
     '16 bit mask': (picture('mask.png', DEEP), '_mask.png', 'values'),
     '16 bit partial': (picture('partial.png', DEEP), '_partial.png', 'mode is L'),
-    'cmyk image': (picture('image.png', noise(SIDE, SIDE, 3), mode='CMYK', format='JPEG'), '_image.png', 'mode is CMYK'),
+    'cmyk image': (lambda s: (remove('partial.png')(s), picture('image.png', noise(SIDE, SIDE, 3), mode='CMYK', format='JPEG')(s)), '_image.png', 'mode is CMYK'),
     'grey partial': (picture('partial.png', noise(SIDE, SIDE)), '_partial.png', 'mode is L'),
     'grey completion': (picture('comp2.png', noise(SIDE, SIDE)), '_comp2.png', 'mode is L'),
     'rgba partial': (sized('partial.png', SIDE, SIDE, 4), '_partial.png', 'transparent in places'),
@@ -571,7 +571,7 @@ def twenty(three):
 
 def test_fuse_refuses_unread_a_scene_too_large_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(memory, 'free_memory', lambda: 60e6)
-    monkeypatch.setattr(folder_module, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
+    monkeypatch.setattr(folder_module, 'read_scene', lambda folder, truth: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder, truth=truth))
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '60 MB are free', ': 8 would fit', 'px would fit')
 
@@ -590,9 +590,9 @@ def test_fuse_refuses_a_scene_with_too_many_pairs_for_the_memory(twenty, tmp_pat
 @pytest.mark.parametrize('module, step', [(folder_module, 'read_scene'), (predict, 'prepare_scene')])
 def test_fuse_goes_on_when_memory_runs_out_at_one_scene(module, step, error, three, tmp_path, monkeypatch, capfd):
     real = getattr(module, step)
-    def failing(first, *args): # a folder, or a scene
+    def failing(first, *args, **options): # a folder, or a scene
         if (first.name if step == 'read_scene' else first.id) == 'b': raise error
-        return real(first, *args)
+        return real(first, *args, **options)
     monkeypatch.setattr(module, step, failing)
     status, lines = here(capfd, 'fuse', three, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', 'the memory ran out', '128x128 px')

@@ -19,7 +19,7 @@ from PIL import Image
 from ..core.compositing import composite_stack, front_to_back, layer_share, quantize_8bit
 from ..core.errors import FormatError
 from ..core.files import atomic_write, import_extra
-from ..core.pictures import to_uint8
+from ..core.pictures import PNG_COMPRESSION, to_uint8
 from ..scenes.scene import Scene
 from ..fusion.predict import decisive_order, FusedScene, harmonised_scene
 
@@ -124,7 +124,7 @@ def png_bytes(
 ) -> bytes: # a PNG file
     "Encode a picture as PNG in memory."
     f = io.BytesIO()
-    im.save(f, format='PNG', compress_level=4, icc_profile=icc)
+    im.save(f, format='PNG', icc_profile=icc, **PNG_COMPRESSION)
     return f.getvalue()
 
 def _layer_file(i): return f'data/layer{i:03}.png' # of the layer of this index, in the zip

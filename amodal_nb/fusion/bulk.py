@@ -122,7 +122,8 @@ class SceneFuser:
         "Fuse and write a scene. Raises `SceneError` if it cannot be used, `OSError` if it cannot be written."
         (folder, digest), (options, place) = fetched, (self.job.options, self.job.place)
         remove_fused(folder.name, place)
-        fused = fuse_scene(read_scene_guarded(folder), self.predictor, options.on_extra, options.harmonise,
+        scene = read_scene_guarded(folder, self.predictor.reads_truth)
+        fused = fuse_scene(scene, self.predictor, options.on_extra, options.harmonise,
                            uncovered=options.uncovered, prior=options.prior)
         write_fused(fused, place, options.weights)
         return {'record': summarize(fused) | {'digest': digest}, 'line': summary_line(fused)}

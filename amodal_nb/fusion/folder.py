@@ -127,6 +127,7 @@ def write_fused(
 # %% ../../nbs/5_fusion/17_folder.ipynb #c034
 def read_scene_guarded(
     folder: 'str | Path | MemoryPath', # of one scene, see `read_scene`
+    truth: bool = True, # see `read_scene`
 ) -> Scene: # that fits into memory
     """Read a scene. Raises `SceneError` if it cannot be used, or if reading and fusing it would take more memory than
     is free."""
@@ -134,7 +135,7 @@ def read_scene_guarded(
     n, size = 0, (0, 0)
     with suppress(AmodalError, OSError), open_picture(canvas_file(folder)) as canvas: # `read_scene` reports errors
         n, size = len(completion_files(folder)), (canvas.height, canvas.width)
-    with memory_guard(folder, n, size, is_read=False): return read_scene(folder)
+    with memory_guard(folder, n, size, is_read=False): return read_scene(folder, truth=truth)
 
 # %% ../../nbs/5_fusion/17_folder.ipynb #bf0f06b7
 def failure_reason(

@@ -31,7 +31,7 @@ from ..models.baselines import BASELINES
 from ..models.checkpoint import checkpoint_path, load_weights, SHIPPED_MODELS
 from ..models.hub import is_pretrained_folder, load_pretrained
 from ..models.predictor import model_predictor, Predictor, wrap_predictor
-from ..models.prior import add_prior, combined_prior, pair_reasons, sequence_log_odds, silent_pairs
+from ..models.prior import add_prior, combined_prior, leaves_trace, pair_reasons, sequence_log_odds, silent_pairs
 from .config import HarmoniseConfig
 from .edit import Refit
 from .exact_stack import separate_layers
@@ -129,6 +129,7 @@ class Decision:
     by_prior: 'torch.Tensor | None' = None # bool [B,N,N]: pairs that rest on a prior; None: none
     reads_picture: bool = True # whether the order is an estimate from the picture
     calibrated: 'torch.Tensor | None' = None # [B,N,N] log-odds of the probabilities to report; None: the order
+    trace: 'torch.Tensor | None' = None # bool [N,N] from `leaves_trace`; None: not computed
 
     def sequence_log_odds(self,
         order: torch.Tensor, # [B,N,N] log-odds
@@ -149,14 +150,15 @@ def decide_order(
         return Decision(weights, order, reads_picture=predictor.reads_picture)
     if predictor.refine: config = predictor.refine.config
     refined = refine_orders(order, batch, config) if config else RefinedOrder(order, order)
-    by_prior, final, calibrated = None, refined.decisive, refined.calibrated
+    by_prior, trace, final, calibrated = None, None, refined.decisive, refined.calibrated
     if prior is not None:
-        silent = silent_pairs(final[0], batch['alphas'][0], batch['mask'][0])
+        trace = leaves_trace(batch['alphas'][0], batch['mask'][0])
+        silent = silent_pairs(final[0], trace)
         by_prior = (silent & (prior != 0))[None]
         final, calibrated = (add_prior(o[0], prior, by_prior[0])[None] for o in (final, calibrated))
     is_same = config is None and (by_prior is None or not by_prior.any())
     if not is_same: weights = repaint_batch(weights, order, final, batch, config, by_prior)
-    return Decision(weights, final, refined.decisive, by_prior, calibrated=calibrated)
+    return Decision(weights, final, refined.decisive, by_prior, calibrated=calibrated, trace=trace)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c021
 @dataclass(repr=False)
@@ -212,10 +214,11 @@ class FusedScene:
 # %% ../../nbs/5_fusion/15_predict.ipynb #e839fbb7
 def _explained_pairs(order, batch, number, decision):
     "Return the pairs that meet, with their probabilities and reasons."
-    alphas, mask = batch['alphas'][0], batch['mask'][0]
+    alphas, trace = batch['alphas'][0], decision.trace
+    if trace is None: trace = leaves_trace(alphas, batch['mask'][0])
     by_prior = torch.zeros_like(order, dtype=torch.bool) if decision.by_prior is None else decision.by_prior[0]
     before = order if decision.before_prior is None else decision.before_prior[0]
-    reasons = pair_reasons(before, alphas, mask, by_prior)
+    reasons = pair_reasons(before, trace, by_prior)
     slot = {int(k): i for i, k in enumerate(number) if k}
     def why(pair): return reasons[slot[pair['a']]][slot[pair['b']]] if decision.reads_picture else None
     return [pair | {'why': why(pair)} for pair in pair_probabilities(order, alphas, number)]
