@@ -653,6 +653,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'amodal_nb/core/ray_pool.py'),
                                          'amodal_nb.core.ray_pool._connect': ( '1_core/ray_pool.html#_connect',
                                                                                'amodal_nb/core/ray_pool.py'),
+                                         'amodal_nb.core.ray_pool._has_raylet': ( '1_core/ray_pool.html#_has_raylet',
+                                                                                  'amodal_nb/core/ray_pool.py'),
                                          'amodal_nb.core.ray_pool._is_worker': ( '1_core/ray_pool.html#_is_worker',
                                                                                  'amodal_nb/core/ray_pool.py'),
                                          'amodal_nb.core.ray_pool._lost': ('1_core/ray_pool.html#_lost', 'amodal_nb/core/ray_pool.py'),
