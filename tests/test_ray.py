@@ -1,6 +1,6 @@
 "Fusing many scenes on a local Ray of two workers: the bytes of `--workers`, also when one is killed in the middle. One Ray for all tests, which are skipped without it."
 import importlib.util, os, signal
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack
 from pathlib import Path
 import psutil, pytest
 from test_bad_input import good_scene, here
@@ -23,8 +23,11 @@ def many(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def pools():
-    "A Ray of two workers."
-    with ray_pool.ray_pools(2) as f: yield f
+    "A Ray of two workers. It has a second try: on a busy machine a Ray ends if a process of its own takes more than 15 s to start."
+    with ExitStack() as stack:
+        try: started = stack.enter_context(ray_pool.ray_pools(2))
+        except ConfigError: started = stack.enter_context(ray_pool.ray_pools(2))
+        yield started
 
 def processes(name=''):
     return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE and name in p.name()]
@@ -74,8 +77,8 @@ def test_a_ray_that_listens_elsewhere_is_refused(monkeypatch):
         with ray_pool.ray_pools(1): pass
 
 @needs_ray
-@pytest.mark.parametrize('patience, started', [(60, True), (0, False)])
-def test_a_ray_that_starts_slowly_is_waited_for_and_one_that_does_not_start_is_one_line(patience, started, monkeypatch):
+@pytest.mark.parametrize('patience, lives, started', [(60, True, True), (0, True, False), (60, False, False)])
+def test_a_ray_that_starts_slowly_is_waited_for_and_one_that_does_not_start_is_one_line(patience, lives, started, monkeypatch):
     from ray._private import ray_constants, services
     replies = iter([RuntimeError, RuntimeError, {'alive': True}])
     def get_node(*args):
@@ -87,6 +90,7 @@ def test_a_ray_that_starts_slowly_is_waited_for_and_one_that_does_not_start_is_o
     may_cluster = ray_constants.ENABLE_RAY_CLUSTER
     monkeypatch.setattr(services, 'get_node', get_node)
     monkeypatch.setattr(ray_pool, 'START_S', patience)
+    monkeypatch.setattr(ray_pool, '_has_raylet', lambda: lives)
     monkeypatch.setattr('ray.init', init)
     monkeypatch.setattr('ray.shutdown', lambda: None)
     monkeypatch.setattr('ray.util.get_node_ip_address', lambda: ray_pool.LOOPBACK)

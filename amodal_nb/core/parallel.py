@@ -266,7 +266,7 @@ class TaskPool:
                     if outcome: yield outcome
                 self._measure()
         finally:
-            self.unfinished = [pair for w in self.crew for pair in w.tasks]
+            self.unfinished = [*self._aside.waiting, *(pair for w in self.crew for pair in w.tasks)]
             for worker in self.crew: worker.end()
             self.crew = []
     def _deal(self, tasks):

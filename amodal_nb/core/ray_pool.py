@@ -9,7 +9,7 @@ __all__ = ['OBJECT_STORE_BYTES', 'PRIORITY', 'CONNECT_S', 'LOOPBACK', 'START_S',
 # %% ../../nbs/1_core/11_ray_pool.ipynb #y003
 import importlib.util, os, shutil, socket, tempfile, time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Callable, Iterable, Iterator
 
@@ -108,7 +108,8 @@ class RayPool:
     def _end(self, actors):
         "End the actors, and wait for those on this machine."
         import ray
-        self.unfinished = [(index, task) for _, index, task in self._pending.values()]
+        begun = [(index, task) for _, index, task in self._pending.values()]
+        self.unfinished = [*self._aside.waiting, *begun]
         self._pending = {}
         local = [p for p in psutil.Process().children(recursive=True) if _is_worker(p)]
         for actor in actors: ray.kill(actor)
@@ -174,14 +175,21 @@ def ray_pools(
 LOOPBACK = '127.0.0.1'
 START_S = 120 # s that a Ray started here has
 
+def _has_raylet():
+    "Return whether a node process of Ray runs below this process."
+    for p in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if p.name() == 'raylet' and p.status() != psutil.STATUS_ZOMBIE: return True
+    return False
+
 def _patient(get_node):
-    "Return Ray's function that asks for a node, so that it waits until the node has started, for `START_S` at most."
+    "Return Ray's function that asks for a node, so that it waits for one that starts, for `START_S` at most."
     deadline = time.monotonic() + START_S
     def wait(*args):
         while True:
             try: return get_node(*args)
             except RuntimeError:
-                if time.monotonic() > deadline: raise
+                if time.monotonic() > deadline or not _has_raylet(): raise
             time.sleep(POLL_S)
     return wait
 
