@@ -551,6 +551,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'amodal_nb/core/parallel.py'),
                                          'amodal_nb.core.parallel.in_order': ( '1_core/parallel.html#in_order',
                                                                                'amodal_nb/core/parallel.py'),
+                                         'amodal_nb.core.parallel.keep_freed_memory': ( '1_core/parallel.html#keep_freed_memory',
+                                                                                        'amodal_nb/core/parallel.py'),
                                          'amodal_nb.core.parallel.shares_memory': ( '1_core/parallel.html#shares_memory',
                                                                                     'amodal_nb/core/parallel.py'),
                                          'amodal_nb.core.parallel.start_method': ( '1_core/parallel.html#start_method',

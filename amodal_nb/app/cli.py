@@ -207,6 +207,7 @@ def fuse(
     """Fuse a photograph and its cut-outs, or every scene of a folder or of shards. Scenes that cannot be used are
     named, and the exit status is then 1. The same command goes on after any interruption."""
     with pause_garbage_collection():
+        from amodal_nb.core.parallel import keep_freed_memory
         from amodal_nb.fusion.bulk import fuse_folder, FuseOptions, part_folder
         from amodal_nb.fusion.folder import REPORT_NAME
         from amodal_nb.fusion.predict import load_predictor
@@ -222,6 +223,7 @@ def fuse(
     def print_fused(line):
         fused.append(line)
         print_line(line)
+    keep_freed_memory()
     with engine_context as pools:
         report = fuse_folder(root, out, model, on_extra, print_error, harmonise, uncovered, print_fused, prior,
                              workers, again or bool(cutouts), shards, part, print_line, weights, pools)
