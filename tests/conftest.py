@@ -1,6 +1,7 @@
 "Settings of every test, the options that choose which cells of the notebooks run, and what several files share: a process to fork from, scenes, trained runs."
-import os
+import gc, os
 
+gc.disable()  # until the tests are collected: it would look through all modules again and again while they are imported
 os.environ['OMP_NUM_THREADS'] = '1'  # before torch is imported: the tests share the cores among themselves
 os.environ['MPLBACKEND'] = 'Agg'
 
@@ -11,6 +12,11 @@ def pytest_addoption(parser):
     parser.addoption('--fast', action='store_true', help='leave out the cells flagged `#| claim` as well')
     parser.addoption('--slow', action='store_true', help='run every cell, those flagged `#| slow` too')
     parser.addoption('--kills', type=int, default=20, help='how often training, and fusing many scenes, is killed at random; CI: 20')
+
+def pytest_collection_finish(session):
+    "Collect garbage from now on, but not among what was imported, nor in processes that are forked."
+    gc.freeze()
+    gc.enable()
 
 @pytest.fixture(scope='session')
 def root() -> Path:

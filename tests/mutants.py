@@ -16,7 +16,7 @@ MODULES = { # module -> (its notebook, files of tests)
     'scenes.shards': ('2_scenes/05_shards', ['shards']),
     'training.checkpoint': ('7_training/03_checkpoint', ['odd_checkpoints']),
 }
-LONG = 'not killed and not memory and not another_order and not nowhere and not a_run_on_shards' # which tests are not run
+LONG = 'not a_run_on_shards and not killed_while and not memory and not another_order and not lead_nowhere' # which tests are not run
 CPU_SECONDS = 240 # of a mutant, before it is taken for one that never ends
 MESSAGES = {'log_warning', 'warn_once', 'raise_format_error'} # calls whose texts are not changed
 

@@ -36,6 +36,7 @@ def assert_same(run, other):
 
 SERVER = """
 import atexit, gc, json, os, signal, sys, threading
+gc.disable()  # it would look through all modules again and again
 import matplotlib.pyplot, nbdev.test, torch, torch.utils.tensorboard, torchmetrics.functional.image, torchvision  # slow imports, once for all children
 import tqdm.auto
 from PIL import Image
@@ -83,6 +84,7 @@ def end_as(run):
     os._exit(status & 255)
 
 gc.freeze() # children do not look through what is shared with them, which would copy it
+gc.enable()
 if process := serve():
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in (1, 'stdout'), (2, 'stderr'):

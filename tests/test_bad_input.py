@@ -141,7 +141,7 @@ BAD = { # name -> (damage, what the line must say)
     **{f'half {p}': (half(f'{p}.png'), f'_{p}.png', 'damaged') for p in ('mask', 'partial', 'comp1', 'background')},
     'header only': (header_only('comp1.png'), '_comp1.png', 'damaged'),
     'flipped byte': (flipped('partial.png'), '_partial.png', 'damaged'),
-    'half jpeg': (lambda s: (picture('image.png', noise(SIDE, SIDE, 3), format='JPEG')(s), half('image.png')(s)), '_image.png', 'damaged'),
+    'half jpeg': (lambda s: (remove('partial.png')(s), picture('image.png', noise(SIDE, SIDE, 3), format='JPEG')(s), half('image.png')(s)), '_image.png', 'damaged'),
     **{f'text {p}': (text(f'{p}.png'), f'_{p}.png', 'not a PNG') for p in ('mask', 'partial', 'comp2', 'background')},
     'gif': (picture('comp1.png', noise(SIDE, SIDE), format='GIF'), '_comp1.png', 'is a GIF, which is not read'),
     'small mask': (picture('mask.png', disc(.5, 8)*255), '.png', '8x8', f'{SIDE}x{SIDE}'),
@@ -153,7 +153,7 @@ BAD = { # name -> (damage, what the line must say)
     'many values': (picture('mask.png', disc(.5)*128 + disc(.3)), '_mask.png', 'has 4 values (0, 1, 128, 129)'),
     '16 bit mask': (picture('mask.png', DEEP), '_mask.png', 'values'),
     '16 bit partial': (picture('partial.png', DEEP), '_partial.png', 'mode is L'),
-    'cmyk image': (picture('image.png', noise(SIDE, SIDE, 3), mode='CMYK', format='JPEG'), '_image.png', 'mode is CMYK'),
+    'cmyk image': (lambda s: (remove('partial.png')(s), picture('image.png', noise(SIDE, SIDE, 3), mode='CMYK', format='JPEG')(s)), '_image.png', 'mode is CMYK'),
     'grey partial': (picture('partial.png', noise(SIDE, SIDE)), '_partial.png', 'mode is L'),
     'grey completion': (picture('comp2.png', noise(SIDE, SIDE)), '_comp2.png', 'mode is L'),
     'rgba partial': (sized('partial.png', SIDE, SIDE, 4), '_partial.png', 'transparent in places'),
@@ -557,8 +557,8 @@ def test_fuse_pictures_refuses_no_completions():
 # Too much to fuse
 
 def b_was_too_large(status, lines, out, *words):
-    "One line, which names the scene and says what to do; the others are done, and of `b` nothing is left."
-    assert status == 1 and len(lines) == 1 and all(o in lines[0] for o in ('b: ', 'leave out completions', *words)), lines
+    "One line, which names the scene's path and says what to do; the others are done, and of `b` nothing is left."
+    assert status == 1 and len(lines) == 1 and all(o in lines[0] for o in ('/b: ', 'leave out completions', *words)), lines
     report = json.loads((out/'report.json').read_text())
     assert report['done'] == ['a', 'c'] and [o['id'] for o in report['failed']] == ['b']
     assert {p.name for p in out.iterdir()} == {'a', 'c', 'report.json'} and not leftovers(out)
@@ -571,7 +571,7 @@ def twenty(three):
 
 def test_fuse_refuses_unread_a_scene_too_large_for_the_memory(twenty, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(memory, 'free_memory', lambda: 60e6)
-    monkeypatch.setattr(folder_module, 'read_scene', lambda folder: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder))
+    monkeypatch.setattr(folder_module, 'read_scene', lambda folder, truth: pytest.fail(f'{folder} was read') if folder.name == 'b' else read_scene(folder, truth=truth))
     status, lines = here(capfd, 'fuse', twenty, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', '20 completions of 128x128 px', '60 MB are free', ': 8 would fit', 'px would fit')
 
@@ -590,9 +590,9 @@ def test_fuse_refuses_a_scene_with_too_many_pairs_for_the_memory(twenty, tmp_pat
 @pytest.mark.parametrize('module, step', [(folder_module, 'read_scene'), (predict, 'prepare_scene')])
 def test_fuse_goes_on_when_memory_runs_out_at_one_scene(module, step, error, three, tmp_path, monkeypatch, capfd):
     real = getattr(module, step)
-    def failing(first, *args): # a folder, or a scene
+    def failing(first, *args, **options): # a folder, or a scene
         if (first.name if step == 'read_scene' else first.id) == 'b': raise error
-        return real(first, *args)
+        return real(first, *args, **options)
     monkeypatch.setattr(module, step, failing)
     status, lines = here(capfd, 'fuse', three, '--out', tmp_path/'out', '--model', 'order')
     b_was_too_large(status, lines, tmp_path/'out', 'the memory ran out', '128x128 px')
@@ -600,7 +600,7 @@ def test_fuse_goes_on_when_memory_runs_out_at_one_scene(module, step, error, thr
 @pytest.mark.skipif(sys.platform != 'linux', reason='ulimit -v is obeyed on Linux')
 @pytest.mark.parametrize('foreseen', [True, False])
 def test_fuse_in_a_limited_address_space_leaves_out_the_large_scene(foreseen, tmp_path, forks):
-    for name, side in ('a', 16), ('b', 2048), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
+    for name, side in ('a', 16), ('b', 1024), ('c', 16): good_scene(tmp_path/'in'/name, side, image=False)
     code = f"""
 import math, resource, sys
 from amodal_nb.app import cli; from amodal_nb.fusion import memory, predict
@@ -611,6 +611,6 @@ resource.setrlimit(resource.RLIMIT_AS, (used + 2*10**8,)*2)
 cli.main(['fuse', *sys.argv[1:]])
 """
     done = forks(code, tmp_path/'in', '--out', tmp_path/'out', '--model', 'order')
-    why = ['2 completions of 2048x2048 px need about', 'px would fit'] if foreseen else ['the memory ran out']
+    why = ['2 completions of 1024x1024 px need about', 'px would fit'] if foreseen else ['the memory ran out']
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and all(o in done.stderr for o in ('/b: ', *why)), done.stderr
     assert {p.name for p in (tmp_path/'out').iterdir()} == {'a', 'c', 'report.json'}

@@ -73,6 +73,13 @@ def test_the_picture_is_that_of_python(editor, made):
     editor.js('e => e.setEdits([])')
     assert np.array_equal(editor.picture(), to_uint8(made.picture))
 
+@pytest.mark.parametrize('width', [1280, 700])
+def test_nothing_covers_a_handle(page, made, width):
+    page.set_viewport_size({'width': width, 'height': 900})
+    editor = open_editor(page, edit_widget(made))
+    canvas, zoom = (editor.box.locator(f'.ai-{name}').bounding_box() for name in ('canvas', 'zoom'))
+    assert zoom['y'] >= canvas['y'] + canvas['height'] or zoom['x'] >= canvas['x'] + canvas['width']
+
 def test_a_drag_is_one_edit_that_can_be_undone_and_redone(editor, page, made):
     front = names(made)[0]
     x, y = editor.shown_pixel(front)

@@ -426,9 +426,11 @@ VALUES = [None, True, -1, 0, 2, 1e300, float('nan'), float('inf'), 10**400, '', 
           [1e9, 0, 0, 1e9, 3, 3], {'size': [H, W], 'counts': ''}, {'size': [H, W], 'counts': 'o'*99}, {'size': [10**9, 10**9], 'counts': [10**18]}]
 
 def places(d, at=()):
-    "Every place in JSON."
+    "Every place in JSON; of a list of numbers, the first two and the last: the corners of a polygon are read alike."
     yield at
-    for k, v in d.items() if isinstance(d, dict) else enumerate(d) if isinstance(d, list) else (): yield from places(v, (*at, k))
+    entries = list(d.items() if isinstance(d, dict) else enumerate(d) if isinstance(d, list) else ())
+    if isinstance(d, list) and all(isinstance(v, (int, float)) for v in d) and len(d) > 3: entries = [*entries[:2], entries[-1]]
+    for k, v in entries: yield from places(v, (*at, k))
 
 JSONS = {'offsets': (offsets_rgba, 'offsets.json'), 'pix2gestalt': (pix2gestalt, 'crops.json'), 'cocoa': (cocoa, 'COCO_amodal_val2014.json'),
          'kins': (kins, 'update_test_2020.json'), 'instaorder': (instaorder, 'InstaOrder_val2017.json'), 'instances': (instaorder, 'instances_val2017.json'),

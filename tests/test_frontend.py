@@ -1,8 +1,9 @@
 "The front-end of inspector, gallery and editor: its syntax, its style and its style sheets, and its compositing, which must equal that of `amodal_nb.core.compositing`."
 import json, re, shutil, subprocess
 import pytest, torch
-from amodal_nb.app.inspector import corrected_order, join_modules, static_folder
+from amodal_nb.app.inspector import join_modules, static_folder
 from amodal_nb.core.compositing import composite_weights, front_to_back, transmittance
+from amodal_nb.fusion.predict import consistent_pairs, corrected_order
 from pixels import random_pixels
 
 FRONTEND = static_folder()
@@ -50,13 +51,14 @@ def test_eslint_reads_the_style_sheets(eslint):
 
 EVALUATE = """
 import {readFileSync} from 'node:fs';
-import {compositeWeights, correctedOrder, frontToBack} from './compositing.mjs';
+import {compositeWeights, consistentPairs, correctedOrder, frontToBack} from './compositing.mjs';
 
 const scenes = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const answers = scenes.map(({n, pairs, stack, corrections, alphas}) => {
   const order = correctedOrder(n, pairs, stack, corrections);
   const sequence = frontToBack([...Array(n).keys()], order);
-  return {order: order.map(row => Array.from(row)), sequence, weights: compositeWeights(sequence.map(k => alphas[k]))};
+  return {order: order.map(row => Array.from(row)), sequence, weights: compositeWeights(sequence.map(k => alphas[k])),
+          consistent: consistentPairs(pairs, stack)};
 });
 console.log(JSON.stringify(answers));
 """
@@ -76,6 +78,7 @@ def test_compositing_equals_that_of_python(node, tmp_path):
         torch.testing.assert_close(torch.tensor(answer['order'], dtype=torch.float32), order, rtol=1e-3, atol=1e-5) # PyTorch rounds 1 - 1e-6 to float32
         sequence = front_to_back(order[None], torch.ones(1, scene['n'], dtype=torch.bool))
         assert answer['sequence'] == sequence[0].tolist()
+        assert answer['consistent'] == consistent_pairs(scene['pairs'], scene['stack'])
         alphas = torch.tensor(scene['alphas'])
         weights = composite_weights(alphas[None, :, None, None, None], sequence)[0, :, 0, 0]
         shown = torch.tensor(answer['weights'], dtype=torch.float32)  # front first, then the background

@@ -444,8 +444,9 @@ class App:
         own = {'XDG_CACHE_HOME': str(self.folder/'cache'), 'TMPDIR': str(self.temp), 'PYTHONUNBUFFERED': '1', 'PYTHONPATH': os.pathsep.join(modules)}
         self.environment = os.environ | own | environment
     def __enter__(self):
-        # a job in the background of a script ignores SIGINT, and passes that on
-        listens = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        def listens(): # a job in the background of a script ignores SIGINT, one of nohup SIGHUP, and both pass that on
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with open(self.log, 'w') as log:
             self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.environment, stdin=subprocess.DEVNULL,
                                             stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=listens)
@@ -597,11 +598,12 @@ def test_a_page_ends_its_kernel(tmp_path, chrome):
     scenes = app_scenes(tmp_path/'scenes', 'sample3')
     with App(tmp_path, scenes, first='import amodal_nb.app.gallery as g; g.UNUSED_KERNEL_S = 10**6') as app, page_of(chrome) as page:
         page.goto(app.url)
-        for _ in range(2):
-            page.locator('.ag-card').first.wait_for()
-            page.reload()
+        page.locator('.ag-card').first.wait_for()
+        first, = app.kernels()
+        page.reload()
         page.locator('.ag-card').first.wait_for()
         app.wait_for_kernels(1)
+        assert app.kernels() != [first]
         assert page.errors == [] and 'Traceback' not in app.errors()
         check_end(app, 'SIGHUP')
 

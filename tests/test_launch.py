@@ -1,5 +1,5 @@
 "Real torchrun jobs: whoever is interrupted, killed or in the way, no process is left and no checkpoint is damaged."
-import ipaddress, os, re, signal, socket, subprocess, sys, threading, time
+import ipaddress, os, re, shutil, signal, socket, subprocess, sys, threading, time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,21 @@ def config(data, tmp_path, monkeypatch):
     "As `processes.arguments`: three steps an epoch, shuffled, dropout on."
     for k, v in ENV.items(): monkeypatch.setenv(k, v)
     return TrainConfig(str(data), str(tmp_path/'run'), 'reference', model_args=TINY, steps=13, batch_size=2, eval_every=2, log_every=1, lpips_weight=0., val=0., val_scenes=2, warmup=2, workers=0)
+
+@pytest.fixture(scope='session')
+def unmeasured(data, tmp_path_factory):
+    """The scenes of `data` to train on, and one without the true picture to validate on. A rank that never measures a picture does not import what measures it, a
+    third of its start; tests use it whose runs are compared with no other, and `config` measures in the rest."""
+    folder = tmp_path_factory.mktemp('unmeasured')
+    shutil.copytree(data, folder/'train')
+    scene = shutil.copytree(find_scenes(data)[0], folder/'val'/'0000')
+    (scene/'0000_image.png').unlink()
+    return folder
+
+@pytest.fixture
+def long(config, unmeasured):
+    "As `config`, without an end."
+    return replace(config, data=str(unmeasured), steps=LONG)
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path):
@@ -113,10 +128,10 @@ assert not torch.cuda.is_initialized()
 view = run.watch()
 '''
 
-def test_a_run_outlives_an_interrupt_of_its_kernel_but_not_its_end(config, kernel):
+def test_a_run_outlives_an_interrupt_of_its_kernel_but_not_its_end(long, kernel):
     "Interrupting another cell leaves the run alone. Closing the notebook ends it with a checkpoint."
-    kernel(launching(replace(config, steps=LONG, workers=1), 1))
-    run = attach(config.out)
+    kernel(launching(replace(long, workers=1), 1))
+    run = attach(long.out)
     until(trains(run))
     kernel.manager.interrupt_kernel()
     before = info_step(run.out)
@@ -130,10 +145,10 @@ def check_stopped(run):
     assert run.status()['state'] == 'stopped'
     load_weights(run.out/'last.safetensors')
 
-def test_what_is_left_of_two_runs_whose_kernel_is_killed(config, kernel, train, tmp_path):
+def test_what_is_left_of_two_runs_whose_kernel_is_killed(long, kernel, train, tmp_path):
     """The one that is detached is taken over, keeps other runs from its folder, and leaves no rank when its torchrun is killed.
     The other ends with a checkpoint."""
-    long = replace(config, steps=LONG, workers=1)
+    long = replace(long, workers=1)
     other = replace(long, out=str(tmp_path/'other'))
     kernel(launching(long, 2, detach=True))
     kernel(launching(other, 1))
@@ -142,12 +157,12 @@ def test_what_is_left_of_two_runs_whose_kernel_is_killed(config, kernel, train, 
     os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
     check_stopped(ends)
 
-    run = attach(config.out)
+    run = attach(long.out)
     until(trains(run))
     assert str(run.out) in [str(r.out) for r in find_launches()] # found by what its processes carry, without knowing the folder
     assert run.alive
 
-    with pytest.raises(AmodalError, match='a run is alive there'): launch(replace(config, resume='auto'), 1)
+    with pytest.raises(AmodalError, match='a run is alive there'): launch(replace(long, resume='auto'), 1)
     assert train(1, train_arguments(replace(long, resume='auto')), stderr=tmp_path/'stderr') == [1]
     assert 'another process trains there' in (tmp_path/'stderr.0').read_text().splitlines()[-1]
     step = info_step(run.out)
@@ -160,10 +175,10 @@ def test_what_is_left_of_two_runs_whose_kernel_is_killed(config, kernel, train, 
 
 # Deaths
 
-def test_signals_that_are_repeated_end_a_run_with_a_checkpoint(config, tmp_path, monkeypatch):
+def test_signals_that_are_repeated_end_a_run_with_a_checkpoint(long, tmp_path, monkeypatch):
     "Linux repeats the signal of a parent's death for each thread of the parent."
     patch_rank(monkeypatch, tmp_path, 0, 'if len(calls) > 2: time.sleep(2)') # so that all arrive before the checkpoint
-    run = launch(replace(config, steps=LONG), 1)
+    run = launch(long, 1)
     until(lambda: (info_step(run.out) or 0) >= 2)
     for _ in range(4):
         os.kill(run.record['pid'], signal.SIGTERM)
@@ -193,14 +208,14 @@ def test_after_a_rank_crashed_and_then_one_was_killed_the_run_goes_on_by_hand(co
 
 # Who can connect
 
-def test_torchrun_starts_all_again_after_a_death_and_listens_on_loopback_alone(config, monkeypatch):
+def test_torchrun_starts_all_again_after_a_death_and_listens_on_loopback_alone(long, monkeypatch):
     """No step is missing after the restart. Before and after it, torchrun's store and the ranks' own sockets are on loopback, whatever the
     environment names for runs on several machines."""
     name, addresses = other_interface()
     for variable in 'GLOO_SOCKET_IFNAME', 'NCCL_SOCKET_IFNAME':
         if name: monkeypatch.setenv(variable, name)
         else: monkeypatch.delenv(variable, raising=False)
-    run = launch(replace(config, steps=LONG, workers=1), 2, max_restarts=1)
+    run = launch(replace(long, workers=1), 2, max_restarts=1)
     until(trains(run))
     before = check_listeners(run, addresses)
     first, killed = rank(run, 0), rank(run, 1)
@@ -270,13 +285,13 @@ def test_two_machines_make_of_shards_what_one_makes_of_folders(config, whole, tm
     assert steps_of(Path(config.out)) == list(range(1, 10))
     assert_same(Path(config.out), whole(3, steps=9))
 
-def test_a_slurm_job_trains_to_its_end(config, tmp_path, monkeypatch):
+def test_a_slurm_job_trains_to_its_end(config, unmeasured, tmp_path, monkeypatch):
     "The script as bash runs it, with a scheduler of one machine."
     for name, text in ('srun', '#!/bin/bash\nshift\nexec "$@"\n'), ('scontrol', '#!/bin/bash\necho 127.0.0.1\n'):
         (tmp_path/name).write_text(text)
         (tmp_path/name).chmod(0o755)
     port = free_port()
-    script = write_slurm_script(config, tmp_path/'job.sbatch', 1, 1, port=port)
+    script = write_slurm_script(replace(config, data=str(unmeasured)), tmp_path/'job.sbatch', 1, 1, port=port)
     env = os.environ | {'PATH': f"{tmp_path}:{os.environ['PATH']}", 'SLURM_JOB_ID': '17', 'SLURM_JOB_NODELIST': 'here'}
     p = subprocess.run(['bash', script], env=env, capture_output=True, text=True, timeout=240)
     assert p.returncode == 0 and steps_of(Path(config.out)) == list(range(1, 14)), p.stderr

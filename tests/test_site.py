@@ -1,6 +1,8 @@
 "The documentation site: its checks find what they are there for. `.ci/run` builds the whole of it."
 import importlib.util, json, subprocess, sys
+from pathlib import Path
 import pytest
+from browser import browser, page_of, violations
 
 @pytest.fixture(scope='module')
 def docs(root):
@@ -61,6 +63,23 @@ def test_pages_are_finished(docs):
 
 def test_the_search_finds_prose(docs):
     assert docs.search_text('<h2>Fuse ¶</h2><p>All <code>weights</code></p><pre><code>x = 1</code></pre>Copied!') == 'Fuse All weights'
+
+TOKENS = 'c1 k kd n nc nf nb s s2 mi mf o ow p bp fm kc si sa'.split() # the classes of Python's tokens, as Pygments names them
+PAGE = """<!doctype html><html lang="en"><title>page</title><style>{styles}</style>
+<body data-md-color-scheme="{scheme}" data-md-color-primary="indigo"><main class="md-typeset"><h1>Title</h1><blockquote><p>What it is for.</p></blockquote>
+<p>A <a href="#x">link</a> and <code>code</code>. <a href="#y"><code>symbol</code></a></p><div class="highlight"><pre><code>{tokens}</code></pre></div>
+<table><tr><th>method</th><td><a href="#z">.034</a></td></tr></table></main></body></html>"""
+
+@pytest.mark.parametrize('scheme', ['default', 'slate'])
+def test_text_of_the_site_has_contrast(root, scheme):
+    "Of prose, links, tables and every kind of token of code, light and dark."
+    import material
+    sheets = Path(material.__file__).parent/'templates'/'assets'/'stylesheets'
+    files = [*sheets.glob('main.*.css'), *sheets.glob('palette.*.css'), root/'.ci'/'docs.css']
+    html = PAGE.format(styles='\n'.join(f.read_text() for f in files), scheme=scheme, tokens=' '.join(f'<span class="{t}">{t}</span>' for t in TOKENS))
+    with browser() as b, page_of(b, 1280, 900) as page:
+        page.set_content(html)
+        assert [found for found in violations(page, 'main') if found[0] == 'color-contrast'] == []
 
 @pytest.mark.parametrize('origin, url', [('git@example.org:us/amodal_nb.git', 'https://example.org/us/amodal_nb'), ('https://example.org/us/amodal_nb.git', 'https://example.org/us/amodal_nb'),
                                          ('https://user:word@example.org/us/amodal_nb', None), ('/home/us/amodal_nb', None), ('', None)])

@@ -31,7 +31,7 @@ from ..core.progress import listen_to_progress
 from ..scenes.folders import completion_files, read_pairs, read_scene, read_scene_record, scene_record
 from ..scenes.scene import check_pairs, Scene
 from ..fusion.fuse import with_background_slot
-from ..fusion.predict import corrected_order, DEFAULT_MODEL, full_order, fuse_scene, FusedScene, harmonised_scene
+from ..fusion.predict import decisive_order, DEFAULT_MODEL, full_order, fuse_scene, FusedScene, harmonised_scene
 from ..fusion.summary import is_guess
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c010
@@ -95,7 +95,7 @@ def composite_sets(
 def recomposite_weights(
     weights: torch.Tensor, # [S,H,W] of the slots
     alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    before: torch.Tensor, # [N,N] log-odds that the weights came from, see `corrected_order`
+    before: torch.Tensor, # [N,N] log-odds that the weights came from, see `decisive_order`
     after: torch.Tensor, # [N,N] log-odds with the corrections
     corrections: list, # (front, back), completion numbers
 ) -> Recomposited: # the weights, and where they are new
@@ -134,8 +134,7 @@ def apply_order_corrections(
 ) -> FusedScene: # with these corrections
     "Fuse again with corrections."
     scene = harmonised_scene(scene, fused)
-    first = full_order(fused, scene.n)
-    before, after = corrected_order(fused.pairs, first), corrected_order(fused.pairs, stack or first, corrections)
+    before, after = decisive_order(fused, scene.n), decisive_order(fused, scene.n, corrections, stack)
     new = recomposite_weights(fused.weights, scene.alphas, before, after, corrections)
     window = new.changed & (scene.mask[0] > 0)
     pictures = [*scene.completions, scene.partial if scene.background is None else scene.background]
@@ -610,9 +609,8 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
     ) -> list: # one a slot, in 0..1
         "Compute the exact weights of a pixel, corrections included."
         rows, columns = slice(y, y+1), slice(x, x+1)
-        first = full_order(self.fusion, self.scene.n)
-        before = corrected_order(self.fusion.pairs, first)
-        after = corrected_order(self.fusion.pairs, self.stack, self.corrections)
+        before = decisive_order(self.fusion, self.scene.n)
+        after = decisive_order(self.fusion, self.scene.n, self.corrections, self.stack)
         weights, alphas = self.fusion.weights[:, rows, columns], self.fusion.scene.alphas[..., rows, columns]
         new = recomposite_weights(weights, alphas, before, after, self.corrections)
         return new.weights[:, 0, 0].tolist()

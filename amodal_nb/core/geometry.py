@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['FAINT_ALPHA', 'MIN_OVERLAP_PX', 'SEAM_PX', 'MAX_TRANSLATION_PX', 'Box', 'box_of_lines', 'box_of_mask', 'bounding_box',
-           'bounding_boxes', 'pairwise_overlap', 'count_covering', 'sliding_maximum', 'dilate', 'erode', 'dilate_masks',
-           'meeting_pairs', 'normalized_convolution', 'CellGrids', 'cell_grids', 'translate', 'translate_each',
-           'PictureStack', 'warp_affine', 'resize']
+           'bounding_boxes', 'pairwise_overlap', 'exceeds', 'pixel_indices', 'take_pixels', 'count_covering',
+           'sliding_maximum', 'dilate', 'erode', 'dilate_masks', 'meeting_pairs', 'normalized_convolution', 'CellGrids',
+           'cell_grids', 'translate', 'translate_each', 'PictureStack', 'warp_affine', 'average_areas', 'resize']
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c003
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np, torch, torch.nn.functional as F
 
@@ -106,6 +106,29 @@ def pairwise_overlap(
     return rows @ columns.transpose(-1, -2)
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c007g
+def exceeds(
+    t: torch.Tensor, # any shape
+    level: float, # in its range
+) -> torch.Tensor: # bool, of the same shape
+    "Return where values exceed a level; on a CPU in NumPy, in a third of torch's time."
+    return torch.from_numpy(t.detach().numpy() > level) if t.device.type == 'cpu' else t > level
+
+def pixel_indices(
+    mask: torch.Tensor, # bool, any shape
+) -> torch.Tensor: # int64 [P], indices into the flat mask
+    "Return the pixels of a mask; on a CPU in NumPy, in an eighth of torch's time."
+    if mask.device.type == 'cpu': return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.flatten().nonzero()[:, 0]
+
+def take_pixels(
+    t: torch.Tensor, # [...,H,W]
+    index: torch.Tensor, # [P] from `pixel_indices`
+) -> torch.Tensor: # [...,P]
+    "Return the values of some pixels; on a CPU in NumPy, in two fifths of torch's time."
+    flat = t.flatten(-2)
+    if t.device.type == 'cpu': return torch.from_numpy(flat.detach().numpy().take(index.numpy(), -1))
+    return flat.index_select(-1, index)
+
 def count_covering(
     masks: torch.Tensor, # bool [N,...]
 ) -> torch.Tensor: # [...], uint8, or int32 from 256 masks on
@@ -117,30 +140,46 @@ def sliding_maximum(
     t: torch.Tensor, # [...,n,...]
     length: int, # of the windows, 1 to n
     along: int, # the dimension
+    larger: Callable = torch.maximum, # of two tensors; `torch.minimum` for the minimum
 ) -> torch.Tensor: # [...,n-length+1,...]
     "Return the maximum of each window, by windows of twice the length in each pass."
     covered = 1
     while covered < length:
         step = min(covered, length - covered)
         n = t.shape[along] - step
-        t = torch.maximum(t.narrow(along, 0, n), t.narrow(along, step, n))
+        t = larger(t.narrow(along, 0, n), t.narrow(along, step, n))
         covered += step
     return t
+
+def _clipped_maximum(t, px, along, larger):
+    "Return the maximum within `px` to each side, of what lies within the picture: no padded copy is made."
+    n = t.shape[along]
+    px = min(px, n - 1)
+    half = sliding_maximum(t, px + 1, along, larger)                 # [...,n-px,...]; each window is two of these
+    def part(t, start, length): return t.narrow(along, start, length)
+    if n < 2*px: # both ends are near
+        index = torch.arange(n, device=t.device)
+        first, last = (index - px).clamp(min=0), index.clamp(max=n - px - 1)
+        return larger(half.index_select(along, first), half.index_select(along, last))
+    maximum, n_inner = torch.empty_like(t), n - 2*px
+    larger(part(half, 0, px), part(half, 0, 1), out=part(maximum, 0, px))
+    larger(part(half, 0, n_inner), part(half, px, n_inner), out=part(maximum, px, n_inner))
+    larger(part(half, n_inner, px), part(half, n - px - 1, 1), out=part(maximum, n - px, px))
+    return maximum
 
 def dilate(
     t: torch.Tensor, # [...,h,w]
     px: int = 1, # how far
 ) -> torch.Tensor: # [...,h,w]
     "Return the maximum within a square of `px` to each side (grey-scale dilation)."
-    padded = F.pad(t, (px,)*4, value=-math.inf)
-    return sliding_maximum(sliding_maximum(padded, 2*px + 1, -2), 2*px + 1, -1)
+    return _clipped_maximum(_clipped_maximum(t, px, -2, torch.maximum), px, -1, torch.maximum)
 
 def erode(
     t: torch.Tensor, # [...,h,w]
     px: int = 1, # how far
 ) -> torch.Tensor: # [...,h,w]
     "Return the minimum within a square of `px` to each side (grey-scale erosion)."
-    return -dilate(-t, px)
+    return _clipped_maximum(_clipped_maximum(t, px, -2, torch.minimum), px, -1, torch.minimum)
 
 # %% ../../nbs/1_core/04_geometry.ipynb #t302
 SEAM_PX = 3 # px, by which masks are dilated, so that neighbours overlap
@@ -155,7 +194,7 @@ def dilate_masks(
         box = box_of_mask(mask)
         if box is None: continue
         window = box.pad(px, mask.shape).slices
-        wider[window] = dilate(mask[window].float(), px) > 0
+        wider[window] = dilate(mask[window].view(torch.uint8), px).bool()
     return dilated.view(masks.shape)
 
 def meeting_pairs(
@@ -172,7 +211,9 @@ def normalized_convolution(
     times: int = 1, # repeated means are wider and smoother: a deviation of about (2/3*times)**.5 cells
 ) -> torch.Tensor: # [B,C,H,W]
     "Compute the weighted mean around each pixel, on a coarse grid; 0 far from any support."
-    weighted = torch.cat([t*support, support], 1)
+    weighted = t.new_empty(len(t), t.shape[1] + 1, *t.shape[2:])
+    torch.mul(t, support, out=weighted[:, :-1])
+    weighted[:, -1:] = support
     u = F.avg_pool2d(weighted, cell, ceil_mode=True, count_include_pad=False)
     for _ in range(times): u = F.avg_pool2d(u, 3, 1, 1, count_include_pad=False)
     mean = u[:, :-1]/(u[:, -1:] + 1e-3)
@@ -305,12 +346,23 @@ def warp_affine(
     return F.grid_sample(t[None], grid, mode=mode, align_corners=False)[0]
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c020
+def average_areas(
+    t: torch.Tensor, # [B,C,H,W]
+    size: tuple, # (height, width)
+) -> torch.Tensor: # [B,C,h,w]
+    "Return the mean of the area of each new pixel; where areas are whole pixels, `avg_pool2d` is quicker and the same."
+    sides = [*zip(t.shape[-2:], size)]
+    is_whole = all(large % small == 0 for large, small in sides)
+    if is_whole: return F.avg_pool2d(t, [large//small for large, small in sides])
+    return F.interpolate(t, size, mode='area')
+
 def resize(
     t: torch.Tensor, # [...,H,W]
     size: tuple, # (height, width)
 ) -> torch.Tensor: # [...,h,w]
     "Resize by averaging (smaller) or bilinear interpolation (larger)."
     if tuple(t.shape[-2:]) == size: return t
-    mode = 'area' if size < tuple(t.shape[-2:]) else 'bilinear'
-    channels = t.flatten(0, -3)
-    return F.interpolate(channels[None], size, mode=mode)[0].unflatten(0, t.shape[:-2])
+    channels = t.flatten(0, -3)[None]
+    if size < tuple(t.shape[-2:]): resized = average_areas(channels, size)
+    else: resized = F.interpolate(channels, size, mode='bilinear')
+    return resized[0].unflatten(0, t.shape[:-2])

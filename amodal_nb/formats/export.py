@@ -28,7 +28,7 @@ from ..scenes.folders import (check_file_target, check_report, find_scenes, inte
     remove_dead_temporaries, Sources, write_scene)
 from ..scenes.scene import Scene
 from ..fusion.edit import Refit
-from ..fusion.folder import check_unique_name, failure_reason, read_scene_guarded, REPORT_NAME
+from ..fusion.folder import check_unique_name, failure_line, failure_reason, read_scene_guarded, REPORT_NAME
 from ..fusion.fuse import pair_probabilities
 from ..fusion.predict import (as_predictor, corrected_order, DEFAULT_MODEL, fuse_scene,
     FusedScene, harmonised_scene)
@@ -330,9 +330,8 @@ def export_scenes(
     "Export scenes; one that cannot be used does not stop the others."
     from tqdm.auto import tqdm
     def fail(folder, error):
-        reason = failure_reason(error, out)
-        report_line(reason if folder.name in reason else f'{folder}: {reason}')
-        report['failed'].append({'id': folder.name, 'reason': reason})
+        report_line(failure_line(error, folder, out))
+        report['failed'].append({'id': folder.name, 'reason': failure_reason(error, out)})
     waiting, exported = folders, {} # name of a scene -> its folder
     while waiting:
         todo, waiting = _exportable(waiting, exported, out, fail)

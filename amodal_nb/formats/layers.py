@@ -19,9 +19,9 @@ from PIL import Image
 from ..core.compositing import composite_stack, front_to_back, layer_share, quantize_8bit
 from ..core.errors import FormatError
 from ..core.files import atomic_write, import_extra
-from ..core.pictures import to_uint8
+from ..core.pictures import PNG_COMPRESSION, to_uint8
 from ..scenes.scene import Scene
-from ..fusion.predict import corrected_order, full_order, FusedScene, harmonised_scene
+from ..fusion.predict import decisive_order, FusedScene, harmonised_scene
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c005
 @dataclass
@@ -89,7 +89,7 @@ def layer_sequence(
     "Return the order of the layers: the known order of pairs where there is one, else the predicted one."
     pairs = scene.pairs or []
     one_way = [(front, back) for front, back in pairs if (back, front) not in pairs]
-    order = corrected_order(fused.pairs, full_order(fused, scene.n), one_way)
+    order = decisive_order(fused, scene.n, one_way)
     sequence = front_to_back(order[None], torch.ones(1, scene.n, dtype=torch.bool))[0]
     return [int(k)+1 for k in sequence]
 
@@ -124,7 +124,7 @@ def png_bytes(
 ) -> bytes: # a PNG file
     "Encode a picture as PNG in memory."
     f = io.BytesIO()
-    im.save(f, format='PNG', compress_level=4, icc_profile=icc)
+    im.save(f, format='PNG', icc_profile=icc, **PNG_COMPRESSION)
     return f.getvalue()
 
 def _layer_file(i): return f'data/layer{i:03}.png' # of the layer of this index, in the zip

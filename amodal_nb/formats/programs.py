@@ -236,7 +236,7 @@ def _slot_predictor(model, run):
         inputs = model.prepare(batch)[0]
         weights = [run(x[None])[0] for x in inputs] # the graph takes one scene
         return torch.cat(weights), None
-    return Predictor(predict, model.n_completions, reads_picture=True)
+    return Predictor(predict, model.n_completions, reads_picture=True, reads_truth=False)
 
 def program_predictor(
     model: nn.Module, # the model that was recorded; of `OrderFusion` only the steps without weights are used
@@ -256,7 +256,7 @@ def program_predictor(
     def predict(batch):
         outputs = [predict_one(WindowInputs(*scene)) for scene in zip(*model.prepare(batch))]
         return tuple(map(torch.stack, zip(*outputs)))
-    return Predictor(predict, reads_picture=True)
+    return Predictor(predict, reads_picture=True, reads_truth=False)
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c035
 PROGRAM_TOLERANCE = 1e-4 # largest difference of weights, and of log-odds

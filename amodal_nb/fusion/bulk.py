@@ -24,7 +24,7 @@ from ..scenes.shards import find_shards, MemoryPath, read_shards, SCENE_FILE_PAT
 from ..models.baselines import BASELINES
 from ..models.checkpoint import checkpoint_path, SHIPPED_MODELS
 from ..models.hub import is_pretrained_folder
-from .folder import (check_unique_name, check_weights_format, failure_reason, read_scene_guarded,
+from .folder import (check_unique_name, check_weights_format, failure_line, failure_reason, read_scene_guarded,
     remove_fused, REPORT_NAME, write_fused)
 from .memory import format_bytes
 from .predict import DEFAULT_MODEL, as_predictor, check_prior, fuse_scene
@@ -122,7 +122,8 @@ class SceneFuser:
         "Fuse and write a scene. Raises `SceneError` if it cannot be used, `OSError` if it cannot be written."
         (folder, digest), (options, place) = fetched, (self.job.options, self.job.place)
         remove_fused(folder.name, place)
-        fused = fuse_scene(read_scene_guarded(folder), self.predictor, options.on_extra, options.harmonise,
+        scene = read_scene_guarded(folder, self.predictor.reads_truth)
+        fused = fuse_scene(scene, self.predictor, options.on_extra, options.harmonise,
                            uncovered=options.uncovered, prior=options.prior)
         write_fused(fused, place, options.weights)
         return {'record': summarize(fused) | {'digest': digest}, 'line': summary_line(fused)}
@@ -314,11 +315,11 @@ class FuseRun:
     ):
         "Report a scene, and remove what there is of its results."
         source = self.sources[index]
-        reason = failure_reason(error, self.layout.place/source.name)
+        place = self.layout.place/source.name
         if has_results:
             with suppress(OSError): self.layout.remove(index)
-        self.report_line(reason if source.name in reason else f'{source}: {reason}')
-        self.report.fail(index, reason)
+        self.report_line(failure_line(error, source, place))
+        self.report.fail(index, failure_reason(error, place))
         self.layout.settle(index, False)
     def take(self,
         outcome: Outcome, # of a scene, by its number in `todo`

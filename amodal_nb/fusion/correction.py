@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import erode, translate, warp_affine
+from ..core.geometry import erode, exceeds, translate, warp_affine
 from ..models.registration import locate_minimum, shift_costs
 from .affine import estimate_affine
 from .config import HarmoniseConfig
@@ -43,7 +43,7 @@ def apply_correction(
     padded = F.pad(warped, (radius,)*4, mode='replicate')
     filtered = F.conv2d(padded, correction.kernel.expand(3, 1, -1, -1), groups=3) # in half the time of three pictures
     down, across = (dct_basis(n, correction.cast.shape[-1]) for n in colour.shape[-2:])
-    return correction.gain[:, None, None]*filtered + down.T @ correction.cast @ across
+    return filtered.mul_(correction.gain[:, None, None]).add_(down.T @ correction.cast @ across)
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #c7f1cfb0
 @dataclass
@@ -108,8 +108,8 @@ def fits_exactly(
     config: HarmoniseConfig, # settings
 ) -> bool: # False where it is not visible
     "Return whether a completion equals the picture, to a grey level, where it is visible."
-    y, x = sample_pixels((alpha > .9)*visible, config.max_sampled_pixels)
-    return median_residual((picture-colour)[:, y, x]) <= EXACT_RESIDUAL
+    y, x = sample_pixels(exceeds(alpha, .9) & exceeds(visible, 0), config.max_sampled_pixels)
+    return median_residual(picture[:, y, x] - colour[:, y, x]) <= EXACT_RESIDUAL
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #32574f6a
 def estimate_correction_at(
@@ -159,9 +159,9 @@ def estimate_correction(
     config: HarmoniseConfig, # settings
 ) -> 'Correction | None': # None if too little is visible, the completion fits as it is, or no correction is accepted
     "Estimate what makes a completion match the picture where it is visible."
-    y, x = sample_pixels((alpha > .9)*visible, config.max_sampled_pixels)
+    y, x = sample_pixels(exceeds(alpha, .9) & exceeds(visible, 0), config.max_sampled_pixels)
     if len(y) < config.min_visible_px: return None
-    if median_residual((picture-colour)[:, y, x]) <= EXACT_RESIDUAL: return None
+    if median_residual(picture[:, y, x] - colour[:, y, x]) <= EXACT_RESIDUAL: return None
     shift = estimate_shift(picture, visible, colour, alpha) if config.use_shift else (0., 0.)
     translated = place_completion(colour, alpha, shift)
     by_translation, residual = estimate_correction_at(picture, visible, colour, translated, config)

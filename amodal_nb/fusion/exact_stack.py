@@ -23,7 +23,7 @@ from .harmonise import propagate_residual, propagation_cell
 from .memory import count_touching_pairs, memory_guard
 from .photometric import extrapolate_colours
 from .rims import (
-    assign_pixels, claim_pixels, exact_colours, matte_rims, rim_band, RIM_PX, split_alphas, stack_layers)
+    claim_layers, exact_colours, matte_rims, rim_band, RIM_PX, split_alphas, stack_layers)
 from .uncovered import fill_uncovered
 
 # %% ../../nbs/5_fusion/14_exact_stack.ipynb #ex005
@@ -88,6 +88,7 @@ def local_exceptions(
         for back in sequence[rank+1:]:
             fits_better = misfits[back] < (misfits[front]-EXCEPTION_MARGIN).clamp(max=EXCEPTION_FIT)
             where = fits_better & both_shown(scene, sequence, front, back)
+            if where.sum() < MIN_EXCEPTION_PX: continue
             places = large_regions(where.numpy(), MIN_EXCEPTION_PX)
             exceptions += [LocalException(back+1, front+1, places == i) for i in range(1, places.max()+1)]
     return exceptions
@@ -157,9 +158,7 @@ def fit_stack(
     background, known = complete_background(scene)
     alphas = cut_exceptions(scene.alphas, exceptions)
     alphas = matte_rims(picture, colours, alphas, background, sequence)
-    labels = assign_pixels(picture, colours, alphas, background, sequence)
-    claimed = claim_pixels(alphas, labels, sequence)
-    colours = torch.where(claimed > alphas, picture, colours) # a pixel that is claimed has its own colour
+    colours, claimed = claim_layers(picture, colours, alphas, background, sequence)
     fitted = replace(scene, alphas=claimed)
     if not torch.equal(claimed, alphas): background, known = complete_background(fitted)
     return FittedStack(fitted, order, colours, background, known)

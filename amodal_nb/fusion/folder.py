@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WEIGHTS_PARTS', 'WEIGHTS_COMPRESSION', 'REPORT_NAME', 'JOURNAL_NAME', 'RESERVED_NAMES', 'check_weights_format',
            'fused_files', 'possible_files', 'remove_fused', 'weights_to_levels', 'write_weights_picture',
-           'write_weights', 'write_fused', 'read_scene_guarded', 'failure_reason', 'check_unique_name', 'read_photo',
-           'check_same_photo', 'check_opaque_photo', 'write_cutouts']
+           'write_weights', 'write_fused', 'read_scene_guarded', 'failure_reason', 'failure_line', 'check_unique_name',
+           'read_photo', 'check_same_photo', 'check_opaque_photo', 'write_cutouts']
 
 # %% ../../nbs/5_fusion/17_folder.ipynb #418d43d2
 import zipfile
@@ -127,6 +127,7 @@ def write_fused(
 # %% ../../nbs/5_fusion/17_folder.ipynb #c034
 def read_scene_guarded(
     folder: 'str | Path | MemoryPath', # of one scene, see `read_scene`
+    truth: bool = True, # see `read_scene`
 ) -> Scene: # that fits into memory
     """Read a scene. Raises `SceneError` if it cannot be used, or if reading and fusing it would take more memory than
     is free."""
@@ -134,7 +135,7 @@ def read_scene_guarded(
     n, size = 0, (0, 0)
     with suppress(AmodalError, OSError), open_picture(canvas_file(folder)) as canvas: # `read_scene` reports errors
         n, size = len(completion_files(folder)), (canvas.height, canvas.width)
-    with memory_guard(folder, n, size, is_read=False): return read_scene(folder)
+    with memory_guard(folder, n, size, is_read=False): return read_scene(folder, truth=truth)
 
 # %% ../../nbs/5_fusion/17_folder.ipynb #bf0f06b7
 def failure_reason(
@@ -145,6 +146,16 @@ def failure_reason(
     if not isinstance(error, OSError): return error_reason(error)
     problem = f'cannot be written ({error.strerror or error})'
     return one_line(f'{error.filename or folder}: {problem}: free space there, or choose another folder')
+
+def failure_line(
+    error: Exception, # whatever came
+    source: 'Path | ShardScene', # of one scene
+    folder: Path, # of results
+) -> str: # one line
+    "Return `failure_reason` for a person: with the scene's path where it has no path of the scene."
+    reason = failure_reason(error, folder)
+    has_path = source.name in reason if isinstance(error, OSError) else str(source) in reason
+    return reason if has_path else f'{source}: {reason.removeprefix(f"{source.name}: ")}'
 
 REPORT_NAME = 'report.json' # of the report in the folder of results
 JOURNAL_NAME = 'report.jsonl' # of what came since it was written

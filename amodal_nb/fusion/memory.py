@@ -72,7 +72,8 @@ def count_touching_pairs(
     alphas: torch.Tensor, # [N,1,H,W]
 ) -> int: # an upper bound
     "Count the pairs of completions that may overlap or touch, on a grid of 32x32 cells."
-    cells = F.max_pool2d(F.adaptive_max_pool2d(alphas, 32), 3, 1, 1)     # a cell more on each side
+    rows = alphas.unflatten(2, (32, -1)).amax(3) if alphas.shape[2] % 32 == 0 else alphas # quicker than pooling
+    cells = F.max_pool2d(F.adaptive_max_pool2d(rows, 32), 3, 1, 1)       # a cell more on each side
     touching = pairwise_overlap(cells[:, 0] > 0) > 0                     # [N,N]
     return int(touching.triu(1).sum())
 

@@ -76,4 +76,4 @@ def warp_alphas(
     if correction.affine is None: warped = translate(alphas, *correction.alpha_shift)
     else: warped = warp_affine(alphas, correction.affine, *correction.alpha_shift)
     contrast = config.alpha_contrast if config.use_alpha_contrast else 1.
-    return (contrast*(warped-.5) + .5).clamp(0, 1)
+    return warped.sub_(.5).mul_(contrast).add_(.5).clamp_(0, 1)

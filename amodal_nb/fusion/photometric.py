@@ -12,7 +12,7 @@ import math
 
 import numpy as np, torch, torch.nn.functional as F
 
-from ..core.geometry import translate
+from ..core.geometry import exceeds, translate
 from ..models.registration import geman_mcclure_weight
 from .config import HarmoniseConfig
 
@@ -32,7 +32,8 @@ def extrapolate_colours(
     neighbours. In NumPy, whose indexing of few pixels costs a fraction of torch's."""
     covered, given = (alpha[0] > .5).cpu().numpy(), completion.cpu().numpy()
     known, free = np.pad(covered, 1), np.pad(~covered, 1)            # [h+2,w+2], False in the margin
-    colour = np.pad(given*covered, ((0, 0), (1, 1), (1, 1)))         # [3,h+2,w+2], black at unknown pixels
+    colour = np.zeros((3, *known.shape), given.dtype)                # black at unknown pixels
+    np.multiply(given, covered, out=colour[:, 1:-1, 1:-1])
     ring, stride = _neighbours(known, free), known.shape[1]
     around = np.array([y*stride + x for y in (-1, 0, 1) for x in (-1, 0, 1)])[:, None]
     flat, known, free, writer = colour.reshape(3, -1), known.ravel(), free.ravel(), np.empty(free.size, int)
@@ -88,7 +89,7 @@ def sample_pixels(
     max_pixels: int, # px, the most
 ) -> tuple: # (rows [P], columns [P]) with P at most `max_pixels`
     "Return pixels spread evenly, in reading order, among those where `where` is not 0."
-    index = np.flatnonzero((where[0] > 0).cpu())
+    index = np.flatnonzero(exceeds(where[0], 0).cpu())
     pick = torch.linspace(0, len(index)-1, min(len(index), max_pixels)).long()
     index = torch.from_numpy(index)[pick].to(where.device)
     return index//where.shape[-1], index % where.shape[-1]

@@ -6,7 +6,8 @@
 __all__ = ['DEFAULT_MODEL', 'PRIORS', 'STACK_LOG_ODDS', 'CORRECTED_LOG_ODDS', 'PROBABILITY_EPS', 'default_device',
            'load_checkpoint_predictor', 'shipped_predictor', 'load_predictor', 'as_predictor', 'PreparedScene',
            'prepare_scene', 'check_prior', 'scene_prior', 'Decision', 'decide_order', 'FusedScene', 'collect_result',
-           'fuse_scene', 'harmonised_scene', 'corrected_order', 'full_order', 'fused_layers', 'fuse_pictures']
+           'fuse_scene', 'harmonised_scene', 'corrected_order', 'consistent_pairs', 'full_order', 'decisive_order',
+           'fused_layers', 'fuse_pictures']
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #de54c655
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from ..models.baselines import BASELINES
 from ..models.checkpoint import checkpoint_path, load_weights, SHIPPED_MODELS
 from ..models.hub import is_pretrained_folder, load_pretrained
 from ..models.predictor import model_predictor, Predictor, wrap_predictor
-from ..models.prior import add_prior, combined_prior, pair_reasons, sequence_log_odds, silent_pairs
+from ..models.prior import add_prior, combined_prior, leaves_trace, pair_reasons, sequence_log_odds, silent_pairs
 from .config import HarmoniseConfig
 from .edit import Refit
 from .exact_stack import separate_layers
@@ -128,6 +129,7 @@ class Decision:
     by_prior: 'torch.Tensor | None' = None # bool [B,N,N]: pairs that rest on a prior; None: none
     reads_picture: bool = True # whether the order is an estimate from the picture
     calibrated: 'torch.Tensor | None' = None # [B,N,N] log-odds of the probabilities to report; None: the order
+    trace: 'torch.Tensor | None' = None # bool [N,N] from `leaves_trace`; None: not computed
 
     def sequence_log_odds(self,
         order: torch.Tensor, # [B,N,N] log-odds
@@ -148,14 +150,15 @@ def decide_order(
         return Decision(weights, order, reads_picture=predictor.reads_picture)
     if predictor.refine: config = predictor.refine.config
     refined = refine_orders(order, batch, config) if config else RefinedOrder(order, order)
-    by_prior, final, calibrated = None, refined.decisive, refined.calibrated
+    by_prior, trace, final, calibrated = None, None, refined.decisive, refined.calibrated
     if prior is not None:
-        silent = silent_pairs(final[0], batch['alphas'][0], batch['mask'][0])
+        trace = leaves_trace(batch['alphas'][0], batch['mask'][0])
+        silent = silent_pairs(final[0], trace)
         by_prior = (silent & (prior != 0))[None]
         final, calibrated = (add_prior(o[0], prior, by_prior[0])[None] for o in (final, calibrated))
     is_same = config is None and (by_prior is None or not by_prior.any())
     if not is_same: weights = repaint_batch(weights, order, final, batch, config, by_prior)
-    return Decision(weights, final, refined.decisive, by_prior, calibrated=calibrated)
+    return Decision(weights, final, refined.decisive, by_prior, calibrated=calibrated, trace=trace)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c021
 @dataclass(repr=False)
@@ -211,10 +214,11 @@ class FusedScene:
 # %% ../../nbs/5_fusion/15_predict.ipynb #e839fbb7
 def _explained_pairs(order, batch, number, decision):
     "Return the pairs that meet, with their probabilities and reasons."
-    alphas, mask = batch['alphas'][0], batch['mask'][0]
+    alphas, trace = batch['alphas'][0], decision.trace
+    if trace is None: trace = leaves_trace(alphas, batch['mask'][0])
     by_prior = torch.zeros_like(order, dtype=torch.bool) if decision.by_prior is None else decision.by_prior[0]
     before = order if decision.before_prior is None else decision.before_prior[0]
-    reasons = pair_reasons(before, alphas, mask, by_prior)
+    reasons = pair_reasons(before, trace, by_prior)
     slot = {int(k): i for i, k in enumerate(number) if k}
     def why(pair): return reasons[slot[pair['a']]][slot[pair['b']]] if decision.reads_picture else None
     return [pair | {'why': why(pair)} for pair in pair_probabilities(order, alphas, number)]
@@ -313,12 +317,32 @@ def corrected_order(
     for front, back in corrections: put(front, back, CORRECTED_LOG_ODDS)
     return order
 
+def consistent_pairs(
+    pairs: list, # {'a', 'b', 'p_a_front', …}, as in `FusedScene`
+    sequence: list, # all completion numbers, front to back
+) -> list: # some of the pairs
+    """Return the pairs that a sequence agrees with. In a cycle it contradicts some, whose probabilities, being
+    calibrated, are not the log-odds that it follows from."""
+    rank = {k: i for i, k in enumerate(sequence)}
+    def agrees(o): return (o['p_a_front'] > .5) == (rank[o['a']] < rank[o['b']])
+    return [o for o in pairs if agrees(o)]
+
 def full_order(
     fused: FusedScene, # may have left completions out
     n: int, # completions of the scene
 ) -> list: # all completion numbers, front to back
     "Return the order of a fusion, with completions that it left out at the back."
     return fused.order + [k for k in range(1, n+1) if k not in fused.order]
+
+def decisive_order(
+    fused: FusedScene, # a fusion
+    n: int, # completions of the scene
+    corrections: list = (), # (front, back), completion numbers
+    stack: 'list | None' = None, # as for `corrected_order`; None: the order of the fusion
+) -> torch.Tensor: # [N,N] log-odds, see `corrected_order`
+    "Return log-odds whose sequence is that of a fusion, cycles included, but for corrections."
+    listed = full_order(fused, n)
+    return corrected_order(consistent_pairs(fused.pairs, listed), stack or listed, corrections)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #el002
 def fused_layers(

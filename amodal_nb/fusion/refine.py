@@ -15,7 +15,7 @@ from typing import Callable
 import torch
 
 from ..core.compositing import composite_weights, expected_composite_weights, front_to_back, transmittance
-from ..core.geometry import count_covering
+from ..core.geometry import count_covering, exceeds, pixel_indices, take_pixels
 from ..models.baselines import order_by_residual
 from ..models.predictor import Predictor, wrap_predictor
 from ..models.prior import sequence_log_odds
@@ -55,10 +55,10 @@ def compare_residuals(
     sequence: list, # indices of all completions, front first: the order so far
 ) -> PairResiduals: # of all pairs
     "Compare the residuals of each pair where both cover the picture as given and no completion is in front of both."
-    covers = given & (alphas > .5)                                   # [N,1,H,W]
-    contested = (count_covering(covers) > 1) & (mask < .5)           # [1,H,W]
-    alpha, covers = alphas[:, contested], covers[:, contested].float() # [N,P]
-    residual = completions[:, :, contested[0]] - picture[:, contested[0]]
+    covers = given & exceeds(alphas, .5)                             # [N,1,H,W]
+    contested = pixel_indices((count_covering(covers) > 1) & (mask < .5))
+    alpha, covers = take_pixels(alphas[:, 0], contested), take_pixels(covers[:, 0], contested).float() # [N,P]
+    residual = take_pixels(completions, contested) - take_pixels(picture, contested)
     residual = (residual.abs().mean(1) - EXACT_RESIDUAL).clamp(0, MAX_COMPARED_RESIDUAL) # [N,P]
     visible = covers*(transmittance(alpha, sequence) > .5)           # no completion is in front of the front one of the two
     rank = torch.tensor(sequence).argsort()
@@ -105,17 +105,16 @@ def blend_undecided_pairs(
     config: HarmoniseConfig, # settings
 ) -> torch.Tensor: # [N+1,H,W], sum to 1
     "Return weights that are expectations over the order where two completions meet whose order is undecided."
-    covers = alphas[:, 0] > 0                                        # [N,H,W]
+    covers = exceeds(alphas[:, 0], 0)                                # [N,H,W]
     undecided = (order.abs() < config.undecided_log_odds).triu(1).nonzero().tolist()
     where = torch.zeros_like(covers[0])
     for i, j in undecided: where |= covers[i] & covers[j]
-    rows = where.any(1).nonzero()[:, 0]
-    values_per_row = where.shape[1]*len(order)**2
-    weights = weights.clone()
-    for some in rows.split(max(1, BLENDED_VALUES//values_per_row)):
-        expected = expected_composite_weights(alphas[None, :, :, some], config.blending_slope*order[None])[0]
-        weights[:, some] = torch.where(where[some], expected, weights[:, some])
-    return weights
+    blended = weights.flatten(1).clone()                             # [N+1,H*W]
+    for some in pixel_indices(where).split(max(1, BLENDED_VALUES//len(order)**2)):
+        alpha = take_pixels(alphas, some)[None, :, :, None]          # [1,N,1,1,P]
+        expected = expected_composite_weights(alpha, config.blending_slope*order[None])
+        blended[:, some] = expected[0, :, 0]
+    return blended.view_as(weights)
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #c218
 COMPARED_PIXELS = 2**16 # px, about so many are compared
@@ -149,7 +148,11 @@ def recomposite(
 # %% ../../nbs/5_fusion/09_refine.ipynb #c211
 def _shows_enough(alphas, mask, config):
     "Return whether completions are visible on enough pixels to compare them."
-    return ((alphas > .9) & (mask < .5)).count_nonzero() >= config.min_visible_px
+    known, visible_px = mask < .5, 0
+    for alpha in alphas: # the first one mostly suffices
+        visible_px += int((exceeds(alpha, .9) & known).count_nonzero())
+        if visible_px >= config.min_visible_px: return True
+    return False
 
 def refine_order(
     order: torch.Tensor, # [N,N] log-odds of a predictor

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MATTING_NOISE', 'RIM_PX', 'MAX_STACK_ERROR', 'MAX_MISFIT', 'DISPLACEMENT_COST', 'GUIDE_EPS', 'ASSIGN_SIDE_PX',
-           'ASSIGN_REACH', 'GUIDE_REACH', 'OUTSIDE_COST', 'OUTSIDE_REACH', 'MIN_GAIN', 'MAX_EXPLAINED', 'MAX_RESIDUAL',
-           'project_alpha', 'rim_band', 'stack_layers', 'matte_rims', 'displacements', 'box_mean', 'displaced_misfit',
-           'guided_filter', 'outside_costs', 'assign_pixels', 'claim_pixels', 'split_alphas', 'share_residual',
-           'exact_colours']
+           'ASSIGN_REACH', 'GUIDE_REACH', 'OUTSIDE_COST', 'OUTSIDE_REACH', 'MIN_GAIN', 'MAX_EXPLAINED',
+           'MAX_PLATE_MISFIT', 'ASSIGN_ROUNDS', 'MAX_RESIDUAL', 'project_alpha', 'rim_band', 'stack_layers',
+           'matte_rims', 'displacements', 'box_mean', 'displaced_misfit', 'guided_filter', 'outside_costs',
+           'assign_pixels', 'claim_pixels', 'claim_layers', 'split_alphas', 'share_residual', 'exact_colours']
 
 # %% ../../nbs/5_fusion/12_rims.ipynb #fab72683
 import numpy as np, torch, torch.nn.functional as F
@@ -90,8 +90,11 @@ def box_mean(
     maps: torch.Tensor, # [K,h,w]
     radius: int, # px
 ) -> torch.Tensor: # [K,h,w]
-    "Return the mean over a square about each pixel."
-    return F.avg_pool2d(maps[None], 2*radius+1, 1, radius, count_include_pad=False)[0]
+    "Return the mean over a square about each pixel, at the border over what of it lies in the picture."
+    from scipy.ndimage import uniform_filter, uniform_filter1d # running sums, so that the radius costs nothing
+    side = 2*radius+1
+    inside = [uniform_filter1d(np.ones(n, np.float32), side, mode='constant') for n in maps.shape[-2:]]
+    return torch.from_numpy(uniform_filter(maps.numpy(), (1, side, side), mode='constant')/np.outer(*inside))
 
 def displaced_misfit(
     picture: torch.Tensor, # [3,H,W] in 0..1
@@ -107,13 +110,15 @@ def displaced_misfit(
     h, w = best.shape
     colours, absent = (F.pad(t, [reach]*4)[:, rows.start:, columns.start:] for t in (colours, (alpha > .5).float()))
     absent = MAX_MISFIT*(1-absent)
+    differences, costs = [], []
     for down, right in displacements(reach):
         y, x = reach-down, reach-right
         window = (slice(None), slice(y, y+h), slice(x, x+w))
-        difference = (seen-colours[window]).abs().amax(0, keepdim=True)
-        difference = torch.maximum(difference, absent[window]).clamp(max=MAX_MISFIT)
-        cost = DISPLACEMENT_COST*float(np.hypot(down, right))/reach
-        torch.minimum(best, box_mean(difference, 1)[0] + cost, out=best)
+        difference = (seen-colours[window]).abs().amax(0)
+        differences.append(torch.maximum(difference, absent[window][0]).clamp(max=MAX_MISFIT))
+        costs.append(DISPLACEMENT_COST*float(np.hypot(down, right))/reach)
+    displaced = box_mean(torch.stack(differences), 1) + torch.tensor(costs)[:, None, None] # [D,h,w]
+    torch.minimum(best, displaced.amin(0), out=best)
     return misfit
 
 # %% ../../nbs/5_fusion/12_rims.ipynb #rm105
@@ -146,6 +151,7 @@ GUIDE_REACH = .55 # of the reach, radius of the guided filter; best of .2 to .9 
 OUTSIDE_COST, OUTSIDE_REACH = .05, .75 # the largest cost outside of what a layer shows, and the share of the reach at which it is reached; chosen
 MIN_GAIN = .01 # cost by which another layer must be better; of 0 to .04, a compromise between noisy and wild scenes (8 each, seed 9971)
 MAX_EXPLAINED = .06 # mean colour difference of 3x3 pixels up to which a stack explains a pixel; of .03 to .08, likewise (12 other scenes each)
+MAX_PLATE_MISFIT = .02 # the same where the background shows; of .01 to .06, on 30 wild and 20 noisy scenes (seed 9971)
 
 def outside_costs(
     labels: torch.Tensor, # int64 [h,w]
@@ -171,7 +177,9 @@ def assign_pixels(
     shares = torch.cat([transmittance(alphas, sequence)*alphas, (1-alphas).prod(0)[None]])
     labels = shares[:, 0].argmax(0)                                             # [H,W]
     repainted = composite_stack(stack_layers(colours, alphas, background, sequence))
-    is_explained = box_mean((repainted-picture).abs().amax(0, keepdim=True), 1)[0] <= MAX_EXPLAINED
+    misfit = box_mean((repainted-picture).abs().amax(0, keepdim=True), 1)[0]     # [H,W]
+    is_explained = misfit <= torch.where(labels == len(alphas), MAX_PLATE_MISFIT, MAX_EXPLAINED)
+    if is_explained.all(): return labels
     size = picture.shape[-2:]
     scale = min(1., ASSIGN_SIDE_PX/max(size))
     size = [max(1, round(scale*side)) for side in size]
@@ -179,13 +187,15 @@ def assign_pixels(
     def reduced(t): return t if scale == 1 else F.interpolate(t, size, mode='area')
     small, plate = reduced(torch.stack([picture, background]))
     costs = [displaced_misfit(small, *layer, reach) for layer in zip(reduced(colours), reduced(alphas))]
-    plate_misfit = (small-plate).abs().amax(0, keepdim=True).clamp(max=MAX_MISFIT)
-    costs = torch.cat([torch.stack(costs), box_mean(plate_misfit, 1)])          # [N+1,h,w]
+    differs = (small-plate).abs().amax(0, keepdim=True).clamp(max=MAX_MISFIT)
+    costs = torch.cat([torch.stack(costs), box_mean(differs, 1)])               # [N+1,h,w]
     costs = costs + outside_costs(reduced(shares)[:, 0].argmax(0), len(shares), OUTSIDE_REACH*reach)
     costs = guided_filter(small, costs, picture, round(GUIDE_REACH*reach))      # [N+1,H,W]
     least, best = costs.min(0)
     gain = costs.gather(0, labels[None])[0] - least
-    return torch.where(is_explained | (gain < MIN_GAIN), labels, best)
+    plate_misfit = box_mean((picture-background).abs().amax(0, keepdim=True), 1)[0]
+    is_no_plate = (best == len(alphas)) & (plate_misfit > misfit)               # it would be explained less than now
+    return torch.where(is_explained | is_no_plate | (gain < MIN_GAIN), labels, best)
 
 def claim_pixels(
     alphas: torch.Tensor, # [N,1,H,W] in 0..1
@@ -202,6 +212,24 @@ def claim_pixels(
         claimed[k][0, in_front] = 0
         claimed[k][0, is_own] = 1
     return claimed
+
+# %% ../../nbs/5_fusion/12_rims.ipynb #rm111
+ASSIGN_ROUNDS = 3 # of 1, 2, 3 and 5, on 30 wild scenes (seed 9971): .934, .942, .945 and .946 of visible parts (IoU)
+
+def claim_layers(
+    picture: torch.Tensor, # [3,H,W] in 0..1
+    colours: torch.Tensor, # [N,3,H,W] in 0..1, extrapolated beyond the alphas
+    alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    background: torch.Tensor, # [3,H,W] in 0..1
+    sequence: list, # indices, front first
+) -> tuple: # (colours [N,3,H,W], alphas [N,1,H,W])
+    "Give pixels that a stack does not explain to its layers, in rounds."
+    for _ in range(ASSIGN_ROUNDS):
+        labels = assign_pixels(picture, colours, alphas, background, sequence)
+        claimed = claim_pixels(alphas, labels, sequence)
+        if torch.equal(claimed, alphas): break
+        colours, alphas = torch.where(claimed > alphas, picture, colours), claimed
+    return colours, alphas
 
 # %% ../../nbs/5_fusion/12_rims.ipynb #377a9c0d
 def split_alphas(

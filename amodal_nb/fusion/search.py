@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import Box, dilate, warp_affine
+from ..core.geometry import Box, dilate, exceeds, warp_affine
 from ..models.registration import fit_gain_bias
 from .affine import affine_problem, gauss_newton_step
 from .config import HarmoniseConfig
@@ -70,9 +70,7 @@ class SearchLevel:
         self.gain, self.bias = fit_gain_bias(self.target, colour, support)
 
 def _pool(t, size): # mean of size x size pixels, what is missing at the border is 0
-    h, w = t.shape[-2:]
-    padded = F.pad(t, (0, -w % size, 0, -h % size))
-    return F.avg_pool2d(padded[None], size)[0] if size > 1 else padded
+    return t if size == 1 else F.avg_pool2d(t[None], size, ceil_mode=True, divisor_override=size**2)[0]
 
 def search_level(
     picture: torch.Tensor, # [3,h,w] in 0..1
@@ -428,11 +426,11 @@ def correct_completion(
     "Estimate the correction of a completion, and search farther where the first one does not fit."
     window = (slice(None), *box)
     first = estimate_correction(picture[window], visible[window], colour, alpha[window], config)
-    y, x = sample_pixels((alpha[window] > .9)*visible[window], config.max_sampled_pixels)
+    y, x = sample_pixels(exceeds(alpha[window], .9) & exceeds(visible[window], 0), config.max_sampled_pixels)
     if not config.use_search or len(y) < config.min_visible_px: return CompletionCorrection(box, first, None)
-    residual = (picture[window] - colour)[:, y, x]
+    residual = picture[window][:, y, x] - colour[:, y, x]
     if is_exact(residual, EXACT_SHARE): return CompletionCorrection(box, first, True)
-    visible_px = (alpha*visible).sum()/search_unit(alpha, config)**2
+    visible_px = (alpha[window]*visible[window]).sum()/search_unit(alpha, config)**2
     if visible_px < config.min_search_visible_px: return CompletionCorrection(box, first, None)
     return search_farther(picture, visible, completion, alpha, CompletionCorrection(box, first, True), config)
 

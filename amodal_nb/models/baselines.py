@@ -11,7 +11,7 @@ import numpy as np, torch
 
 from ..core.compositing import composite_weights, front_to_back
 from ..core.errors import SceneError
-from ..core.geometry import count_covering
+from ..core.geometry import count_covering, exceeds, pixel_indices, take_pixels
 from ..scenes.batches import coverage_masks
 from .predictor import Predictor
 
@@ -105,10 +105,10 @@ def order_by_convexity(
 # %% ../../nbs/4_models/09_baselines.ipynb #c020
 def _summed_errors(completions, alphas, partial, mask, clip):
     "Return [N,N]: the summed error of the row where the column is visible too."
-    visible = (alphas[:, 0] > .5) & (mask < .5)                      # [N,H,W]
-    contested = (count_covering(visible) > 1).flatten().nonzero()[:, 0] # elsewhere there is nothing to compare
-    visible = visible.flatten(1)[:, contested].float()               # [N,P]
-    difference = completions.flatten(2)[..., contested] - partial.flatten(1)[:, contested]
+    visible = exceeds(alphas[:, 0], .5) & (mask < .5)                # [N,H,W]
+    contested = pixel_indices(count_covering(visible) > 1)           # elsewhere there is nothing to compare
+    visible = take_pixels(visible, contested).float()                # [N,P]
+    difference = take_pixels(completions, contested) - take_pixels(partial, contested)
     error = difference.abs().mean(1).clamp(max=clip)*visible         # [N,P]
     return error @ visible.T
 
@@ -158,4 +158,5 @@ _METHODS = { # the names of the command line
     'vote': order_by_residual,
     'true_order': true_order,
     'oracle': oracle}
-BASELINES = {name: Predictor(predict, reads_picture=name == 'vote') for name, predict in _METHODS.items()}
+BASELINES = {name: Predictor(predict, reads_picture=name == 'vote', reads_truth=name == 'oracle')
+             for name, predict in _METHODS.items()}

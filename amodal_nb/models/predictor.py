@@ -25,6 +25,7 @@ class Predictor:
     reads_picture: bool = False # whether its order is an estimate from the picture, which further evidence may refine
     preprocess: 'Callable | None' = None # scene -> scene, applied before the scene becomes a batch
     refine: 'Callable | None' = None # (weights, order, batch) -> (weights, order): an `OrderRefiner`, applied to what it predicts
+    reads_truth: bool = True # whether it may use the true picture; where it does not, `amodal fuse` need not decode it
 
     def __call__(self,
         batch: dict, # a batch
@@ -65,4 +66,4 @@ def model_predictor(
         if factor > 1: weights = F.interpolate(weights, size, mode='bilinear')
         if order is not None: order = order.to(batch['mask'])
         return weights.to(batch['mask']), order
-    return Predictor(predict, getattr(model, 'n_completions', None), reads_picture=True)
+    return Predictor(predict, getattr(model, 'n_completions', None), reads_picture=True, reads_truth=False)

@@ -19,7 +19,7 @@ import torch, torch.nn.functional as F
 from ..core.compositing import TIE_LOG_ODDS
 from ..core.errors import FormatError
 from ..core.files import assets
-from ..core.geometry import dilate, erode, meeting_pairs, pairwise_overlap
+from ..core.geometry import average_areas, dilate, erode, exceeds, meeting_pairs, pairwise_overlap
 from .windows import working_size
 
 # %% ../../nbs/4_models/12_prior.ipynb #p007
@@ -28,7 +28,7 @@ def working_covers(
 ) -> torch.Tensor: # bool [N,h,w] at the working size
     "Return what each completion covers (alpha above 0.5), at the size at which cues are computed."
     size = working_size(tuple(alphas.shape[-2:]))
-    return F.interpolate(alphas, size=size, mode='area')[:, 0] > .5
+    return average_areas(alphas, size)[:, 0] > .5
 
 def _area_px(covers): return covers.flatten(1).sum(1).clamp(min=1).float() # [N]
 
@@ -127,7 +127,7 @@ def natural_prior(
 ) -> torch.Tensor: # [N,N] log-odds that the row is in front of the column, antisymmetric; 0 for pairs that do not meet
     "Estimate the order of completions of a photograph from their shapes alone."
     log_odds = pair_cues(alphas) @ prior_weights().to(alphas)
-    meet = meeting_pairs(alphas[:, 0] > .5)
+    meet = meeting_pairs(exceeds(alphas[:, 0], .5))
     return log_odds.clamp(-MAX_PRIOR_LOG_ODDS, MAX_PRIOR_LOG_ODDS)*meet
 
 # %% ../../nbs/4_models/12_prior.ipynb #p033
@@ -151,8 +151,8 @@ def depth_log_odds(
 ) -> torch.Tensor: # [N,N] log-odds that the row is in front of the column, antisymmetric; 0 where nothing can be compared
     "Estimate the order of pairs that meet from the depth of what shows of them beside their overlap."
     covers, size = working_covers(alphas), working_size(tuple(alphas.shape[-2:]))
-    known = F.interpolate(mask[None], size=size, mode='area')[0, 0] == 0
-    nearness = F.interpolate(depth[None], size=size, mode='area')[0, 0]
+    known = average_areas(mask[None], size)[0, 0] == 0
+    nearness = average_areas(depth[None], size)[0, 0]
     log_odds = torch.zeros(len(alphas), len(alphas))
     for i, j in meeting_pairs(alphas[:, 0] > .5).triu(1).nonzero().tolist():
         p = _nearer_beside_overlap(covers[i], covers[j], known, nearness)
@@ -206,8 +206,8 @@ def leaves_trace(
 ) -> torch.Tensor: # bool [N,N], symmetric
     "Return the pairs that a model can compare: both completions cover something that is known."
     size = working_size(tuple(mask.shape[-2:]))
-    soft = F.interpolate(alphas, size=size, mode='area')[:, 0]
-    visible = 1 - F.interpolate(mask[None], size=size, mode='area')[0]
+    soft = average_areas(alphas, size)[:, 0]
+    visible = 1 - average_areas(mask[None], size)[0]
     return pairwise_overlap(soft*visible, soft) > MIN_TRACE_PX
 
 def shows_order(
@@ -219,11 +219,10 @@ def shows_order(
 
 def silent_pairs(
     order: torch.Tensor, # [N,N] log-odds of a predictor, refined
-    alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
+    trace: torch.Tensor, # bool [N,N] from `leaves_trace`
 ) -> torch.Tensor: # bool [N,N], symmetric; False on the diagonal
     "Return the pairs whose order neither the picture shows nor other pairs imply."
-    silent = (order.abs() < SILENT_LOG_ODDS) & ~shows_order(order, leaves_trace(alphas, mask))
+    silent = (order.abs() < SILENT_LOG_ODDS) & ~shows_order(order, trace)
     return silent & ~torch.eye(len(order), dtype=torch.bool, device=order.device)
 
 # %% ../../nbs/4_models/12_prior.ipynb #p043
@@ -251,12 +250,10 @@ MIN_DECIDED_LOG_ODDS = 1e-3 # smaller log-odds are rounding
 
 def pair_reasons(
     order: torch.Tensor, # [N,N] log-odds before the prior
-    alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    mask: torch.Tensor, # [1,H,W], 1 where the picture is not known
+    trace: torch.Tensor, # bool [N,N] from `leaves_trace`
     by_prior: torch.Tensor, # bool [N,N]: pairs to which a prior was added
 ) -> list: # [N] of [N] of 'evidence', 'inferred', 'prior' or None
     "Explain each pair: what its order rests on."
-    trace = leaves_trace(alphas, mask)
     is_shown, is_inferred = shows_order(order, trace), ~trace & (order.abs() > MIN_DECIDED_LOG_ODDS)
     def reason(i, j):
         if by_prior[i, j]: return 'prior'

@@ -12,7 +12,8 @@ __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'B
 import numpy as np, torch, torch.nn.functional as F
 
 from ..core.errors import log_warning
-from ..core.geometry import box_of_mask, count_covering, pairwise_overlap
+from ..core.geometry import (bounding_box, box_of_mask, count_covering,
+    exceeds, pairwise_overlap, pixel_indices, take_pixels)
 from .scene import Scene
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c005
@@ -26,10 +27,12 @@ def is_premultiplied(
     alpha: torch.Tensor, # [1,H,W] in 0..1
 ) -> bool: # False where it cannot be told
     "Tell if soft pixels are no brighter than their alpha although the object beside them is."
-    low, high = SOFT_ALPHA
-    soft = torch.from_numpy(np.flatnonzero((alpha > low) & (alpha < high))) # [P]
+    (low, high), box = SOFT_ALPHA, bounding_box(alpha[0])            # with a margin: what is outside does not count
+    if box is None: return False
+    colours, alpha = (t[(slice(None), *box)] for t in (colours, alpha))
+    soft = pixel_indices((alpha > low) & (alpha < high))             # [P]
     if len(soft) < MIN_SOFT_PX: return False
-    def at_soft(t): return t.flatten(1).index_select(1, soft)        # [...,P]
+    def at_soft(t): return take_pixels(t, soft)                      # [...,P]
     is_multiplied = at_soft(colours).amax(0) <= at_soft(alpha)[0] + 2/255
     if is_multiplied.float().mean() < MIN_MULTIPLIED_SHARE: return False # most objects end here
     opaque = (alpha >= high).float()
@@ -79,9 +82,10 @@ MAX_MASKED = .99 # share of the picture that a mask may cover
 
 def suspicious_mask(
     scene: Scene, # any
+    covers: torch.Tensor, # bool [N,H,W], what each completion covers
 ) -> 'str | None': # what is odd, and what to do
     "Describe what is odd about the mask."
-    mask, n_covering = (t.numpy() for t in (scene.mask[0] > 0, count_covering(scene.alphas[:, 0] > .5)))
+    mask, n_covering = (t.numpy() for t in (scene.mask[0] > 0, count_covering(covers)))
     hint = '255 is the region to restore, is it inverted?'
     if not (mask.any() and n_covering.any()): return None
     if scene.background is None and not ((n_covering > 0) & mask).any(): return f'no completion covers the mask: {hint}'
@@ -94,9 +98,9 @@ def suspicious_mask(
 
 def equal_completions(
     scene: Scene, # any
+    covers: torch.Tensor, # bool [N,H,W], what each covers
 ) -> list: # of pairs of numbers
     "Find completions that are the same picture."
-    covers = scene.alphas[:, 0] > .5
     shared, n = pairwise_overlap(covers), scene.n
     def is_equal(i, j):
         if not shared[i, i] or not shared[i, i] == shared[j, j] == shared[i, j]: return False
@@ -108,9 +112,10 @@ MAX_COVERED = .95 # share of the picture that an object may cover
 
 def suspicious_completions(
     scene: Scene, # any
+    covers: torch.Tensor, # bool [N,H,W], what each covers
 ) -> dict: # what is odd -> numbers of the completions
     "Find what is odd about single completions, at most one thing for each."
-    covers, known = scene.alphas[:, 0] > .5, scene.mask[0] == 0
+    known = scene.mask[0] == 0
     def any_of(t): return t.numpy().any()                            # 250 times as fast as torch's
     n_covering = count_covering(covers)
     is_single, is_contested = n_covering == 1, (n_covering > 1) & ~known
@@ -143,7 +148,9 @@ def suspicious_inputs(
     scene: Scene, # any
 ) -> list: # of lines, without the scene's name, at most one for each kind
     "Describe everything that is odd about a scene's inputs, and what to do."
-    mask, odd, equal = suspicious_mask(scene), suspicious_completions(scene), equal_completions(scene)
+    covers = exceeds(scene.alphas[:, 0], .5)
+    checks = suspicious_mask, suspicious_completions, equal_completions
+    mask, odd, equal = (check(scene, covers) for check in checks)
     if mask: odd['misplaced'] = [] # what the picture shows is not known then
     lines = [mask] if mask else []
     for kind, numbers in odd.items():

@@ -81,6 +81,7 @@ def link_or_copy(
 def read_newest_checkpoint(
     out: Path, # a run's folder
     use: Callable, # called with path, {name: tensor} and info; raises `AmodalError` if they cannot be used
+    warn: Callable = warn_once, # called with the warning
 ) -> Path: # of the checkpoint that was used
     """Use `last`, or `previous` with a warning if `last` is damaged or missing. Raises the error of `last` if neither
     can be used."""
@@ -90,7 +91,7 @@ def read_newest_checkpoint(
         with suppress(AmodalError):
             tensors, info = read_checkpoint(previous, '')
             use(previous, tensors, info)
-            warn_once(f'{e}; going on from {previous}, step {info["step"]}')
+            warn(f'{e}; going on from {previous}, step {info["step"]}')
             return previous
         raise
     return last
@@ -154,7 +155,7 @@ def check_resumable(
         raise CheckpointError(path, f'was trained with another {settings}', 'use the same settings, or another --out')
     if (info['model'], info.get('args')) != (run.config.model, run.args):
         raise CheckpointError(path, 'names another model than its settings', OTHER_CHECKPOINT)
-    if run.context.rank == 0: warn_of_inexact_resume(path, info, run)
+    warn_of_inexact_resume(path, info, run)
 
 # %% ../../nbs/7_training/03_checkpoint.ipynb #n004
 def warn_of_inexact_resume(
@@ -170,10 +171,10 @@ def warn_of_inexact_resume(
     changed = [f'{k} was {before[k]} and is {v}' for k, v in now.items() if before[k] != v]
     if changed:
         effect = resume_effect(info.get('scenes_a_step', math.prod(before.values())), run.scenes_per_step())
-        warn_once(f"{path}: {', '.join(changed)}: {effect}")
+        run.context.warn_once(f"{path}: {', '.join(changed)}: {effect}")
     if info.get('scenes') != run.n_scenes:
-        warn_once(f"{path}: there were {info.get('scenes')} scenes and are {run.n_scenes}: "
-                  'their order is not what it would have been')
+        run.context.warn_once(f"{path}: there were {info.get('scenes')} scenes and are {run.n_scenes}: "
+                              'their order is not what it would have been')
 
 def resume_effect(
     before: int, # scenes of a step until now, of all ranks
@@ -200,7 +201,7 @@ def restore_rng(
         return
     if info.get('device', device) != device:
         was = f"the run was on {info['device']!r:.20} and is on {device!r}"
-        warn_once(f'{was}: dropout is not what it would have been')
+        context.warn_once(f'{was}: dropout is not what it would have been')
         return
     try: generator.set_state(state)
     except (RuntimeError, TypeError) as e: raise CheckpointError(f'rng.{rank}', error_reason(e)) from None
@@ -271,7 +272,7 @@ class TrainingRun:
     def load(self):
         """Go on from the newest intact checkpoint. Raises `CheckpointError` if there is none, or if its settings are
         those of another run."""
-        path = read_newest_checkpoint(self.out, self._restore)
+        path = read_newest_checkpoint(self.out, self._restore, self.context.warn_once)
         self.last_is_intact = path.name == 'last.safetensors'
     def _restore(self, path, tensors, info):
         "Take over a checkpoint. Raises `CheckpointError` if it is not one of this run."

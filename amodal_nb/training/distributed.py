@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch, torch.distributed as dist
 
-from ..core.errors import AmodalError, ConfigError
+from ..core.errors import AmodalError, ConfigError, warn_once
 from ..core.files import write_json
 from ..core.parallel import die_with_parent
 
@@ -39,6 +39,12 @@ class DistributedContext:
     world_size: int = 1 # number of processes
     device: torch.device = field(default_factory=lambda: torch.device('cpu')) # where it computes
     store: 'dist.Store | None' = None # key-value store of all ranks; None for one process
+
+    def warn_once(self,
+        line: str, # for a person
+    ):
+        "Log a line as a warning, once and on rank 0 alone: for what every rank notices."
+        if self.rank == 0: warn_once(line)
 
 COLLECTIVE_GRACE_S = 60 # s by which a collective's time limit exceeds that of `Watchdog`, which names the rank that is waited for
 

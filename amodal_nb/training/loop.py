@@ -8,7 +8,7 @@ __all__ = ['STRIP_SIDE_PX', 'STRIP_LABEL_PX', 'LOST_CONNECTION', 'PROGRESS_MEASU
            'train_step', 'warm_up_ddp_buckets', 'transform_batch', 'remaining_batches', 'label_band', 'weight_strip',
            'evaluate_shard', 'evaluate_model', 'read_log', 'RunLog', 'check_weights', 'evaluate_and_save',
            'explain_failure', 'Progress', 'TrainingStopped', 'make_remaining_steps', 'run_training_loop', 'is_resumed',
-           'training_data', 'prepare_run', 'train']
+           'training_data', 'check_same_step', 'prepare_run', 'train']
 
 # %% ../../nbs/7_training/04_loop.ipynb #c003
 import json, math, os, re, shutil, time
@@ -486,13 +486,15 @@ def run_training_loop(
 # %% ../../nbs/7_training/04_loop.ipynb #n008
 def is_resumed(
     config: TrainConfig, # of the run
+    context: DistributedContext, # of this process
 ) -> bool: # whether there is a checkpoint to go on from
     "Return whether a run goes on. Raises `CheckpointError` if its folder holds a run and `resume` is not 'auto'."
     out = Path(config.out)
     held = [name for name in ('last', 'previous', 'best') if os.path.lexists(out/f'{name}.safetensors')]
     if held and config.resume != 'auto':
         raise CheckpointError(out, 'holds a run already', 'go on with it by --resume auto, or choose another --out')
-    if held == ['best']: warn_once(f'{out}: holds best.safetensors alone, of which no run can go on: begins anew')
+    if held == ['best']:
+        context.warn_once(f'{out}: holds best.safetensors alone, of which no run can go on: begins anew')
     return held not in ([], ['best'])
 
 def training_data(
@@ -505,8 +507,19 @@ def training_data(
     data = SceneDataset(folders, config.n_max_completions, config.on_extra, on_bad='next', need_image=True)
     loader = make_loader(data, config.batch_size, True, config.seed, config.workers, context.rank, context.world_size,
                          config.accumulate)
-    if not val and config.val: warn_once('no scene is left for validation: measuring on the training scenes')
+    if not val and config.val:
+        context.warn_once('no scene is left for validation: measuring on the training scenes')
     return loader, len(folders), (val or folders)[:config.val_scenes]
+
+def check_same_step(
+    run: TrainingRun, # of this rank, ready to go on
+):
+    """Raise `CheckpointError` if ranks go on from different checkpoints, as where machines see different files. Every
+    rank calls it."""
+    steps = gather_objects(run.step, run.context)
+    if len({*steps}) == 1: return
+    problem = f"the ranks read checkpoints of steps {', '.join(map(str, sorted({*steps})))}"
+    raise CheckpointError(run.out, problem, 'give all machines the same files, then start the run again')
 
 def prepare_run(
     config: TrainConfig, # of the run
@@ -515,12 +528,13 @@ def prepare_run(
     resumed: bool, # whether to go on from the newest checkpoint
 ) -> TrainingRun: # ready to go on
     """Make a run's state and folder, or load its checkpoint. Raises `ConfigError` if another process trains in the
-    folder."""
+    folder, `CheckpointError` if there is nothing that all ranks can go on from."""
     run = TrainingRun(config, context, n_scenes)
     refusal = lock_run_folder(run.out) if context.rank == 0 else ''
     for line in gather_objects(refusal, context):
         if line: raise ConfigError(line)
     if resumed: run.load()
+    check_same_step(run)
     if context.rank == 0:
         for path in run.out.glob('.*.tmp'): path.unlink(missing_ok=True) # of a run that was killed while writing
         shutil.rmtree(run.out/'ranks', ignore_errors=True)
@@ -536,7 +550,7 @@ def train(
     cannot be used, `TrainingError` if the loss is not finite, `TrainingStopped` after SIGTERM."""
     check_config(config)
     context = join_process_group(config.timeout)
-    resumed = is_resumed(config)
+    resumed = is_resumed(config, context)
     loader, n_scenes, folders = training_data(config, context)
     run = prepare_run(config, context, n_scenes, resumed)
     try:

@@ -48,6 +48,12 @@ export function correctedOrder(n, pairs, stack, corrections) {
   return order;
 }
 
+// Return the pairs that a sequence of completion numbers, front first, agrees with: in a cycle it contradicts some.
+export function consistentPairs(pairs, sequence) {
+  const rank = new Map(sequence.map((k, i) => [k, i]));
+  return pairs.filter(o => o.p_a_front > 0.5 === rank.get(o.a) < rank.get(o.b));
+}
+
 // Return the weight of each layer under the over operator, front first, and last the light that passes through all.
 export function compositeWeights(alphas) {
   const weights = [];

@@ -1,7 +1,8 @@
 // The state of a fusion: pictures, weights and order, and what is computed from them.
 
 import {bytes, FLOAT16, halves} from './float16.js';
-import {compositeWeights, CORRECTED_LOG_ODDS, correctedOrder, frontToBack, STACK_LOG_ODDS} from './compositing.js';
+import {compositeWeights, consistentPairs, correctedOrder, frontToBack} from './compositing.js';
+import {CORRECTED_LOG_ODDS, STACK_LOG_ODDS} from './compositing.js';
 
 // Views that a correction does not change.
 const DATA_VIEWS = /^(target|partial|completion|original|background|outline)/;
@@ -44,8 +45,10 @@ export class Fusion {
     this.hidden = new Set(); // of slots from 0 that are not composited
     this.holes = new Uint8Array(this.mask.length); // masked pixels that only hidden slots cover
     this.rival = null; // another fusion of the same size
-    this.baseOrder = correctedOrder(this.n, meta.pairs, meta.order, []);
-    this.order = this.baseOrder;
+    this.consistent = consistentPairs(meta.pairs, meta.order);
+    this.baseOrder = correctedOrder(this.n, this.consistent, meta.order, []);
+    this.decisive = this.baseOrder; // what sequences follow from; `order` is what pairs show
+    this.order = correctedOrder(this.n, meta.pairs, meta.order, []);
     this.decode();
   }
 
@@ -110,6 +113,7 @@ export class Fusion {
     this.hidden = new Set(hidden.map(slot => slot - 1));
     this.holes.fill(0);
     this.order = correctedOrder(this.n, this.meta.pairs, stack, corrections);
+    this.decisive = correctedOrder(this.n, this.consistent, stack, corrections);
     const corrected = corrections.map(([i, j]) => [i - 1, j - 1]);
     const sequences = this.sets.map(members => this.changedSequence(members, corrected));
     for (let y = 0, q = 0; y < this.h; y++) {
@@ -125,10 +129,10 @@ export class Fusion {
   // Return the new sequence of a set of completions, or null if its weights stay.
   changedSequence(members, corrected) {
     const shown = members.filter(s => !this.hidden.has(s));
-    if (shown.length < members.length || this.hidden.has(this.n)) return frontToBack(shown, this.order);
+    if (shown.length < members.length || this.hidden.has(this.n)) return frontToBack(shown, this.decisive);
     if (members.length < 2) return null;
     const before = frontToBack(members, this.baseOrder);
-    const after = frontToBack(members, this.order);
+    const after = frontToBack(members, this.decisive);
     const isCorrected = corrected.some(([i, j]) => members.includes(i) && members.includes(j));
     return isCorrected || before.some((s, k) => s !== after[k]) ? after : null;
   }
@@ -241,7 +245,7 @@ export class Fusion {
     return this.cached('chance', () => {
       const of = this.sets.map(members => {
         const shown = members.filter(s => !this.hidden.has(s));
-        const [first, ...others] = frontToBack(shown, this.order);
+        const [first, ...others] = frontToBack(shown, this.decisive);
         return Math.max(0, ...others.map(j => this.probability(j, first)));
       });
       return Float32Array.from(this.kind, k => of[k]);

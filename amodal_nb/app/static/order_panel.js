@@ -10,7 +10,7 @@ export const orderPanel = {
     const corrections = this.get('corrections');
     const f = this.fusion;
     f.correct(corrections, this.get('stack'), this.get('hidden'));
-    this.sequence = frontToBack([...Array(f.n).keys()], f.order);
+    this.sequence = frontToBack([...Array(f.n).keys()], f.decisive);
     this.cycles = findCycles(f.n, (i, j) => f.order[i][j] > CYCLE_LOG_ODDS);
     this.exact = null;
     this.drawStack();
