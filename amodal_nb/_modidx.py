@@ -30,6 +30,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.app.cli.options': ('9_app/cli.html#options', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.parse_numbers': ('9_app/cli.html#parse_numbers', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.parse_range': ('9_app/cli.html#parse_range', 'amodal_nb/app/cli.py'),
+                                   'amodal_nb.app.cli.pause_garbage_collection': ( '9_app/cli.html#pause_garbage_collection',
+                                                                                   'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.print_error': ('9_app/cli.html#print_error', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.print_line': ('9_app/cli.html#print_line', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.read_scene_with_target': ( '9_app/cli.html#read_scene_with_target',
