@@ -495,7 +495,8 @@ def test_the_app_needs_its_token_listens_here_only_and_follows_relative_paths(tm
     (tmp_path/'models').mkdir()
     shutil.copy(assets()/'models'/'order.safetensors', tmp_path/'models'/'mine.safetensors')
     with App(tmp_path, 'my scenes', '--model', 'models/mine.safetensors', cwd=tmp_path) as app:
-        assert '/login' in urllib.request.urlopen(app.base).geturl()
+        answer = urllib.request.urlopen(app.base)
+        assert '/login' in answer.geturl() and 'Open the address that <code>amodal inspect</code> has printed' in answer.read().decode()
         import psutil
         listening = [c.laddr for c in psutil.Process(app.process.pid).net_connections('inet') if c.status == psutil.CONN_LISTEN]
         assert {a.ip for a in listening} <= {'127.0.0.1', '::1'} and app.port in {a.port for a in listening}

@@ -58,7 +58,8 @@ def _to_8_bit(picture):
 def _pil_to_tensor(picture):
     "Convert a picture in one of `PICTURE_MODES` to uint8 (or bool) [C,H,W] or [H,W], without sharing memory."
     if picture.mode == '1' or not all(picture.size): return _array_to_tensor(np.array(picture))
-    planes = bytearray().join(c.tobytes() for c in picture.split()) # channel by channel, which is the order of a tensor
+    channels = (picture.tobytes('raw', band) for band in picture.getbands())
+    planes = bytearray().join(channels) # channel by channel, which is the order of a tensor
     return torch.frombuffer(planes, dtype=torch.uint8).view(-1, *picture.size[::-1])
 
 def _without_batch_axes(a):
