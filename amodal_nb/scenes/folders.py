@@ -166,7 +166,8 @@ PICTURE_FIELDS = 'image', 'mask', 'partial', 'completions', 'alphas', 'backgroun
 
 def _with_floats(scene):
     "Convert the pictures of a scene of 8 bits, all completions at once: no picture is held twice as floats."
-    def convert(t): return torch.from_numpy(np.divide(t, np.float32(255))) # in half the time of torch's two passes
+    largest = torch.tensor(255.).numpy() # in torch's default type
+    def convert(t): return torch.from_numpy(np.divide(t, largest)) # in half the time of torch's two passes
     pictures = {name: getattr(scene, name) for name in PICTURE_FIELDS}
     return replace(scene, **{name: convert(t.numpy()) for name, t in pictures.items() if t is not None})
 
