@@ -15,7 +15,6 @@ import gc, inspect, os, shlex, signal, sys, threading
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Callable, Optional
 
@@ -41,11 +40,12 @@ def pause_garbage_collection(): # a context: for imports
     if 'torch' in sys.modules:
         yield
         return
+    was_enabled = gc.isenabled()
     gc.disable()
     try: yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled: gc.enable()
 
 # %% ../../nbs/9_app/04_cli.ipynb #c008
 app = typer.Typer(no_args_is_help=True,
@@ -201,13 +201,12 @@ def fuse(
     shards: int = 0, # write WebDataset shards of so many scenes each, OUT/000000.tar, …, instead of a folder each
     shard_index: int = 0, # number of this job, of --num-shards jobs that fuse a part each, to OUT/part-00000-of-00016/ and so on
     num_shards: int = 1, # number of jobs
-    engine: str = 'processes', # what runs the workers: 'processes' of this machine, or 'ray' (pip install 'amodal_nb[ray]'), with --workers 0 on all of its cores
+    engine: str = 'processes', # what runs the workers: 'processes' of this machine, or 'ray' (installed with the extra `ray`), with --workers 0 on all of its cores
     address: Optional[str] = None, # with --engine ray: HOST:PORT of a cluster whose machines see ROOT, OUT and the model under the same paths; without it, a Ray for this command alone is started
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder or of shards. Scenes that cannot be used are
     named, and the exit status is then 1. The same command goes on after any interruption."""
     with pause_garbage_collection():
-        from amodal_nb.core.parallel import keep_freed_memory
         from amodal_nb.fusion.bulk import fuse_folder, FuseOptions, part_folder
         from amodal_nb.fusion.folder import REPORT_NAME
         from amodal_nb.fusion.predict import load_predictor
@@ -223,7 +222,6 @@ def fuse(
     def print_fused(line):
         fused.append(line)
         print_line(line)
-    keep_freed_memory()
     with engine_context as pools:
         report = fuse_folder(root, out, model, on_extra, print_error, harmonise, uncovered, print_fused, prior,
                              workers, again or bool(cutouts), shards, part, print_line, weights, pools)
@@ -521,7 +519,6 @@ def train(
     with pause_garbage_collection():
         from amodal_nb.training.distributed import record_error
         from amodal_nb.training.loop import train, TrainingStopped
-        import_module('torch._dynamo') # which the optimizer would import
     def run(config):
         "Train a model on a folder of scenes."
         last = Path(config.out)/'last.safetensors'
