@@ -36,7 +36,7 @@ def transmittance(
     sequence: list, # indices of completions, front first
 ) -> torch.Tensor: # [N,...] in 0..1; 1 for completions that are not in `sequence`
     """Compute the transmittance in front of each completion: the product of 1 - alpha over those before it in
-    `sequence`."""
+    `sequence`. Without gradient."""
     light = torch.empty_like(alphas)
     for k in {*range(len(alphas))} - {*sequence[1:]}: light[k] = 1
     for before, k in zip(sequence, sequence[1:]): torch.mul(light[before], 1 - alphas[before], out=light[k])

@@ -154,7 +154,8 @@ def failure_line(
 ) -> str: # one line
     "Return `failure_reason` for a person: with the scene's path where it has no path of the scene."
     reason = failure_reason(error, folder)
-    has_path = source.name in reason if isinstance(error, OSError) else str(source) in reason
+    has_path = str(source) in reason
+    if isinstance(error, OSError): has_path = source.name in Path(str(error.filename or folder)).parts
     return reason if has_path else f'{source}: {reason.removeprefix(f"{source.name}: ")}'
 
 REPORT_NAME = 'report.json' # of the report in the folder of results

@@ -514,11 +514,11 @@ def training_data(
 def check_same_step(
     run: TrainingRun, # of this rank, ready to go on
 ):
-    """Raise `CheckpointError` if ranks go on from different checkpoints, as where machines see different files. Every
-    rank calls it."""
+    """Raise `CheckpointError` if ranks go on from different steps, as where machines see different files. Every rank
+    calls it."""
     steps = gather_objects(run.step, run.context)
     if len({*steps}) == 1: return
-    problem = f"the ranks read checkpoints of steps {', '.join(map(str, sorted({*steps})))}"
+    problem = f"the ranks would go on from steps {', '.join(map(str, sorted({*steps})))}"
     raise CheckpointError(run.out, problem, 'give all machines the same files, then start the run again')
 
 def prepare_run(
