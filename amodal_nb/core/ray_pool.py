@@ -210,10 +210,10 @@ def _start_here(cores, folder, quiet):
                      object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder, _system_config=PRIORITY, **quiet)
     except Exception as e: # Ray raises the base class
         problem = f'cannot be started ({error_reason(e):.200})'
-        raise ConfigError('engine ray', problem, 'end other programs, or use --engine local') from None
+        raise ConfigError('engine ray', problem, 'end other programs, or leave --engine ray out') from None
     own = ray.util.get_node_ip_address()
     if own != LOOPBACK:
-        fix = 'use --engine local, or another version of Ray'
+        fix = 'leave --engine ray out, or use another version of Ray'
         raise ConfigError('engine ray', f'listens on {own}, beyond this machine', fix)
 
 def _connect(address, quiet):
