@@ -352,6 +352,7 @@ class Gallery(ipywidgets.VBox):
         "Show the editor in place of the inspector, or the inspector again."
         index = self._opened
         is_inspecting = self._edit.description == 'Edit'
+        if is_inspecting: self._edit.description = 'Refitting …' # shown at once
         try: shown = self._editor(index) if is_inspecting else self.inspector
         except Exception as e: shown = ipywidgets.Label(str(e) or type(e).__name__)
         self._edit.description = 'Inspect' if is_inspecting else 'Edit'
