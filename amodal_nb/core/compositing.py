@@ -7,7 +7,7 @@ __all__ = ['TIE_LOG_ODDS', 'MIN_TRANSMITTANCE', 'front_to_back', 'transmittance'
            'expected_composite_weights', 'composite_stack', 'quantize_8bit', 'layer_share', 'flatten_layers']
 
 # %% ../../nbs/1_core/05_compositing.ipynb #c003
-import torch
+import numpy as np, torch
 
 # %% ../../nbs/1_core/05_compositing.ipynb #c005
 TIE_LOG_ODDS = 1e-5 # difference up to which rounding decides, and the lower slot comes first
@@ -17,18 +17,20 @@ def front_to_back(
     valid: torch.Tensor, # [B,N] bool; slots that are not valid come last
 ) -> torch.Tensor: # [B,N] slot indices, the front one first
     """Compute a front-to-back sequence that agrees with `order` if it has no cycle, and else contradicts little of it:
-    a greedy heuristic for the feedback arc set problem (cf. Eades, Lin and Smyth 1993). Ties go to the lower slot."""
-    real = valid[:, None] & valid[:, :, None]
-    against = order.transpose(1, 2).clamp(min=0)*real     # [B,i,j]: evidence that j is in front of i
-    waiting, sequence = torch.ones_like(valid), []
-    for _ in range(order.shape[1]):
+    a greedy heuristic for the feedback arc set problem (cf. Eades, Lin and Smyth 1993). Ties go to the lower slot.
+    In NumPy: on matrices this small, starting torch's operations is what costs. Without gradient."""
+    log_odds, is_valid = order.detach().cpu().numpy(), valid.cpu().numpy()
+    against = log_odds.swapaxes(1, 2).clip(min=0)*is_valid[:, None] # [B,i,j]: evidence that j is in front of i
+    waiting, scenes = np.ones_like(is_valid), np.arange(len(log_odds))
+    sequence = np.empty(is_valid.shape, np.int64)
+    for place in range(sequence.shape[1]):
         score = (against*waiting[:, None]).sum(-1)        # [B,N]
-        score = score.masked_fill(~valid, 1e30).masked_fill(~waiting, torch.inf)
-        least = score.amin(1, keepdim=True)
-        first = score.masked_fill(score <= least + TIE_LOG_ODDS, -1).argmin(1) # of equal ones, the lowest
-        sequence.append(first)
-        waiting = waiting.scatter(1, first[:, None], False)
-    return torch.stack(sequence, 1)
+        score[~is_valid] = 1e30
+        score[~waiting] = np.inf
+        is_tied = score <= score.min(1, keepdims=True) + TIE_LOG_ODDS
+        first = is_tied.argmax(1)                         # of equal ones, the lowest
+        sequence[:, place], waiting[scenes, first] = first, False
+    return torch.from_numpy(sequence).to(order.device)
 
 # %% ../../nbs/1_core/05_compositing.ipynb #c010
 def transmittance(

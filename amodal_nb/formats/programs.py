@@ -73,7 +73,7 @@ class OrderProgram(nn.Module):
         n = alphas.shape[0]
         direct = log_odds.new_zeros(n, n).index_put((pairs[:, 0], pairs[:, 1]), log_odds)
         direct = direct - direct.T
-        order = direct + transitive_log_odds(direct[None])[0]
+        order = direct + transitive_log_odds(direct[None], library=torch)[0]
         return order, self.composite(alphas, self.sequence(order)), evidence
 
 # %% ../../nbs/8_formats/09_programs.ipynb #c025

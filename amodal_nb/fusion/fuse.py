@@ -172,10 +172,11 @@ def pair_probabilities(
 ) -> list: # of {'a', 'b', 'p_a_front', 'overlap_px'}, a < b, completion numbers
     """Return every pair that meets with the probability that `a` is in front of `b`, and how many pixels both cover
     (alpha above 0.5); 0 for a pair that only touches."""
-    cover, probability = exceeds(alphas[:, 0], .5), order.sigmoid()
-    overlap_px, meet = pairwise_overlap(cover).long(), meeting_pairs(cover)
+    cover = exceeds(alphas[:, 0], .5)
+    meet = meeting_pairs(cover)
+    probability, overlap_px, number = order.sigmoid().tolist(), pairwise_overlap(cover).tolist(), number.tolist()
     pairs = []
     for i, j in meet.triu(1).nonzero().tolist():
-        p = round(float(probability[i, j]), 6)
-        pairs.append({'a': int(number[i]), 'b': int(number[j]), 'p_a_front': p, 'overlap_px': int(overlap_px[i, j])})
+        p = round(probability[i][j], 6)
+        pairs.append({'a': number[i], 'b': number[j], 'p_a_front': p, 'overlap_px': int(overlap_px[i][j])})
     return pairs

@@ -220,7 +220,7 @@ def _explained_pairs(order, batch, number, decision):
     by_prior = torch.zeros_like(order, dtype=torch.bool) if decision.by_prior is None else decision.by_prior[0]
     before = order if decision.before_prior is None else decision.before_prior[0]
     reasons = pair_reasons(before, trace, by_prior)
-    slot = {int(k): i for i, k in enumerate(number) if k}
+    slot = {k: i for i, k in enumerate(number.tolist()) if k}
     def why(pair): return reasons[slot[pair['a']]][slot[pair['b']]] if decision.reads_picture else None
     return [pair | {'why': why(pair)} for pair in pair_probabilities(order, alphas, number)]
 
@@ -241,16 +241,17 @@ def collect_result(
     "Return a fusion in the terms of the files: by completion number instead of slot."
     scene, number = prepared.scene, batch['number'][0]
     has_background = scene.background is not None
-    slot_of = {int(k): slot for slot, k in enumerate(number) if k}
+    numbers = number.tolist()
+    slot_of = {k: slot for slot, k in enumerate(numbers) if k}
     rows = [slot_of.get(k) for k in range(1, scene.n + 1)] + [-1]*has_background
     weights = _select_slots(fusion.weights[0], rows)
     slots = [f'comp{i+1}' for i in range(scene.n)] + ['background']*has_background
     decision = decision or Decision(fusion.weights, fusion.order)
     reported = fusion.order if decision.calibrated is None else decision.calibrated
     pairs = _explained_pairs(reported[0], batch, number, decision)
-    sequence = front_to_back(decision.sequence_log_odds(fusion.order), batch['valid'])[0]
-    covers_any = batch['alphas'][0].flatten(1).amax(1) > 0           # [N] False: nothing to put in an order
-    order = [int(number[slot]) for slot in sequence if number[slot] and covers_any[slot]]
+    sequence = front_to_back(decision.sequence_log_odds(fusion.order), batch['valid'])[0].tolist()
+    covers_any = (batch['alphas'][0].flatten(1).amax(1) > 0).tolist() # [N] False: nothing to put in an order
+    order = [numbers[slot] for slot in sequence if numbers[slot] and covers_any[slot]]
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
     result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)
     fill = getattr(uncovered, '__name__', str(uncovered))

@@ -254,10 +254,12 @@ def pair_reasons(
     by_prior: torch.Tensor, # bool [N,N]: pairs to which a prior was added
 ) -> list: # [N] of [N] of 'evidence', 'inferred', 'prior' or None
     "Explain each pair: what its order rests on."
-    is_shown, is_inferred = shows_order(order, trace), ~trace & (order.abs() > MIN_DECIDED_LOG_ODDS)
+    is_inferred = ~trace & (order.abs() > MIN_DECIDED_LOG_ODDS)
+    masks = by_prior, shows_order(order, trace), is_inferred
+    by_prior, is_shown, is_inferred = (mask.tolist() for mask in masks) # at once: reading single elements costs more
     def reason(i, j):
-        if by_prior[i, j]: return 'prior'
-        if is_shown[i, j]: return 'evidence'
-        return 'inferred' if is_inferred[i, j] else None
+        if by_prior[i][j]: return 'prior'
+        if is_shown[i][j]: return 'evidence'
+        return 'inferred' if is_inferred[i][j] else None
     n = range(len(order))
     return [[reason(i, j) for j in n] for i in n]
