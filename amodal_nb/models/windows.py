@@ -147,7 +147,7 @@ class SceneFeatures:
         size: tuple, # (height, width) of the windows in px
         fill: float = 0., # outside of the boxes
     ) -> torch.Tensor: # [P,S,C,height,width]
-        "Return windows of the features of some slots. Their places are computed on the CPU, with few operations on values."
+        "Return windows of the features of some slots, in few operations: places are computed on the CPU."
         begin, rows, columns, box_top, box_left, box_height, box_width = self.table[slots].transpose(2, 0, 1)[..., None] # [P,S,1]
         x_first = left[:, None, None] - box_left                     # [P,S,1]
         y = np.arange(size[0]) + top[:, None, None] - box_top        # [P,S,height] in the box
