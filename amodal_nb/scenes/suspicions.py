@@ -93,8 +93,12 @@ def suspicious_mask(
     if share > MAX_MASKED: return f'the mask covers the whole picture, of which nothing is left: {hint}'
     overlaps = n_covering >= 2
     hidden = np.count_nonzero(mask & overlaps)/max(1, np.count_nonzero(overlaps))
-    if overlaps.any() and share > .5 and hidden < .5:
+    if share <= .5: return None
+    if overlaps.any() and hidden < .5:
         return f'the mask covers {share:.0%} of the picture, but {hidden:.0%} of the overlaps: {hint}'
+    bare = np.count_nonzero(mask & (n_covering == 0))/np.count_nonzero(mask)
+    if scene.background is None and bare > .5:
+        return f'the mask covers {share:.0%} of the picture, and nothing covers {bare:.0%} of the mask: {hint}'
 
 def equal_completions(
     scene: Scene, # any
