@@ -1,7 +1,7 @@
 """Over-compositing is also computed outside of `amodal_nb.core.compositing`, where that cannot be called or would round otherwise.
 Each of these places is held to it on the same pixels; the front-end's is in test_frontend.py."""
 import numpy as np, pytest, torch
-from amodal_nb.app.inspector import recomposite_weights
+from amodal_nb.fusion.refine import recomposite_weights
 from amodal_nb.core.compositing import composite_stack, composite_weights, front_to_back
 from amodal_nb.formats.programs import OrderProgram
 from amodal_nb.fusion.predict import corrected_order

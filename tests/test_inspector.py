@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from amodal_nb.app.inspector import apply_order_corrections
-from amodal_nb.fusion.predict import fuse_scene
+from amodal_nb.fusion.predict import apply_order_corrections, fuse_scene
 from amodal_nb.fusion.refit import refit_scene
 from amodal_nb.formats.refit_files import read_refit, write_refit
 from amodal_nb.core.files import assets, write_json
@@ -46,7 +45,7 @@ def run(lab, page):
 def sample(lab, name='sample2', id=None):
     "A copy of a sample scene in the server's folder."
     scene = replace(read_scene(assets()/'scenes'/name), id=id or name)
-    shutil.rmtree(lab.folder/scene.id, ignore_errors=True) # with corrections of another test beside it, it would not be replaced
+    shutil.rmtree(lab.folder/scene.id, ignore_errors=True) # with what another test has saved
     write_scene(scene, lab.folder)
     return scene
 
@@ -103,11 +102,17 @@ def test_the_tutorial_runs_and_its_inspector_can_be_used(lab, page, root):
     assert i.pixel(x, y) == i.result()[y, x].tolist() != to_uint8(fused.result)[y, x].tolist()
 
     i.box.get_by_role('button', name='Write the corrections').click()
-    file = Path(re.search(r'written to (.*)', i.notice('corrections written'))[1])
-    assert json.loads(file.read_text()) == {'version': 1, 'origin': 'composed', 'pairs': [{'front': f, 'back': b} for f, b in i.corrections()]}
+    file = Path(re.search(r'written to (.*)', i.notice('Saved: amodal fuse follows it'))[1])
+    def recorded(pairs): return {'version': 1, 'origin': 'composed', 'corrections': [{'front': f, 'back': b} for f, b in pairs]}
+    assert json.loads(file.read_text()) == recorded(i.corrections())
+    save = i.box.locator('.ai-primary')
+    i.wait(f'i => i.count.textContent === "your order: {len(i.corrections())} corrections, saved"')
+    assert save.inner_text() == 'Saved' and save.is_disabled()
     i.box.get_by_role('button', name='Undo saving').click()
     i.notice('is as it was')
-    assert json.loads(file.read_text()) == {'version': 1, 'origin': 'composed', 'pairs': [{'front': f, 'back': b} for f, b in made]}
+    assert json.loads(file.read_text()) == recorded(made)
+    i.wait('i => i.count.textContent.endsWith("corrections, not saved")')
+    assert save.inner_text() == 'Save order' and save.is_enabled()
     i.box.get_by_role('button', name='Undo the last correction').click()
     i.wait(f'i => JSON.stringify(i.get("corrections")) === "{json.dumps([list(p) for p in made], separators=(",", ":"))}"')
     page.screenshot(path=lab.folder/'tutorial.png')
@@ -210,8 +215,7 @@ def test_corrections_can_be_downloaded_without_kernel_or_disk(lab, page):
     i.notice('cannot be written')
     assert file.read_bytes() == was and not list(file.parent.glob('*.tmp'))
     with page.expect_download() as got: i.box.get_by_role('button', name='Download instead').click()
-    kept = [p for p in scene.pairs if set(p) != {2, 4}]
-    expected = json.loads(was) | {'pairs': [{'front': f, 'back': b} for f, b in [*kept, (4, 2)]]}
+    expected = json.loads(was) | {'corrections': [{'front': 4, 'back': 2}]}
     assert got.value.suggested_filename == 'sample7_scene.json' and json.loads(Path(got.value.path()).read_text()) == expected
 
     for session in lab.api('GET', 'sessions'):
@@ -222,7 +226,7 @@ def test_corrections_can_be_downloaded_without_kernel_or_disk(lab, page):
     now = apply_order_corrections(scene, fuse_scene(scene), i.corrections(), i.js('i => i.get("stack")'))
     assert np.abs(i.result().astype(int) - to_uint8(now.result)).max() <= 1
     with page.expect_download() as got: i.box.locator('.ai-notice').get_by_role('button', name='Download').click()
-    assert [(p['front'], p['back']) for p in json.loads(Path(got.value.path()).read_text())['pairs']][-2:] == [(4, 2), (1, 2)]
+    assert [(p['front'], p['back']) for p in json.loads(Path(got.value.path()).read_text())['corrections']] == [(4, 2), (1, 2)]
     i.js('i => i.set({view: "top", slot: 3})')
     i.wait('i => i.views[5].classList.contains("ai-is")')
 

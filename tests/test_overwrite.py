@@ -66,14 +66,13 @@ def a_link_in_it(d): (d.parent/'elsewhere.png').touch(); (d/'a_mask.png').symlin
 def a_dead_link_in_it(d): (d/'a_mask.png').symlink_to('nowhere')
 def another_scenes_file(d): (d/'b_mask.png').touch()
 def names_that_only_look_like_it(d): (d/'a_comp0.png').touch(); (d/'a_comp1.jpg').touch()
-def corrections_that_were_kept(d): (d/'a_scene.json').touch(); (d/'a_scene.json.1').touch()
 def a_fusion(d): (d/'a_fused.png').touch()
 def a_link_to_a_scene(d): shutil.rmtree(d); d.symlink_to(write_scene(scene(), d.parent.parent/'theirs'))
 def a_dead_link(d): shutil.rmtree(d); d.symlink_to('nowhere')
 def a_file(d): shutil.rmtree(d); d.write_text('mine')
 
 OWN = [a_file_more, a_folder_in_it, a_folder_of_a_scenes_name, a_link_in_it, a_dead_link_in_it, another_scenes_file, names_that_only_look_like_it,
-       corrections_that_were_kept, a_fusion, a_link_to_a_scene, a_dead_link, a_file]
+       a_fusion, a_link_to_a_scene, a_dead_link, a_file]
 
 @pytest.mark.parametrize('overwrite', [False, True])
 @pytest.mark.parametrize('own', OWN)
@@ -83,6 +82,15 @@ def test_somebodys_own_folder_is_kept(own, overwrite, tmp_path):
     before = contents(tmp_path)
     with pytest.raises(AmodalError, match='is there already'): write_scene(scene(), tmp_path/'out', overwrite)
     assert contents(tmp_path) == before
+
+def test_corrections_are_kept_beside_the_scene_that_replaces_theirs(tmp_path):
+    folder, own = write_scene(scene(), tmp_path), '{"version": 1, "corrections": [{"front": 2, "back": 1}]}'
+    for name, text in ('a_scene.json.1', ''), ('a_scene.json', own): (folder/name).write_text(text)
+    before = contents(tmp_path)
+    with pytest.raises(AmodalError, match='is there already'): write_scene(scene(), tmp_path)
+    assert contents(tmp_path) == before
+    write_scene(scene(), tmp_path, overwrite=True)
+    assert [(folder/f'a_scene.json.{k}').read_text() for k in (1, 2)] == ['', own]
 
 @pytest.mark.parametrize('overwrite', [[], ['--overwrite']])
 def test_both_commands_keep_somebodys_own_folder(overwrite, tmp_path, capsys):

@@ -1,15 +1,17 @@
 "A person's own pictures: a photograph and cut-outs in one line, what becomes of uncovered pixels, and what a result rests on."
 import json, subprocess
+from dataclasses import replace
 import numpy as np, pytest, torch
 from PIL import Image
 from amodal_nb.app.cli import main
-from amodal_nb.app.inspector import inspector_state, save_pairs
+from amodal_nb.app.inspector import inspector_state, restore_corrections, WeightInspector, write_corrections
 from amodal_nb.core.errors import AmodalError
 from amodal_nb.core.files import assets
-from amodal_nb.core.pictures import to_uint8
+from amodal_nb.core.pictures import read_picture, to_uint8
+from amodal_nb.evaluation.evaluate import evaluate
 from amodal_nb.formats.export import read_fused
-from amodal_nb.formats.layers import fusion_layers
-from amodal_nb.fusion.predict import fuse_pictures, fuse_scene
+from amodal_nb.formats.layers import fusion_layers, patched_fraction
+from amodal_nb.fusion.predict import fuse_pictures, fuse_scene, load_predictor
 from amodal_nb.scenes.batches import SceneDataset
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.synthesis.composer import Composer
@@ -74,8 +76,65 @@ def test_names_reach_layers_and_inspector_and_outlive_a_correction(own):
     fused = read_fused(scene, own/'out')
     assert [l.name for l in fusion_layers(scene, fused)][1:-1] == [NAMES[k-1] for k in fused.order]
     assert inspector_state(scene, fused).meta['names'] == list(NAMES)
-    save_pairs(folder, [(2, 1)])
-    assert read_scene(folder).object_names == NAMES and (2, 1) in read_scene(folder).pairs
+    write_corrections(folder, [(2, 1)])
+    assert read_scene(folder).object_names == NAMES and read_scene(folder).corrections == ((2, 1),)
+
+def test_a_saved_order_is_followed_by_fuse_inspector_and_export_but_measured_by_nothing(own, capsys):
+    "The README's command again: the corrected scene is fused anew, and layers and inspector show the order of the picture."
+    hole = '--mask', own/'hole.png'
+    fuse_own(own, *hole)
+    folder, before = own/'out'/'scenes'/'photo', order_of(own)
+    pair = max(before['pairs'], key=lambda p: p['overlap_px'])
+    turned = (pair['b'], pair['a']) if pair['p_a_front'] > .5 else (pair['a'], pair['b'])
+    WeightInspector(folder, read_fused(read_scene(folder), own/'out')).correct(*turned) # unsaved: nothing follows
+    scores = eval_scores(own)
+    capsys.readouterr()
+    assert fuse_own(own, *hole) == 0 and order_of(own) == before
+    write_corrections(folder, [turned])
+    assert fuse_own(own, *hole) == 0
+    told, record = capsys.readouterr().out, order_of(own)
+    after, = [p for p in record['pairs'] if {p['a'], p['b']} == {*turned}]
+    assert after['why'] == 'corrected' and after['p_a_front'] == (after['a'] == turned[0])
+    assert after['model'] == {k: pair[k] for k in ('p_a_front', 'why')} and record['model_order'] == before['order']
+    assert record['order'].index(turned[0]) < record['order'].index(turned[1]) and '1 as corrected' in told
+    scene = read_scene(folder)
+    fused = read_fused(scene, own/'out')
+    shown = WeightInspector(folder, fused)
+    assert shown.corrections == [turned] and shown.fusion.order == before['order'] and shown.fused.order == record['order']
+    assert np.abs(as_uint8(shown.fused.result).astype(int) - as_uint8(fused.result)).max() <= 1
+    layers = fusion_layers(scene, fused)
+    assert [l.name for l in layers][1:-1] == [NAMES[k-1] for k in record['order']] and patched_fraction(layers, scene) == 0
+    assert eval_scores(own) == scores
+    restore_corrections(folder)
+    assert fuse_own(own, *hole) == 0 and order_of(own) == before
+
+def eval_scores(own):
+    "The scores of the scene as it is now, with truth and a label beside what was saved."
+    scene = read_scene(own/'out'/'scenes'/'photo')
+    labelled = replace(scene, image=read_picture(own/'photo.png'), pairs=[(1, 2)])
+    scores = evaluate({name: load_predictor(name) for name in ('vote', 'order')}, [labelled], lpips=False)
+    return {name: {k: str(v) for k, v in row.items() if k != 'seconds'} for name, row in scores.items()}
+
+def test_other_cutouts_keep_the_corrections_of_objects_that_stay(own, capsys):
+    "By name: the numbers are others. What cannot be kept stays in an earlier state of the record."
+    fuse_own(own)
+    folder = own/'out'/'scenes'/'photo'
+    write_corrections(folder, [(3, 1), (1, 2)]) # tree before cat, cat before box
+    assert amodal('fuse', own/'photo.png', own/'tree.png', own/'cat.png', '--out', own/'out') == 0
+    assert read_scene(folder).corrections == ((1, 2),) and '1 of its corrections name no cut-out' in capsys.readouterr().err
+    assert json.loads((folder/'photo_scene.json.2').read_text())['corrections'] == [{'front': 3, 'back': 1}, {'front': 1, 'back': 2}]
+
+@pytest.mark.parametrize('corrections, problem', [([(1, 9)], 'the pair (1, 9)'), ([(1, 2), (2, 1)], 'each in front of the other')])
+def test_corrections_that_cannot_be_followed_are_named_in_one_line(own, corrections, problem, capsys):
+    fuse_own(own)
+    folder = own/'out'/'scenes'/'photo'
+    record = {'version': 1, 'names': NAMES, 'corrections': [{'front': f, 'back': b} for f, b in corrections]}
+    (folder/'photo_scene.json').write_text(json.dumps(record))
+    capsys.readouterr()
+    for again in lambda: fuse_own(own), lambda: amodal('fuse', folder.parent, '--out', own/'again'):
+        assert again() == 1
+        line, = [l for l in capsys.readouterr().err.splitlines() if problem in l]
+        assert 'photo_scene.json: ' in line
 
 def test_one_line_again_replaces_its_own_scene_and_nothing_else(own, capsys):
     fuse_own(own)

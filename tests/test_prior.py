@@ -137,11 +137,11 @@ def test_a_depth_map_decides(tmp_path, silent, bits, direction):
     assert again.order == order
 
 def test_an_inspector_s_corrections_keep_what_else_is_known(tmp_path, silent):
-    from amodal_nb.app.inspector import save_pairs
+    from amodal_nb.app.inspector import write_corrections
     folder = write_scene(replace(silent, ranks=(1, None, 2), origin='design', object_names=('a', 'b', 'c')), tmp_path)
-    save_pairs(folder, [(2, 1)])
+    write_corrections(folder, [(2, 1)])
     scene = read_scene(folder)
-    assert (scene.pairs, scene.ranks, scene.origin, scene.object_names) == ([(2, 1)], (1, None, 2), 'design', ('a', 'b', 'c'))
+    assert (scene.corrections, scene.ranks, scene.origin, scene.object_names) == (((2, 1),), (1, None, 2), 'design', ('a', 'b', 'c'))
 
 def test_ranks_follow_completions_that_are_left_out(silent):
     "A predictor with two slots for three completions: ranks stay with their numbers."

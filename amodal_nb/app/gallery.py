@@ -278,7 +278,7 @@ class Gallery(ipywidgets.VBox):
 
     def _prepare(self, folder): # what an inspector shows, with all that takes long
         scene = read_scene_guarded(folder)
-        fused = self._fused(scene)
+        fused = self._fused(replace(scene, corrections=())) # the inspector adds them
         return scene, replace(fused, scene=harmonised_scene(scene, fused))
 
     def _start(self, index, delay=0.): # the task that prepares a scene; it may have been started before

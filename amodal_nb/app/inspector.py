@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['MAX_SHOWN_SIDE_PX', 'MAX_SHOWN_PIXELS', 'MAX_SHOWN_COMPLETIONS', 'CIVIDIS', 'QUICK_S', 'PROGRESS_STYLE', 'VIEWS',
-           'OVERLAYS', 'downscale', 'fusion_pictures', 'Recomposited', 'changed_sets', 'composite_sets',
-           'recomposite_weights', 'correct_pairs', 'apply_order_corrections', 'merge_corrections', 'earlier_states',
-           'pairs_path', 'save_pairs', 'restore_pairs', 'ShownGrid', 'shown_grid', 'InspectorState', 'state_meta',
-           'original_pictures', 'inspector_state', 'static_folder', 'join_modules', 'read_styles', 'colour_map',
-           'jpeg_strip', 'progress_html', 'show_progress', 'ViewTraits', 'WeightInspector', 'CompareBar', 'Comparison',
+           'OVERLAYS', 'downscale', 'fusion_pictures', 'merge_corrections', 'record_path', 'write_corrections',
+           'restore_corrections', 'ShownGrid', 'shown_grid', 'InspectorState', 'state_meta', 'original_pictures',
+           'inspector_state', 'static_folder', 'join_modules', 'read_styles', 'colour_map', 'jpeg_strip',
+           'progress_html', 'show_progress', 'ViewTraits', 'saved_line', 'WeightInspector', 'CompareBar', 'Comparison',
            'compare_models']
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c003
-import base64, glob, html, io, re, time, uuid
+import base64, html, io, re, time, uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,16 +21,17 @@ import anywidget, ipywidgets, numpy as np, torch, torch.nn.functional as F, trai
 from PIL import Image, ImageDraw
 
 from ..core.colours import contrasting_ink, hex_to_rgb, slot_colour_map, slot_colours
-from ..core.compositing import composite_weights, front_to_back
 from ..core.errors import AmodalError, ConfigError, SceneError
-from ..core.files import atomic_write, write_json
+from ..core.files import write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import to_uint8
 from ..core.progress import listen_to_progress
-from ..scenes.folders import completion_files, read_pairs, read_scene, read_scene_record, scene_record
-from ..scenes.scene import check_pairs, Scene
-from ..fusion.fuse import with_background_slot
-from ..fusion.predict import decisive_order, DEFAULT_MODEL, full_order, fuse_scene, FusedScene, harmonised_scene
+from ..scenes.folders import (completion_files, earlier_states, keep_state, read_corrections, read_scene,
+    read_scene_record, scene_record)
+from ..scenes.scene import check_corrections, Scene
+from ..fusion.predict import (apply_order_corrections, decisive_order, DEFAULT_MODEL, full_order, fuse_scene,
+    FusedScene, harmonised_scene, without_order_corrections)
+from ..fusion.refine import recomposite_weights
 from ..fusion.summary import is_guess
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c010
@@ -61,145 +61,52 @@ def fusion_pictures(
     mean_error = float((error*mask[0]).sum()/mask.sum())
     return named | {'target': image, f'error {mean_error:.3f}': (2*error).clamp(max=1)}
 
-# %% ../../nbs/9_app/01_inspector.ipynb #c026
-@dataclass(frozen=True)
-class Recomposited:
-    "Weights under a corrected order."
-    weights: torch.Tensor # [S,H,W]
-    changed: torch.Tensor # bool [H,W], pixels whose weights were computed again
-
-def changed_sets(
-    members: torch.Tensor, # bool [U,N], the completions of each set
-    before: torch.Tensor, # [U,N] slots, front first
-    after: torch.Tensor, # [U,N] slots, front first
-    corrections: list, # (front, back), completion numbers
-) -> torch.Tensor: # bool [U]
-    "Return for each set of completions whether its sequence changed or it holds both of a corrected pair."
-    changed = (before != after).any(1)
-    for i, j in corrections: changed |= members[:, i-1] & members[:, j-1]
-    return changed
-
-def composite_sets(
-    alphas: torch.Tensor, # [N,P] in 0..1
-    kind: torch.Tensor, # [P], the set of completions of each pixel
-    sequences: torch.Tensor, # [U,N] slots, front first, of each set
-) -> torch.Tensor: # [N+1,P], the background last
-    "Composite each pixel in the sequence of its set."
-    weights = torch.zeros(len(alphas)+1, alphas.shape[1])
-    for u in kind.unique().tolist():
-        pixels = kind == u
-        some = alphas[:, pixels][None, :, None, None]                # [1,N,1,1,P']
-        weights[:, pixels] = composite_weights(some, sequences[u][None])[0, :, 0]
-    return weights
-
-def recomposite_weights(
-    weights: torch.Tensor, # [S,H,W] of the slots
-    alphas: torch.Tensor, # [N,1,H,W] in 0..1
-    before: torch.Tensor, # [N,N] log-odds that the weights came from, see `decisive_order`
-    after: torch.Tensor, # [N,N] log-odds with the corrections
-    corrections: list, # (front, back), completion numbers
-) -> Recomposited: # the weights, and where they are new
-    "Compute the weights again where the order of the completions changed."
-    n, a = len(alphas), alphas[:, 0]                                 # [N,H,W]
-    bits = 2**torch.arange(n)
-    covers = (a > 0)*bits[:, None, None]
-    sets, kind = covers.sum(0).unique(return_inverse=True)           # [U], [H,W]
-    members = sets[:, None] & bits > 0                               # [U,N]
-    old = front_to_back(before.expand(len(sets), n, n), members)     # [U,N]
-    new = front_to_back(after.expand(len(sets), n, n), members)
-    changed = changed_sets(members, old, new, corrections)[kind]     # [H,W]
-    some = a[:, changed]                                             # [N,P]
-    painted = composite_sets(some, kind[changed], new)
-    has_background = torch.tensor([len(weights) > n])
-    batch = {'alphas': some[None, :, None, None], 'has_background': has_background}
-    slots = with_background_slot(painted[None, :, None], batch)[0, :, 0]
-    weights = weights.clone()
-    weights[:, changed] = slots[:len(weights)]
-    return Recomposited(weights, changed)
-
-# %% ../../nbs/9_app/01_inspector.ipynb #a101
-def correct_pairs(
-    pairs: list, # {'a', 'b', 'p_a_front', …}, as in `FusedScene`
-    corrections: list, # (front, back), completion numbers
-) -> list: # the same, with probability 1 or 0 for corrected pairs
-    "Return the pairs of a fusion with the probabilities that corrections give."
-    corrected = {(f, b): 1. for f, b in corrections} | {(b, f): 0. for f, b in corrections}
-    return [o | {'p_a_front': corrected.get((o['a'], o['b']), o['p_a_front'])} for o in pairs]
-
-def apply_order_corrections(
-    scene: Scene, # what was fused
-    fused: FusedScene, # its fusion
-    corrections: list, # (front, back), completion numbers
-    stack: 'list | None' = None, # completion numbers front to back, for pairs that do not overlap; None: as they were
-) -> FusedScene: # with these corrections
-    "Fuse again with corrections."
-    scene = harmonised_scene(scene, fused)
-    before, after = decisive_order(fused, scene.n), decisive_order(fused, scene.n, corrections, stack)
-    new = recomposite_weights(fused.weights, scene.alphas, before, after, corrections)
-    window = new.changed & (scene.mask[0] > 0)
-    pictures = [*scene.completions, scene.partial if scene.background is None else scene.background]
-    if len(new.weights) == scene.n: # where no completion covers, the partial stays
-        held = [*new.weights, 1-new.weights.sum(0)]
-    else: held = [*new.weights]
-    result = fused.result.clone()
-    result[:, window] = sum(w[window]*p[:, window] for w, p in zip(held, pictures))
-    sequence = front_to_back(after[None], torch.ones(1, scene.n, dtype=torch.bool))[0]
-    order = [k+1 for k in sequence.tolist() if scene.alphas[k].any()]
-    pairs = correct_pairs(fused.pairs, corrections)
-    return replace(fused, result=result, weights=new.weights, order=order, pairs=pairs)
-
 # %% ../../nbs/9_app/01_inspector.ipynb #c034
 def merge_corrections(
-    known: 'list | None', # (front, back) pairs so far
+    earlier: list, # (front, back) so far
     corrections: list, # (front, back)
 ) -> list: # of (front, back)
-    "Return the known pairs that no correction replaces, and the corrections."
+    "Return the earlier corrections that no new one replaces, and the new ones."
     new = [tuple(c) for c in corrections]
     replaced = {frozenset(c) for c in new}
-    return [tuple(p) for p in known or [] if frozenset(p) not in replaced] + new
+    return [tuple(p) for p in earlier if frozenset(p) not in replaced] + new
 
-def earlier_states(
-    path: Path, # a file
-) -> list: # of paths <path>.1, <path>.2, …
-    "Return the earlier states of a file, the oldest first."
-    numbered = {}
-    for p in path.parent.glob(f'{glob.escape(path.name)}.*'):
-        if p.suffix[1:].isdecimal(): numbered[int(p.suffix[1:])] = p
-    return [numbered[k] for k in sorted(numbered)]
-
-def pairs_path(
+def record_path(
     folder: 'str | Path', # of one scene
 ) -> Path: # <folder>/<id>_scene.json
-    "Return the file that holds a scene's pairs."
+    "Return the file that holds a scene's corrections."
     folder = Path(folder).absolute()
     return folder/f'{folder.name}_scene.json'
 
-def save_pairs(
+def _corrected_record(path, corrections):
+    "Return the content of a scene's record with other corrections, names and what else is known as they are."
+    record = {'version': 1} | read_scene_record(path)
+    record.pop('corrections', None)
+    return record | ({'corrections': [{'front': f, 'back': b} for f, b in corrections]} if corrections else {})
+
+def write_corrections(
     folder: 'str | Path', # of one scene
-    corrections: list, # (front, back), completion numbers
-) -> Path: # the file
+    corrections: list, # (front, back), completion numbers; []: the order is the model's again
+) -> Path: # the file; it does not exist if nothing is known
     "Write corrections into a scene's folder, and keep the earlier file beside it. Raises `SceneError` if that fails."
-    path = pairs_path(folder)
+    path = record_path(folder)
     try:
         files = completion_files(path.parent)
         n, empty = len(files), [k for k, p in enumerate(files, 1) if p is None]
-        pairs = merge_corrections(read_pairs(path, n, empty), check_pairs(corrections, n, path, empty))
-        earlier = earlier_states(path)
-        number = int(earlier[-1].suffix[1:])+1 if earlier else 1
-        with atomic_write(path.with_name(f'{path.name}.{number}')) as tmp:
-            tmp.write_bytes(path.read_bytes() if path.exists() else b'')
-        record = {'version': 1} | read_scene_record(path) # names and what else is known stay
-        write_json(path, record | {'pairs': [{'front': f, 'back': b} for f, b in pairs]})
+        record = _corrected_record(path, check_corrections(corrections, n, path, empty))
+        keep_state(path)
+        if len(record) > 1: write_json(path, record)
+        else: path.unlink(missing_ok=True)
     except OSError as e:
         fix = 'make room and allow writing there, or save elsewhere'
         raise SceneError(e.filename or path, f'cannot be written ({e.strerror or e})', fix) from None
     return path
 
-def restore_pairs(
+def restore_corrections(
     folder: 'str | Path', # of one scene
 ) -> Path: # the file; it no longer exists if it did not exist before
-    "Undo the last `save_pairs`. Raises `SceneError` if there is nothing to undo."
-    path = pairs_path(folder)
+    "Undo the last `write_corrections`. Raises `SceneError` if there is nothing to undo."
+    path = record_path(folder)
     try:
         earlier = earlier_states(path)
         if not earlier: raise SceneError(path, 'has no earlier state beside it', 'there is nothing to undo')
@@ -307,7 +214,7 @@ def state_meta(
     uncovered = f'{fused.uncovered:.1%}' if fused.uncovered else ''
     return dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=[width, height],
                 step=grid.step, boxes=grid.boxes, pairs=pairs, order=full_order(fused, scene.n),
-                known=scene.pairs or [], done=fused.harmonise or [], colours=colours, inks=inks,
+                done=fused.harmonise or [], colours=colours, inks=inks,
                 masked=masked, note=reduced if grid.step > 1 else '',
                 names=list(scene.object_names), record=scene_record(scene),
                 fill=fused.uncovered_fill, uncovered=uncovered)
@@ -503,6 +410,14 @@ class ViewTraits(traitlets.HasTraits):
     wipe = traitlets.Float(.5, min=0, max=1).tag(sync=True) # place of the wipe, as a share of the width
     group = traitlets.Unicode('').tag(sync=True) # inspectors of one group move together
 
+def saved_line(
+    n: int, # corrections
+    path: Path, # of the file that holds them
+) -> str: # one line
+    "Describe what saving has done, and who follows it."
+    if not n: return f'The order is the model\'s again, also for amodal fuse; no correction stands in {path}'
+    return f'Saved: amodal fuse follows it. {n} correction{"s" if n > 1 else ""} written to {path}'
+
 class WeightInspector(ViewTraits, anywidget.AnyWidget):
     "A widget that shows the weights and the order of a fusion, and corrects the order."
     _esm = join_modules(static_folder()/'inspector.js')
@@ -513,6 +428,7 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
     _history = traitlets.List().tag(sync=True) # {'corrections', 'stack'} before each correction
     _undone = traitlets.List().tag(sync=True) # likewise, what `redo` returns to
     _toolbar = traitlets.Bool(True).tag(sync=True) # False: linked inspectors have one in common
+    _saved = traitlets.List().tag(sync=True) # the corrections that the folder holds
     _patience = traitlets.Int(5000).tag(sync=True) # ms that the kernel has to answer
     _meta = traitlets.Dict().tag(sync=True) # see `InspectorState`
     _data = traitlets.Dict().tag(sync=True)
@@ -528,20 +444,22 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
             folder = folder or scene
             scene = read_scene(scene)
         if fusion is None:
-            with show_progress(scene.id): fusion = fuse_scene(scene, model)
+            with show_progress(scene.id): fusion = fuse_scene(replace(scene, corrections=()), model)
         self.scene = scene
-        self.fusion = replace(fusion, scene=harmonised_scene(scene, fusion))
+        fusion = replace(fusion, scene=harmonised_scene(scene, fusion))
+        self.fusion = without_order_corrections(scene, fusion)
         self.folder = None if folder is None else Path(folder).absolute()
         self._cached_order, self._cached_fusion = None, None
         state = inspector_state(self.scene, self.fusion)
         meta = state.meta | {'title': traits.pop('title', scene.id)}
-        super().__init__(_meta=meta, _data=state.data, stack=meta['order'], **traits)
+        own = {'corrections': [*scene.corrections], '_saved': [*scene.corrections]} | traits
+        super().__init__(_meta=meta, _data=state.data, stack=meta['order'], **own)
         self.on_msg(self._answer)
 
     @traitlets.validate('corrections')
     def _valid_corrections(self, proposal): return self._check(proposal['value'])
 
-    def _check(self, pairs): return check_pairs(pairs, self.scene.n, f'{self.scene.id}: corrections')
+    def _check(self, pairs): return check_corrections(pairs, self.scene.n, f'{self.scene.id}: corrections')
 
     @property
     def fused(self) -> FusedScene: # as `fusion`, with the corrections
@@ -592,16 +510,20 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
             self._undone = self._undone[:-1]
 
     def save_corrections(self) -> Path: # the file
-        "Write the corrections to `<id>_scene.json`; see `save_pairs`. Raises `SceneError` if that fails."
+        "Write the corrections to `<id>_scene.json`; see `write_corrections`. Raises `SceneError` if that fails."
         if self.folder is None:
             fix = 'give folder=, the folder of a scene, or write_scene it first'
             raise SceneError(self.scene.id, 'came from memory', fix)
-        return save_pairs(self.folder, self.corrections)
+        path = write_corrections(self.folder, self.corrections)
+        self._saved = self.corrections
+        return path
 
     def undo_save(self) -> Path: # the file
-        "Undo the last `save_corrections`; see `restore_pairs`. Raises `SceneError` if there is nothing to undo."
+        "Undo the last `save_corrections`; see `restore_corrections`. Raises `SceneError` if there is nothing to undo."
         if self.folder is None: raise SceneError(self.scene.id, 'came from memory, nothing was saved')
-        return restore_pairs(self.folder)
+        path = restore_corrections(self.folder)
+        self._saved = read_corrections(path, self.scene.n, self.scene.empty)
+        return path
 
     def weights_at(self,
         x: int, # px from the left
@@ -630,7 +552,7 @@ class WeightInspector(ViewTraits, anywidget.AnyWidget):
     def _saved_or_undone(self, kind):
         if kind == 'save':
             path = self.save_corrections()
-            return {'type': 'saved', 'text': f'{len(self.corrections)} corrections written to {path}'}
+            return {'type': 'saved', 'text': saved_line(len(self.corrections), path)}
         if kind == 'unsave': return {'type': 'unsaved', 'text': f'{self.undo_save()} is as it was'}
         return {'type': 'heard', 'text': ''}
 
@@ -679,7 +601,7 @@ def compare_models(
     group, layout = uuid.uuid4().hex, {'flex': '1 1 380px', 'width': 'auto'}
     inspectors = []
     for name, model in named.items():
-        own = dict(model=model, title=name, _toolbar=False)
+        own = dict(model=model, title=name, _toolbar=False, corrections=[])
         inspectors.append(WeightInspector(scene, folder=folder, group=group, layout=layout, **own, **traits))
     shared = {k: v for k, v in traits.items() if ViewTraits.class_own_traits().get(k)}
     bar = CompareBar(title=scene.id, group=group, layout={'flex': '1 1 100%', 'width': 'auto'}, **shared)

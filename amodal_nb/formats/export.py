@@ -177,7 +177,7 @@ def _read_weights(folder, slots, size):
 ORDER_FORM = ('{"order": [2, 1], "pairs": [{"a": 1, "b": 2, "p_a_front": 0.97, "overlap_px": 812}], '
               '"uncovered_fraction": 0.0}')
 
-REASONS = 'evidence', 'inferred', 'prior', None # why a pair has its order
+REASONS = 'evidence', 'inferred', 'corrected', 'prior', None # why a pair has its order
 
 @dataclass
 class OrderRecord:
@@ -187,11 +187,14 @@ class OrderRecord:
     uncovered_fraction: float # share of the mask, 0..1, that nothing covers
     corrections: 'list | None' # one a slot, see `CorrectionReport`; None if nothing was harmonised
     uncovered_fill: str # what became of uncovered pixels; 'keep' in records of earlier versions
+    model_order: 'list | None' # as `order`, the model's own, of a fusion with corrections; None: the same
 
 def _order_pair(p): # a record of two completions, with its known keys
     pair = {'a': p['a'], 'b': p['b'], 'p_a_front': float(p['p_a_front']), 'overlap_px': int(p['overlap_px'])}
     if p.get('why', '') not in REASONS: return pair # a record of an earlier version, or of another one
-    return pair | {'why': p['why']}
+    if p['why'] != 'corrected': return pair | {'why': p['why']}
+    model = {'p_a_front': float(p['model']['p_a_front']), 'why': p['model'].get('why')}
+    return pair | {'why': 'corrected', 'model': model}
 
 def _check_order(order, pairs, n):
     """Raises `ValueError` unless all numbers are completions from 1 to `n`, the order repeats none, and probabilities
@@ -199,7 +202,8 @@ def _check_order(order, pairs, n):
     named = [*order, *(p[k] for p in pairs for k in 'ab')]
     if not all(type(k) is int and 1 <= k <= n for k in named): raise ValueError('no completion')
     if len(set(order)) != len(order): raise ValueError('a completion is there twice')
-    if not all(0 <= p['p_a_front'] <= 1 for p in pairs): raise ValueError('no probability')
+    probabilities = [o['p_a_front'] for p in pairs for o in (p, p.get('model', p))]
+    if not all(0 <= p <= 1 for p in probabilities): raise ValueError('no probability')
 
 CORRECTION_SHAPES = {'shift_px': (2,), 'affine': (2, 2), 'gain': (3,), 'bias': (3,)} # of a correction's values
 CORRECTION_NUMBERS = 'changed', 'evidence_px', 'rim_px' # its other values
@@ -226,10 +230,11 @@ def read_order_record(
     d = read_json(path)
     with expect_form(str(path), ORDER_FORM):
         pairs, order, corrections = [_order_pair(p) for p in d['pairs']], list(d['order']), d.get('harmonise')
-        _check_order(order, pairs, n)
+        own = d.get('model_order')
+        for listed in (order, own or []): _check_order(listed, pairs, n)
         _check_corrections(corrections, n, n_slots)
         fill = str(d.get('uncovered_fill', 'keep'))
-        return OrderRecord(order, pairs, float(d['uncovered_fraction']), corrections, fill)
+        return OrderRecord(order, pairs, float(d['uncovered_fraction']), corrections, fill, own)
 
 # %% ../../nbs/8_formats/08_export.ipynb #c029
 def read_fused(
@@ -247,7 +252,7 @@ def read_fused(
     record = read_order_record(folder/f'{scene.id}_order.json', scene.n, len(slots))
     return FusedScene(
         scene.id, result, weights, slots, record.pairs, record.order, record.uncovered_fraction, record.corrections,
-        object_names=scene.object_names, uncovered_fill=record.uncovered_fill)
+        object_names=scene.object_names, uncovered_fill=record.uncovered_fill, model_order=record.model_order)
 
 # %% ../../nbs/8_formats/08_export.ipynb #st002
 def _by_number(made): return sorted(made.layers, key=lambda layer: layer.number)

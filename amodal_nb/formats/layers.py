@@ -86,10 +86,8 @@ def layer_sequence(
     scene: Scene, # what was fused
     fused: FusedScene, # its fusion
 ) -> list: # of completion numbers, front to back
-    "Return the order of the layers: the known order of pairs where there is one, else the predicted one."
-    pairs = scene.pairs or []
-    one_way = [(front, back) for front, back in pairs if (back, front) not in pairs]
-    order = decisive_order(fused, scene.n, one_way)
+    "Return the order of the layers: that of the fused picture, which the layers have to add up to."
+    order = decisive_order(fused, scene.n)
     sequence = front_to_back(order[None], torch.ones(1, scene.n, dtype=torch.bool))[0]
     return [int(k)+1 for k in sequence]
 

@@ -6,20 +6,21 @@
 __all__ = ['WEIGHTS_PARTS', 'WEIGHTS_COMPRESSION', 'REPORT_NAME', 'JOURNAL_NAME', 'RESERVED_NAMES', 'check_weights_format',
            'fused_files', 'possible_files', 'remove_fused', 'weights_to_levels', 'write_weights_picture',
            'write_weights', 'write_fused', 'read_scene_guarded', 'failure_reason', 'failure_line', 'check_unique_name',
-           'read_photo', 'check_same_photo', 'check_opaque_photo', 'write_cutouts']
+           'read_photo', 'check_same_photo', 'check_opaque_photo', 'with_saved_corrections', 'write_cutouts']
 
 # %% ../../nbs/5_fusion/17_folder.ipynb #418d43d2
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, torch
 
-from ..core.errors import AmodalError, ConfigError, error_reason, one_line, SceneError
+from ..core.errors import AmodalError, ConfigError, error_reason, log_warning, one_line, SceneError
 from ..core.files import atomic_write, remove_temporaries, write_json
 from ..core.pictures import MAX_PIXELS, open_picture, read_mask, read_picture, write_picture
-from ..scenes.folders import (canvas_file, completion_files, is_scene, picture_file,
-    read_scene, Sources, write_scene)
+from ..scenes.folders import (canvas_file, completion_files, is_scene, picture_file, read_corrections,
+    read_scene, read_scene_record, Sources, write_scene)
 from ..scenes.inputs import from_pictures, scene_id
 from ..scenes.scene import Scene
 from ..scenes.shards import MemoryPath, ShardScene
@@ -110,6 +111,7 @@ def write_fused(
     order = {'order': fused.order, 'pairs': fused.pairs, 'uncovered_fraction': round(fused.uncovered, 6),
              'harmonise': fused.harmonise}
     if fused.uncovered: order['uncovered_fill'] = fused.uncovered_fill
+    if fused.model_order is not None: order['model_order'] = fused.model_order
     if fused.object_names: order['names'] = list(fused.object_names)
     picture = fused.rgba if fused.uncovered_fill == 'transparent' else fused.result
     try:
@@ -216,6 +218,22 @@ def check_opaque_photo(
         fix = 'name the photograph first and the cut-outs behind it, or flatten it'
         raise SceneError(photo, 'is transparent in places, so it is no photograph', fix)
 
+def with_saved_corrections(
+    scene: Scene, # of a photograph and its cut-outs
+    folder: Path, # of an earlier scene of this photograph; may be missing
+) -> Scene: # with the corrections that are saved there, by the names of its objects
+    "Take over what a person has corrected. Raises `SceneError` if the earlier record is damaged."
+    path = folder/f'{folder.name}_scene.json'
+    earlier = read_scene_record(path).get('names', [])
+    corrections = read_corrections(path, len(earlier)) if earlier else []
+    number = {name: k for k, name in enumerate(scene.object_names, 1)}
+    kept = [(f, b) for f, b in corrections if {earlier[f-1], earlier[b-1]} <= {*number}]
+    n_dropped = len(corrections) - len(kept)
+    problem = f'{n_dropped} of its corrections name no cut-out of now, and stay in an earlier state'
+    if n_dropped: log_warning(f'{path}: {problem}')
+    def renumbered(k): return number[earlier[k-1]]
+    return replace(scene, corrections=tuple((renumbered(f), renumbered(b)) for f, b in kept))
+
 def write_cutouts(
     photo: 'str | Path', # the picture
     cutouts: list, # of paths, one an object
@@ -223,8 +241,8 @@ def write_cutouts(
     mask: 'str | Path | None' = None, # the region to restore; None: the whole picture is known
     background: 'str | Path | None' = None, # the scene behind all objects
 ) -> Path: # the scene's folder, named after the photograph
-    """Make a scene folder of a photograph and its cut-outs. Raises `SceneError` if they do not fit together, or
-    `out` has results of another photograph of this name."""
+    """Make a scene folder of a photograph and its cut-outs; corrections that are saved there stay. Raises `SceneError`
+    if they do not fit together, or `out` has results of another photograph of this name."""
     sources = Sources([p for p in (photo, *cutouts, mask, background) if p is not None])
     id = scene_id(Path(photo).stem)
     if id in RESERVED_NAMES: id += '_'
@@ -235,4 +253,5 @@ def write_cutouts(
     check_opaque_photo(photo)
     scene = from_pictures(photo, mask, cutouts, background, id=id, truth=mask is None)
     check_same_photo(scene, photo, Path(out))
+    scene = with_saved_corrections(scene, Path(out)/'scenes'/id)
     return write_scene(scene, Path(out)/'scenes', overwrite=True, sources=sources)

@@ -7,7 +7,7 @@ __all__ = ['DEFAULT_MODEL', 'PRIORS', 'STACK_LOG_ODDS', 'CORRECTED_LOG_ODDS', 'P
            'load_checkpoint_predictor', 'shipped_predictor', 'load_predictor', 'as_predictor', 'PreparedScene',
            'prepare_scene', 'check_prior', 'scene_prior', 'Decision', 'decide_order', 'FusedScene', 'collect_result',
            'fuse_scene', 'harmonised_scene', 'corrected_order', 'consistent_pairs', 'full_order', 'decisive_order',
-           'fused_layers', 'fuse_pictures']
+           'correct_pairs', 'apply_order_corrections', 'without_order_corrections', 'fused_layers', 'fuse_pictures']
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #de54c655
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ from .exact_stack import separate_layers
 from .fuse import fuse, Fusion, make_predictor_batch, pair_probabilities, renormalize_valid
 from .harmonise import find_harmoniser, harmonise_and_report, Harmoniser
 from .memory import count_touching_pairs, memory_guard
-from .refine import refine_orders, RefinedOrder, repaint_batch
+from .refine import recomposite_weights, refine_orders, RefinedOrder, repaint_batch
 from .uncovered import check_uncovered, fill_uncovered
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #f16eb502
@@ -175,6 +175,7 @@ class FusedScene:
     scene: 'Scene | None' = None # what the weights are for: the scene with its completions harmonised; None in a fusion from files
     object_names: tuple = () # of the completions, see `Scene`
     uncovered_fill: str = 'keep' # what became of uncovered pixels: one of `UNCOVERED`, or an inpainter's name
+    model_order: 'list | None' = None # as `order`, the model's own, of a fusion with corrections; None: the same
 
     @property
     def covered(self) -> torch.Tensor: # bool [H,W]
@@ -269,8 +270,8 @@ def fuse_scene(
     uncovered: 'str | Callable' = 'inpaint', # what becomes of masked pixels that nothing covers, see `fill_uncovered`
     prior: str = 'natural', # what decides pairs that leave no trace: one of `PRIORS`
 ) -> FusedScene: # of this scene
-    """Fuse one scene, with a warning for each suspicion about it. Raises `SceneError` if the predictor cannot do it or
-    there is not enough memory, `ConfigError` for an unknown option."""
+    """Fuse one scene, its corrections included, with a warning for each suspicion about it. Raises `SceneError` if the
+    predictor cannot do it or there is not enough memory, `ConfigError` for an unknown option."""
     check_uncovered(uncovered)
     check_prior(prior)
     predictor = as_predictor(model)
@@ -287,7 +288,8 @@ def fuse_scene(
         decision = decide_order(weights, order, batch, predictor, config if harmonise else None, hints)
         fusion = fuse(batch, renormalize_valid(decision.weights, batch), decision.order)
     report_progress('filling what nothing covers')
-    return collect_result(prepared, batch, fusion, uncovered, decision)
+    fused = collect_result(prepared, batch, fusion, uncovered, decision)
+    return apply_order_corrections(scene, fused, scene.corrections) if scene.corrections else fused
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c023b
 def harmonised_scene(
@@ -344,6 +346,61 @@ def decisive_order(
     "Return log-odds whose sequence is that of a fusion, cycles included, but for corrections."
     listed = full_order(fused, n)
     return corrected_order(consistent_pairs(fused.pairs, listed), stack or listed, corrections)
+
+# %% ../../nbs/5_fusion/15_predict.ipynb #oc012
+def correct_pairs(
+    pairs: list, # {'a', 'b', 'p_a_front', …}, as in `FusedScene`
+    corrections: list, # (front, back), completion numbers
+) -> list: # the same; corrected pairs have probability 1 or 0, 'why' 'corrected', and in 'model' what they had before
+    "Return the pairs of a fusion with corrections."
+    probability = {(f, b): 1. for f, b in corrections} | {(b, f): 0. for f, b in corrections}
+    def correct(pair):
+        p = probability.get((pair['a'], pair['b']))
+        if p is None: return pair
+        model = pair.get('model', {'p_a_front': pair['p_a_front'], 'why': pair.get('why')})
+        return pair | {'p_a_front': p, 'why': 'corrected', 'model': model}
+    return [correct(pair) for pair in pairs]
+
+def apply_order_corrections(
+    scene: Scene, # what was fused
+    fused: FusedScene, # its fusion
+    corrections: list, # (front, back), completion numbers
+    stack: 'list | None' = None, # completion numbers front to back, for pairs that do not overlap; None: as they were
+) -> FusedScene: # with these corrections
+    "Composite a fusion in a corrected order."
+    after = decisive_order(fused, scene.n, corrections, stack)
+    new = _composite_again(harmonised_scene(scene, fused), fused, after, corrections)
+    own = fused.order if fused.model_order is None else fused.model_order
+    pairs = correct_pairs(fused.pairs, corrections)
+    return replace(new, pairs=pairs, model_order=own if corrections else fused.model_order)
+
+def _composite_again(scene, fused, after, corrections):
+    "Return a fusion, its pairs aside, in the sequence of `after` where that is another or a pair is corrected."
+    is_listed = torch.tensor([k in fused.order for k in range(1, scene.n+1)])
+    alphas = scene.alphas*is_listed[:, None, None, None]             # a model with few slots leaves completions out
+    new = recomposite_weights(fused.weights, alphas, decisive_order(fused, scene.n), after, corrections)
+    covered = new.weights.sum(0) > .5                                # elsewhere the filling stays
+    window = new.changed & covered & (scene.mask[0] > 0)
+    pictures = [*scene.completions, scene.partial if scene.background is None else scene.background]
+    held = [*new.weights]
+    if len(held) == scene.n: held.append(1 - new.weights.sum(0))     # where no completion covers, the partial stays
+    result = fused.result.clone()
+    result[:, window] = sum(w[window]*p[:, window] for w, p in zip(held, pictures))
+    sequence = front_to_back(after[None], torch.ones(1, scene.n, dtype=torch.bool))[0]
+    order = [k+1 for k in sequence.tolist() if alphas[k].any()]
+    return replace(fused, result=result, weights=new.weights, order=order)
+
+def without_order_corrections(
+    scene: Scene, # what was fused
+    fused: FusedScene, # its fusion
+) -> FusedScene: # in the model's own order
+    "Undo the corrections of a fusion. Pixels of a corrected pair that the model blended are composited in its order."
+    if fused.model_order is None: return fused
+    corrected = [(p['a'], p['b']) for p in fused.pairs if 'model' in p]
+    pairs = [{k: v for k, v in p.items() if k != 'model'} | p.get('model', {}) for p in fused.pairs]
+    model = replace(fused, order=fused.model_order, pairs=pairs, model_order=None)
+    new = _composite_again(harmonised_scene(scene, fused), fused, decisive_order(model, scene.n), corrected)
+    return replace(model, result=new.result, weights=new.weights)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #el002
 def fused_layers(

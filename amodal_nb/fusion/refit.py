@@ -124,7 +124,7 @@ def refit_summary(
 ) -> list: # of lines
     "Describe what a refitted photograph rests on."
     report, names = made.report, ', '.join(layer.name for layer in made.layers)
-    n_silent = sum(pair['why'] not in ('evidence', 'inferred') for pair in made.pairs)
+    n_silent = sum(pair['why'] not in ('evidence', 'inferred', 'corrected') for pair in made.pairs)
     first = f'{made.id}: front to back {names}; {len(made.pairs)} pairs, {n_silent} of them not shown by the photograph'
     if made.exceptions: first += f'; {len(made.exceptions)} exceptions by place'
     given, refit = report['repaint_error'].values()

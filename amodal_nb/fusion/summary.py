@@ -19,7 +19,7 @@ def is_guess(
 ) -> bool: # whether its order is a guess
     "Tell if a pair's order is a guess: near even odds, from a prior, or from no evidence at all."
     low, high = GUESS_RANGE
-    is_guessed = pair.get('why', 'evidence') not in ('evidence', 'inferred') # older records do not say why
+    is_guessed = pair.get('why', 'evidence') not in ('evidence', 'inferred', 'corrected') # older records do not say why
     return is_guessed or low <= pair['p_a_front'] <= high
 
 class FusionSummary(TypedDict):
@@ -28,6 +28,7 @@ class FusionSummary(TypedDict):
     pairs: int # completions that overlap, two by two
     by_evidence: int # pairs whose order the picture shows
     by_inference: int # pairs whose order follows from other pairs
+    by_correction: int # pairs that a person has put in order
     by_prior: int # guesses that rest on a prior
     guesses: list # of [a, b], completion numbers: the other pairs, those by a prior too
     uncovered: float # share of the mask, 0..1, that nothing covers
@@ -49,13 +50,13 @@ def summarize(
     pairs = [p for p in fused.pairs if p['overlap_px']] # those that only touch change no pixel
     guesses = [[p['a'], p['b']] for p in pairs if is_guess(p)]
     decided = [p for p in pairs if not is_guess(p)]
-    inferred = [p for p in decided if p.get('why') == 'inferred']
+    inferred, corrected = ([p for p in decided if p.get('why') == why] for why in ('inferred', 'corrected'))
     by_prior = [p for p in pairs if p.get('why') == 'prior']
     not_found = [row['comp'] for row in fused.harmonise or [] if row.get('found') is False]
-    n_by_evidence = len(decided) - len(inferred)
+    n_by_evidence = len(decided) - len(inferred) - len(corrected)
     return FusionSummary(
         id=fused.id, pairs=len(pairs), by_evidence=n_by_evidence,
-        by_inference=len(inferred), by_prior=len(by_prior), guesses=guesses,
+        by_inference=len(inferred), by_correction=len(corrected), by_prior=len(by_prior), guesses=guesses,
         uncovered=round(fused.uncovered, 6), not_found=not_found, empty=empty_completions(fused))
 
 # %% ../../nbs/5_fusion/16_summary.ipynb #s008
@@ -66,6 +67,7 @@ def _pairs_text(summary, name_of):
     if not summary['pairs']: return 'nothing overlaps'
     text = f"{summary['by_evidence']} of {_count(summary['pairs'], 'pair')} by evidence"
     if summary['by_inference']: text += f", {summary['by_inference']} inferred"
+    if summary['by_correction']: text += f", {summary['by_correction']} as corrected"
     if not summary['guesses']: return text
     guesses = ', '.join(f'{name_of(a)}–{name_of(b)}' for a, b in summary['guesses'])
     noun = 'guess' if len(summary['guesses']) == 1 else 'guesses'
@@ -91,13 +93,15 @@ def total_line(
     summaries: list, # of `FusionSummary`
 ) -> str: # one line
     "Add up what fusions rest on."
-    keys = 'pairs', 'by_evidence', 'by_inference', 'by_prior'
-    n_pairs, n_evidence, n_inferred, n_prior = (sum(s[k] for s in summaries) for k in keys)
+    keys = 'pairs', 'by_evidence', 'by_inference', 'by_correction', 'by_prior'
+    n_pairs, n_evidence, n_inferred, n_corrected, n_prior = (sum(s.get(k, 0) for s in summaries) for k in keys)
     n_uncovered = sum(s['uncovered'] > 0 for s in summaries)
     n_lost = sum(len(s['not_found']) for s in summaries)
-    inferred = f', {n_inferred} inferred' if n_inferred else ''
-    guessed = f'{n_pairs-n_evidence-n_inferred} guessed' + (f' ({n_prior} by the prior)' if n_prior else '')
-    parts = [f"{n_evidence} of {_count(n_pairs, 'pair')} by evidence{inferred}, {guessed}"]
+    decided = f"{n_evidence} of {_count(n_pairs, 'pair')} by evidence"
+    if n_inferred: decided += f', {n_inferred} inferred'
+    if n_corrected: decided += f', {n_corrected} as corrected'
+    prior = f' ({n_prior} by the prior)' if n_prior else ''
+    parts = [f'{decided}, {n_pairs-n_evidence-n_inferred-n_corrected} guessed{prior}']
     if n_uncovered: parts.append(f"{_count(n_uncovered, 'scene')} with uncovered pixels")
     if n_lost: parts.append(f"{_count(n_lost, 'position')} not found")
     return '; '.join(parts)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PAIRS_FORM', 'OTHER_KEYS', 'MAX_RECORD_BYTES', 'PICTURE_FIELDS', 'REPORT_KEYS', 'completion_files', 'picture_file',
-           'canvas_file', 'read_scene_record', 'read_pairs', 'read_object_names', 'read_depth', 'write_depth',
-           'read_scene', 'foreign_entry', 'Sources', 'target_taken', 'check_target', 'check_file_target',
+           'canvas_file', 'read_scene_record', 'read_pairs', 'read_corrections', 'read_object_names', 'read_depth',
+           'write_depth', 'read_scene', 'foreign_entry', 'Sources', 'target_taken', 'check_target', 'check_file_target',
            'check_folder', 'check_report', 'interruption', 'temporary_beside', 'remove_dead_temporaries',
-           'replace_folder', 'scene_record', 'write_scene', 'is_scene', 'find_scenes']
+           'replace_folder', 'scene_record', 'earlier_states', 'keep_state', 'write_scene', 'is_scene', 'find_scenes']
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c003
-import filecmp, json, os, platform, re, shutil, zlib
+import filecmp, glob, json, os, platform, re, shutil, zlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +20,10 @@ import numpy as np, torch
 from PIL import Image
 
 from ..core.errors import AmodalError, Interrupted, SceneError, warn_once
-from ..core.files import unique_keys
+from ..core.files import atomic_write, unique_keys
 from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, open_picture, path_exists, PICTURE_SUFFIX, read_levels,
     read_mask, read_picture, write_picture)
-from .scene import (check_pairs, check_ranks, make_scene, near_is_bright,
+from .scene import (check_corrections, check_pairs, check_ranks, make_scene, near_is_bright,
     ORIGINS, Scene, with_profile)
 if TYPE_CHECKING: from importlib.abc import Traversable
 
@@ -71,7 +71,7 @@ def canvas_file(
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c064
 PAIRS_FORM = 'expected {"version": 1, "pairs": [{"front": 2, "back": 1}, …], "names": ["cat", …]}' # of `_scene.json`
-OTHER_KEYS = {'names', 'depth', 'ranks', 'origin'} # of which one makes a record without pairs complete
+OTHER_KEYS = {'names', 'depth', 'ranks', 'origin', 'corrections'} # of which one makes a record without pairs complete
 
 MAX_RECORD_BYTES = 2**24 # of a `_scene.json`
 
@@ -92,6 +92,12 @@ def read_scene_record(
     if version != 1: raise SceneError(path, f'version {version!r:.20} is not known here', PAIRS_FORM)
     return content
 
+def _listed_pairs(content, key, path):
+    "Return the pairs (front, back) of a record. Raises `SceneError` if they do not have that form."
+    try: return [(p['front'], p['back']) for p in content[key]]
+    except (KeyError, TypeError, RecursionError):
+        raise SceneError(path, 'does not have the form of a scene', PAIRS_FORM) from None
+
 def read_pairs(
     path: 'Path | Traversable', # of a `_scene.json`
     n: int, # number of slots of the scene
@@ -100,9 +106,17 @@ def read_pairs(
     "Read the order pairs of a scene. Raises `SceneError` if the file does not hold pairs of its completions."
     content = read_scene_record(path)
     if not content or 'pairs' not in content and not OTHER_KEYS.isdisjoint(content): return None
-    try: return check_pairs([(p['front'], p['back']) for p in content['pairs']], n, path, empty)
-    except (KeyError, TypeError, RecursionError):
-        raise SceneError(path, 'does not have the form of a scene', PAIRS_FORM) from None
+    return check_pairs(_listed_pairs(content, 'pairs', path), n, path, empty)
+
+def read_corrections(
+    path: 'Path | Traversable', # of a `_scene.json`
+    n: int, # number of slots of the scene
+    empty: 'list | tuple' = (), # numbers of the empty slots
+) -> list: # of (front, back), numbers from 1
+    "Read a person's order of pairs. Raises `SceneError` if these are not pairs of the scene, or contradict each other."
+    content = read_scene_record(path)
+    if 'corrections' not in content: return []
+    return check_corrections(_listed_pairs(content, 'corrections', path), n, path, empty)
 
 def read_object_names(
     path: 'Path | Traversable', # of a `_scene.json`
@@ -145,9 +159,10 @@ def _warn_of_gaps(folder, paths):
     if missing: warn_once(f'{folder/missing[0]}: missing, its slot stays empty; so do {len(missing)} in all')
 
 def _read_hints(scene, folder):
-    "Return a scene with the depth, ranks and origin of its folder. Raises `SceneError` if they are wrong."
+    "Return a scene with the corrections, depth, ranks and origin of its folder. Raises `SceneError` if they are wrong."
     path = folder/f'{folder.name}_scene.json'
     record = read_scene_record(path)
+    scene = replace(scene, corrections=tuple(read_corrections(path, scene.n, scene.empty)))
     ranks, origin = check_ranks(record.get('ranks', ()), scene.n, path), record.get('origin', '')
     if origin not in ORIGINS:
         known = ' or '.join(map(repr, ORIGINS[1:]))
@@ -213,7 +228,7 @@ def read_scene(
         raise SceneError(e.filename or folder, problem, 'check it and its permissions') from None
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #c066a
-_SCENE_FILE = r'(?:(?:image|partial|mask|background|depth|comp[1-9][0-9]{0,5})\.png|scene\.json)' # what follows `<id>_`
+_SCENE_FILE = r'(?:(?:image|partial|mask|background|depth|comp[1-9][0-9]{0,5})\.png|scene\.json(?:\.[0-9]{1,6})?)' # what follows `<id>_`
 
 def foreign_entry(
     folder: 'str | Path', # any folder
@@ -418,10 +433,11 @@ def replace_folder(
 def scene_record(
     scene: Scene, # any
 ) -> dict: # JSON
-    "Return the content of a scene's JSON file: 'version', and what is known of pairs, names, ranks, origin and depth."
+    "Return the content of a scene's JSON file: 'version', and what is known of pairs, corrections, names, ranks, …"
     record = {'version': 1}
     n = max(set(range(1, scene.n+1)) - set(scene.empty), default=0) # empty slots at the end leave no file
     if scene.pairs is not None: record['pairs'] = [{'front': f, 'back': b} for f, b in scene.pairs]
+    if scene.corrections: record['corrections'] = [{'front': f, 'back': b} for f, b in scene.corrections]
     if scene.object_names: record['names'] = list(scene.object_names[:n])
     if scene.ranks: record['ranks'] = list(scene.ranks[:n])
     if scene.origin: record['origin'] = scene.origin
@@ -441,6 +457,34 @@ def _write_files(scene, folder):
     if scene.depth is not None: write_depth(folder/f'{scene.id}_depth.png', scene.depth)
     record = scene_record(scene)
     if len(record) > 1: (folder/f'{scene.id}_scene.json').write_text(json.dumps(record))
+
+def earlier_states(
+    path: Path, # a file
+) -> list: # of paths <path>.1, <path>.2, …
+    "Return the earlier states of a file, the oldest first."
+    numbered = {}
+    for p in path.parent.glob(f'{glob.escape(path.name)}.*'):
+        if p.suffix[1:].isdecimal(): numbered[int(p.suffix[1:])] = p
+    return [numbered[k] for k in sorted(numbered)]
+
+def keep_state(
+    path: Path, # a file, which may not exist
+    folder: 'Path | None' = None, # that gets the copy; None: the file's own
+):
+    "Keep a copy of a file as its latest earlier state; an empty one means that there was no file."
+    earlier = earlier_states(path)
+    number = int(earlier[-1].suffix[1:])+1 if earlier else 1
+    with atomic_write((folder or path.parent)/f'{path.name}.{number}') as tmp:
+        tmp.write_bytes(path.read_bytes() if path.exists() else b'')
+
+def _keep_states(scene, old, new):
+    "Copy earlier states of a record to the folder that replaces a scene, the last one too if its corrections go."
+    record = old/f'{scene.id}_scene.json'
+    for path in earlier_states(record): shutil.copyfile(path, new/path.name)
+    content = {}
+    with suppress(AmodalError): content = read_scene_record(record)
+    kept = scene_record(scene).get('corrections')
+    if content.get('corrections', kept) != kept: keep_state(record, new)
 
 def _same_files(a, b):
     "Return whether two folders hold the same regular files, byte for byte."
@@ -467,6 +511,7 @@ def write_scene(
     tmp.mkdir(parents=True)
     try:
         _write_files(scene, tmp)
+        if final.is_dir(): _keep_states(scene, final, tmp)
         if _same_files(tmp, final): # as an earlier run wrote it
             _warn_of_aside(final)
             return final

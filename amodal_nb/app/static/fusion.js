@@ -168,12 +168,16 @@ export class Fusion {
       g += through * background[3 * q + 1];
       b += through * background[3 * q + 2];
     }
-    if (this.mask[q]) {
-      this.holes[q] = this.hidden.size && !behind && !scale;
-      this.result[3 * q] = r + 0.5;
-      this.result[3 * q + 1] = g + 0.5;
-      this.result[3 * q + 2] = b + 0.5;
-    }
+    if (this.mask[q]) this.paintPixel(q, r, g, b, !behind && !scale);
+  }
+
+  // Set the colour of a pixel. One that nothing covers enough keeps its filling; if slots are hidden, it is a hole.
+  paintPixel(q, r, g, b, isUncovered) {
+    this.holes[q] = isUncovered && this.hidden.size > 0;
+    if (isUncovered && !this.hidden.size) return;
+    this.result[3 * q] = r + 0.5;
+    this.result[3 * q + 1] = g + 0.5;
+    this.result[3 * q + 2] = b + 0.5;
   }
 
   // Return the slot with the largest weight at each pixel, 255 where no slot has any.

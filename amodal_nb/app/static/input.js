@@ -12,7 +12,7 @@ export const input = {
     const {canvas, root} = this;
     for (const k of SHARED) if (k !== 'hidden') this.on(`change:${k}`, () => this.refresh());
     for (const k of ['corrections', 'stack', 'hidden']) this.on(`change:${k}`, () => this.recompute());
-    for (const k of ['_history', '_undone']) this.on(`change:${k}`, () => this.refreshActions());
+    for (const k of ['_history', '_undone', '_saved']) this.on(`change:${k}`, () => this.refreshActions());
     this.on('change:pin', () => {
       this.showPixel();
       this.draw();

@@ -54,14 +54,10 @@ export const kernel = {
     return el('button', properties, 'Undo saving');
   },
 
-  // Return the scene file with the corrections, as `save_pairs` writes it.
+  // Return the scene file with the corrections, as `write_corrections` writes it.
   sceneJson() {
-    const corrections = this.get('corrections');
-    const kept = this.meta.known.filter(
-      ([f, b]) => !corrections.some(([i, j]) => (f === i && b === j) || (f === j && b === i)),
-    );
-    const pairs = [...kept, ...corrections].map(([front, back]) => ({front, back}));
-    return {...this.meta.record, pairs};
+    const corrections = this.get('corrections').map(([front, back]) => ({front, back}));
+    return {...this.meta.record, corrections};
   },
 
   download() {

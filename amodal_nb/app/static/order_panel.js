@@ -23,12 +23,27 @@ export const orderPanel = {
 
   refreshActions() {
     const n = this.get('corrections').length;
-    this.count.textContent = n ? `${n} correction${n > 1 ? 's' : ''}` : '';
+    const isSaved = this.isSaved();
+    this.count.textContent = this.describeCorrections(n, isSaved);
+    this.saveButton.textContent = n && isSaved ? 'Saved' : 'Save order';
     this.enable(this.undoButton, this.get('_history').length > 0);
     this.enable(this.redoButton, this.get('_undone').length > 0);
     this.enable(this.resetButton, !this.isUncorrected());
-    this.enable(this.saveButton, n > 0);
+    this.enable(this.saveButton, !isSaved);
     this.dropButton.hidden = !n;
+  },
+
+  // Whether the folder holds these corrections, in whatever sequence they were made.
+  isSaved() {
+    const [now, then] = ['corrections', '_saved'].map(k => this.get(k).map(String).sort());
+    return String(now) === String(then);
+  },
+
+  // Say whose order is shown, and whether the folder holds it: an order that a person has saved opens again.
+  describeCorrections(n, isSaved) {
+    const count = `${n} correction${n > 1 ? 's' : ''}`;
+    if (isSaved) return n ? `your order: ${count}, saved` : '';
+    return `${n ? count : 'the model’s order'}, not saved`;
   },
 
   // Enable a button or not. One that has the focus gives it to the canvas, as a disabled button swallows all keys.
