@@ -146,9 +146,11 @@ def size_mismatch(
     "Return the error for a picture that does not have the mask's size."
     problem = f'is {size[1]}x{size[0]} but the {canvas} is {mask_size[1]}x{mask_size[0]}'
     (h, w), (full_h, full_w) = size, mask_size
-    is_crop = h <= full_h and w <= full_w and abs(h*full_w - w*full_h) > max(full_h, full_w) # beyond rounding
+    has_other_aspect = abs(h*full_w - w*full_h) > max(full_h, full_w) # beyond rounding
     fix = 'bring them to one size'
-    return SceneError(where, problem, f'place it where it belongs on a canvas of that size, or {fix}' if is_crop else fix)
+    if h <= full_h and w <= full_w and has_other_aspect:
+        fix = f'place it where it belongs on a canvas of that size, or {fix}'
+    return SceneError(where, problem, fix)
 
 def path_exists(
     path: 'Path | Traversable', # of a file or folder
@@ -307,8 +309,8 @@ def _grey_share(t):
     return ((t > 32) & (t < 224)).float().mean().item()
 
 def _mask_channel(t, where):
-    """Return the channel of a picture [C,H,W] that is a mask: alpha if the colours do not vary, what alpha cuts out of a
-    photograph, else the brightest colour."""
+    """Return the channel of a picture [C,H,W] that is a mask: alpha if the colours do not vary, the hole that alpha
+    cuts into a photograph, else the brightest colour."""
     brightest = t[:3].amax(0, keepdim=True)
     if len(t) != 4: return brightest
     colours, alpha = t.split([3, 1])

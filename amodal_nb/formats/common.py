@@ -22,8 +22,7 @@ from PIL import Image
 from ..core.errors import (AmodalError, ConfigError, error_reason, FormatError,
     log_warning, logger, SceneError)
 from ..core.files import safe_join
-from amodal_nb.core.pictures import (MAX_SCENE_PIXELS, open_picture, PICTURE_SUFFIXES, read_mask, to_tensor,
-    to_uint8)
+from ..core.pictures import MAX_SCENE_PIXELS, open_picture, PICTURE_SUFFIXES, read_mask, to_tensor, to_uint8
 from ..scenes.scene import make_scene, Scene
 
 # %% ../../nbs/8_formats/01_common.ipynb #c013

@@ -16,7 +16,8 @@ from PIL import Image
 
 from ..core.errors import AmodalError, FormatError
 from ..core.files import read_json, safe_join
-from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, read_rgb, read_rgba, to_tensor, to_uint8
+from ..core.pictures import (MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture,
+    read_rgb, read_rgba, to_tensor, to_uint8)
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
 from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture,
@@ -127,8 +128,8 @@ def cut_from_white(
     rgba: torch.Tensor, # [4,h,w], opaque or of an object that is cut out already
     size: tuple, # (height, width) to scale it to
 ) -> torch.Tensor: # [4,height,width]
-    """Cut an object from white, unless it is transparent somewhere, and scale it. The threshold precedes the scaling, so no white is
-    blended into the object's rim."""
+    """Cut an object from white, unless it is transparent somewhere, and scale it. The threshold precedes the scaling,
+    so no white is blended into the object's rim."""
     im = Image.fromarray(to_uint8(rgba))
     if im.getchannel('A').getextrema()[0] == 255:
         is_object = np.asarray(im.convert('L')) <= WHITE_THRESHOLD

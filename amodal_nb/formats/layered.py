@@ -20,12 +20,12 @@ import torch
 from ..core.compositing import composite_stack
 from ..core.errors import AmodalError, ConfigError, FormatError, log_warning
 from ..core.files import open_regular, read_json, safe_join
-from ..core.pictures import (icc_profile, open_picture, PICTURE_SUFFIX, PICTURE_SUFFIXES, read_picture, read_rgb,
+from ..core.pictures import (icc_profile, open_picture, PICTURE_SUFFIX, PICTURE_SUFFIXES, read_rgb,
     read_rgba, same_profile)
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
-from amodal_nb.formats.common import (build_scenes, check_total_pixels, find_picture, MAX_COORDINATE_PX, raise_format_error,
-    SceneSource)
+from .common import (build_scenes, check_total_pixels, find_picture, MAX_COORDINATE_PX,
+    raise_format_error, SceneSource)
 from .crops import paste_crop
 from .layer_stack import LayerStack, NO_DIFFERENCE, StackBuilder, StackLayer
 from .openraster import read_ora
