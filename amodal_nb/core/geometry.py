@@ -318,17 +318,17 @@ class PictureStack:
         self.values = F.pad(pictures.flatten(), (0, self.shape[-1])) # a box may end so far behind the last value
 
     def crop(self,
-        index: torch.Tensor, # [K] which picture each box is of
-        top: torch.Tensor, # [K] first row
-        left: torch.Tensor, # [K] first column
+        index: np.ndarray, # [K] which picture each box is of
+        top: np.ndarray, # [K] first row
+        left: np.ndarray, # [K] first column
         size: tuple, # (height, width) in px of each crop, at most the pictures'
     ) -> torch.Tensor: # [K,C,height,width]; what lies beyond the picture's edge is undefined
-        "Cut boxes of one size, each out of its picture."
+        "Cut boxes of one size, each out of its picture: one operation, as the places are computed on the CPU."
         (_, channels, h, w), (height, width) = self.shape, size
-        planes = index[:, None]*channels + torch.arange(channels, device=index.device) # [K,C]
-        rows = (top[:, None] + torch.arange(height, device=index.device)).clamp(max=h - 1) # [K,height]
+        planes = index[:, None]*channels + np.arange(channels)       # [K,C]
+        rows = (top[:, None] + np.arange(height)).clip(max=h - 1)    # [K,height]
         starts = (planes[..., None]*h + rows[:, None])*w + left[:, None, None]
-        return self.values.unfold(0, width, 1)[starts]
+        return self.values.unfold(0, width, 1)[torch.from_numpy(starts).to(self.values.device)]
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c017
 def warp_affine(

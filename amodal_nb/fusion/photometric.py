@@ -12,7 +12,7 @@ import math
 
 import numpy as np, torch, torch.nn.functional as F
 
-from ..core.geometry import exceeds, translate
+from ..core.geometry import exceeds, take_pixels, translate
 from ..models.registration import geman_mcclure_weight
 from .config import HarmoniseConfig
 
@@ -91,8 +91,9 @@ def sample_pixels(
     "Return pixels spread evenly, in reading order, among those where `where` is not 0."
     index = np.flatnonzero(exceeds(where[0], 0).cpu())
     pick = torch.linspace(0, len(index)-1, min(len(index), max_pixels)).long()
-    index = torch.from_numpy(index)[pick].to(where.device)
-    return index//where.shape[-1], index % where.shape[-1]
+    places = np.divmod(index[pick.numpy()], where.shape[-1])
+    y, x = (torch.from_numpy(place).to(where.device) for place in places)
+    return y, x
 
 def fractional_shift_kernel(
     dy: float, # px in -0.5..0.5
@@ -111,8 +112,10 @@ def extract_patches(
 ) -> torch.Tensor: # [3,(2*radius+1)**2,P]
     "Return the neighbourhoods of some pixels, as the columns of a convolution (im2col)."
     padded = F.pad(t, (radius,)*4, mode='replicate')
-    side = range(2*radius + 1)
-    return torch.stack([padded[:, y+i, x+j] for i in side for j in side], 1)
+    side, width = range(2*radius + 1), padded.shape[-1]
+    steps = torch.tensor([[i*width + j] for i in side for j in side], device=t.device)
+    index = steps + (y*width + x)                                    # [(2*radius+1)**2,P]
+    return take_pixels(padded, index.flatten()).unflatten(-1, index.shape)
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #ee2bf6d4
 def robust_precision(

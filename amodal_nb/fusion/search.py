@@ -15,7 +15,7 @@ __all__ = ['SEARCH_PARAMETERS', 'LEVEL_FACTORS', 'MIN_LEVEL_PX', 'MAX_PATTERN_ST
 import math
 from dataclasses import dataclass, replace
 
-import torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 
 from ..core.geometry import Box, dilate, exceeds, warp_affine
 from ..models.registration import fit_gain_bias
@@ -401,7 +401,7 @@ def is_exact(
     share: float, # of the pixels, 0..1
 ) -> bool: # whether so many fit
     "Return whether a share of the visible pixels is equal to a grey level."
-    return residual.abs().mean(0).quantile(share).item() <= EXACT_RESIDUAL
+    return np.quantile(residual.abs().mean(0).numpy(), share) <= EXACT_RESIDUAL
 
 def is_confirmed(
     given: Place, # by the first correction

@@ -67,7 +67,8 @@ def geman_mcclure_weight(
 ) -> torch.Tensor: # [1,…] in 0..1
     """Return the weight of each pixel in iteratively reweighted least squares: Geman and McClure's, of its worst
     channel."""
-    return 1/(1 + (residual.abs().amax(channels, keepdim=True)/scale)**2)**2
+    ratio = residual.abs().amax(channels, keepdim=True)/scale
+    return (ratio.square() + 1).pow(-2)
 
 GAIN_PENALTY = 4 # ridge: of (gain - 1)**2, beside the weighted sum of squared residuals
 BIAS_PENALTY = 20 # ridge: of bias**2

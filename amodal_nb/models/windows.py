@@ -55,6 +55,9 @@ def resize_premultiplied(
     "Resize colours premultiplied by alpha, each completion within its box, and divide by the resized alpha."
     full_size, small_size = alphas.shape[-2:], small_alphas.shape[-2:]
     if full_size == small_size: return completions
+    enlarges = small_size > full_size                                # each box is the whole picture then
+    if enlarges or alphas.device.type != 'cpu':                      # elsewhere an operation costs more than its pixels
+        return resize(completions*alphas, small_size)/small_alphas.clamp(min=1e-3)
     colours = small_alphas.new_zeros(len(small_alphas), 3, *small_size)
     for k, box in enumerate(bounding_boxes(small_alphas[:, 0])):
         if box is None: continue
@@ -134,47 +137,48 @@ def group_boxes(
 class SceneFeatures:
     "The features of all completions of B scenes, each in its box, one after the other in memory."
     values: torch.Tensor # [n] features and misfit of each box, with a margin at both ends
-    table: torch.Tensor # [B*N+1,7]: where the values of a slot's box begin, height and width of its canvas, then of its box (top, left, height, width); an empty slot, and the last row, have height 0
+    table: np.ndarray # [B*N+1,7], on the CPU: where the values of a slot's box begin, height and width of its canvas, then of its box (top, left, height, width); an empty slot, and the last row, have height 0
 
     def read(self,
-        slots: torch.Tensor, # [P,S] indices into B*N
+        slots: np.ndarray, # [P,S] indices into B*N
         channels: tuple, # (first, number) of channels; the misfit comes last
-        top: torch.Tensor, # [P] first row of a window in the scene
-        left: torch.Tensor, # [P] first column
+        top: np.ndarray, # [P] first row of a window in the scene
+        left: np.ndarray, # [P] first column
         size: tuple, # (height, width) of the windows in px
         fill: float = 0., # outside of the boxes
     ) -> torch.Tensor: # [P,S,C,height,width]
-        "Return windows of the features of some slots."
-        begin, rows, columns, box_top, box_left, box_height, box_width = self.table[slots].unbind(2) # [P,S]
-        y, x = (torch.arange(n, device=slots.device) for n in size)
-        y = y + (top[:, None] - box_top)[..., None]                  # [P,S,height] in the box
-        x_first = left[:, None] - box_left                           # [P,S]
-        x = x + x_first[..., None]                                   # [P,S,width]
-        is_row = (y >= 0) & (y < box_height[..., None])
-        is_column = (x >= 0) & (x < box_width[..., None])
-        channel = channels[0] + torch.arange(channels[1], device=slots.device)
-        plane = begin[..., None] + channel*(rows*columns)[..., None] + x_first[..., None] # [P,S,C]
-        line = y.clamp(min=0).minimum((rows[..., None] - 1).clamp(min=0))*columns[..., None] # [P,S,height]
-        starts = plane[..., None] + line[:, :, None]
-        windows = self.values.unfold(0, size[1], 1)[starts]
-        is_inside = is_row[:, :, None, :, None] & is_column[:, :, None, None]
-        return windows.masked_fill_(~is_inside, fill)
+        "Return windows of the features of some slots, in few operations: places are computed on the CPU."
+        begin, rows, columns, box_top, box_left, box_height, box_width = self.table[slots].transpose(2, 0, 1)[..., None] # [P,S,1]
+        x_first = left[:, None, None] - box_left                     # [P,S,1]
+        y = np.arange(size[0]) + top[:, None, None] - box_top        # [P,S,height] in the box
+        x = np.arange(size[1]) + x_first                             # [P,S,width]
+        beyond_rows = (y < 0) | (y >= box_height)
+        beyond_columns = (x < 0) | (x >= box_width)
+        channel = channels[0] + np.arange(channels[1])
+        plane = begin + channel*(rows*columns) + x_first             # [P,S,C]
+        line = y.clip(0, (rows - 1).clip(min=0))*columns             # [P,S,height]
+        arrays = plane[..., None], line[:, :, None], beyond_rows[:, :, None, :, None], beyond_columns[:, :, None, None]
+        plane, line, beyond_rows, beyond_columns = (torch.from_numpy(a).to(self.values.device) for a in arrays)
+        windows = self.values.unfold(0, size[1], 1)[plane + line]
+        return windows.masked_fill_(beyond_rows | beyond_columns, fill)
 
 def crop_completions(
     canvases: PictureStack, # [B,4,h,w] picture, and 1 where it is visible
     objects: PictureStack, # [B*N,4,h,w] colour and alpha
-    slots: torch.Tensor, # [K] indices into B*N
-    boxes: torch.Tensor, # [K,4] top, left, height, width
+    slots: np.ndarray, # [K] indices into B*N
+    boxes: np.ndarray, # [K,4] top, left, height, width
     size: tuple, # (height, width) of the padded batch
 ) -> CompletionBoxes: # of these completions
     "Cut completions and what the picture shows there into a padded batch."
-    top, left, heights, widths = boxes.unbind(1)
-    y, x = (torch.arange(n, device=slots.device) for n in size)
-    inside = (y[:, None] < heights[:, None, None]) & (x < widths[:, None, None]) # [K,h,w]
+    top, left, heights, widths = boxes.T
+    is_row, is_column = (np.arange(n) < lengths[:, None] for n, lengths in zip(size, (heights, widths))) # [K,h], [K,w]
+    arrays = is_row[:, None, :, None], is_column[:, None, None], heights, widths
+    is_row, is_column, heights, widths = (torch.from_numpy(a).to(objects.values.device) for a in arrays)
+    inside = is_row & is_column                                      # [K,1,h,w]
     n_slots = objects.shape[0]//canvases.shape[0]
     crops = [canvases.crop(slots//n_slots, top, left, size), objects.crop(slots, top, left, size)]
-    inside = inside[:, None]
-    parts = [part for crop in crops for part in crop.masked_fill_(~inside, 0).split([3, 1], 1)]
+    beyond = ~inside
+    parts = [part for crop in crops for part in crop.masked_fill_(beyond, 0).split([3, 1], 1)]
     return CompletionBoxes(*parts, inside, heights, widths)
 
 def scene_features(
@@ -198,8 +202,7 @@ def scene_features(
     for group in group_boxes(boxes[:, 2], boxes[:, 3], packing_limits(device)):
         size = tuple(boxes[group, 2:].max(0).tolist())
         slots = np.array(filled)[group]
-        own = torch.from_numpy(np.column_stack([slots, boxes[group]])).to(device)
-        packed = crop_completions(canvases, objects, own[:, 0], own[:, 1:], size)
+        packed = crop_completions(canvases, objects, slots, boxes[group], size)
         group_values = torch.cat(residual_features(packed), 1)       # [K,N_COMPLETION_CHANNELS+1,*size]
         step = group_values[0].numel()
         table[slots, 0] = begin + step*np.arange(len(group))
@@ -207,7 +210,7 @@ def scene_features(
         begin += step*len(group)
         values.append(group_values.flatten())
     values.append(picture.new_zeros(2*w + max(h, w)))                # and end so far behind one
-    return SceneFeatures(torch.cat(values), torch.from_numpy(table).to(device))
+    return SceneFeatures(torch.cat(values), table)
 
 # %% ../../nbs/4_models/06_windows.ipynb #c016
 WINDOW_PX = 64 # px, of a side
@@ -274,24 +277,24 @@ class WorkingScenes:
     def visible(self) -> torch.Tensor: # [B,N,h,w], 1 where a completion covers what the picture shows
         "Return where each completion is visible, soft edges included."
         b, _, h, w = self.seen.shape
-        slots = torch.arange(b*self.n_slots, device=self.seen.device)[:, None]
-        corner = torch.zeros_like(slots[:, 0])
+        slots = np.arange(b*self.n_slots)[:, None]
+        corner = np.zeros_like(slots[:, 0])
         alpha = self.features.read(slots, (N_COMPLETION_CHANNELS-1, 1), corner, corner, (h, w)) # [B*N,1,1,h,w]
         return (alpha.view(b, -1, h, w) > .02)*self.seen
 
     def cut(self,
-        places: torch.Tensor, # [P,5] scene, first slot, second slot, top, left
+        places: np.ndarray, # [P,5] scene, first slot, second slot, top, left
         size: tuple, # (height, width) of the windows in px
     ) -> torch.Tensor: # [P,N_CONTEXT_CHANNELS+2*N_COMPLETION_CHANNELS,height,width]
         "Cut windows of one size."
-        scene, first, second, top, left = places.unbind(1)
+        scene, _, _, top, left = places.T
         shown, seen, background = self.context.crop(scene, top, left, size).split([3, 1, 1], 1)
-        two = torch.stack([first, second], 1)                        # [P,2]
+        two = places[:, 1:3]                                         # [P,2]
         first_slot = scene[:, None]*self.n_slots
         own = self.features.read(first_slot + two, (0, N_COMPLETION_CHANNELS), top, left, size)
-        slots = torch.arange(self.n_slots, device=scene.device)
+        slots = np.arange(self.n_slots)
         is_third = (slots != two[:, :1]) & (slots != two[:, 1:])     # [P,N]
-        others = torch.where(is_third, first_slot + slots, -1)
+        others = np.where(is_third, first_slot + slots, -1)
         misfits = self.features.read(others, (N_COMPLETION_CHANNELS, 1), top, left, size, fill=1.)
         best = torch.minimum(misfits.amin(1), background)            # [P,1,height,width]
         third = saturate_residual(best, .04)*seen
@@ -316,12 +319,12 @@ def cut_windows(
     usual = np.flatnonzero(~is_larger)
     for some in np.split(usual, range(most, len(usual), most)):
         if len(some) == 0: continue
-        windows[some] = scenes.cut(torch.from_numpy(places[some]).to(device), (WINDOW_PX, WINDOW_PX))
+        windows[some] = scenes.cut(places[some], (WINDOW_PX, WINDOW_PX))
     larger = np.flatnonzero(is_larger)
     for group in group_boxes(*lengths[larger].T, limits):
         some = larger[group]
         size = tuple(lengths[some].max(0).tolist())
-        cut = scenes.cut(torch.from_numpy(places[some]).to(device), size)
+        cut = scenes.cut(places[some], size)
         rows, columns = (adaptive_mean_maps(torch.from_numpy(lengths[some, k]).to(device), size[k]) for k in (0, 1))
         across = torch.bmm(cut.flatten(1, 2), columns.mT).unflatten(1, cut.shape[1:3])
         windows[some] = rows[:, None] @ across
