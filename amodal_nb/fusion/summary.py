@@ -68,10 +68,10 @@ def _lines_of_lost(fused, not_found):
     "Explain in a line that positions are not found, and what to do."
     if not not_found or fused.suspicions: return [] # which are why
     names = ', '.join(_name_of(fused, k) for k in not_found)
-    one = 'nothing in the picture at or near its place looks like {}, which stays there: is it of this photograph'
-    several = 'nothing in the picture at or near their places looks like {}, which stay there: are they of this photograph'
-    line = (one if len(not_found) == 1 else several).format(names)
-    return [f'{line}, drawn on its whole canvas?']
+    line = f'nothing in the picture at or near its place looks like {names}, which stays there: is it'
+    if len(not_found) > 1:
+        line = f'nothing in the picture at or near their places looks like {names}, which stay there: are they'
+    return [f'{line} of this photograph, drawn on its whole canvas?']
 
 # %% ../../nbs/5_fusion/16_summary.ipynb #s008
 def _count(n, noun): return f'{n} {noun}' + ('' if n == 1 else 's')
