@@ -115,6 +115,14 @@ def eval_scores(own):
     scores = evaluate({name: load_predictor(name) for name in ('vote', 'order')}, [labelled], lpips=False)
     return {name: {k: str(v) for k, v in row.items() if k != 'seconds'} for name, row in scores.items()}
 
+def test_suspicions_stand_at_the_end_as_well(own, capsys):
+    "Far above them, or in another stream, nobody sees them: a hole without its mask."
+    Image.fromarray(np.asarray(Image.open(own/'photo.png'))*(np.asarray(Image.open(own/'hole.png')) == 0)[..., None]).save(own/'photo.png')
+    assert fuse_own(own) == 0
+    check, = [l for l in capsys.readouterr().out.splitlines() if l.startswith('check:')]
+    row, = json.loads((own/'out'/'report.json').read_text())['scenes']
+    assert check == f'check:  photo: {row["suspicions"][0]}' and '(--mask)' in check
+
 def test_other_cutouts_keep_the_corrections_of_objects_that_stay(own, capsys):
     "By name: the numbers are others. What cannot be kept stays in an earlier state of the record."
     fuse_own(own)

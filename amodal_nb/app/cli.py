@@ -210,7 +210,7 @@ def fuse(
         from amodal_nb.fusion.bulk import fuse_folder, FuseOptions, part_folder
         from amodal_nb.fusion.folder import REPORT_NAME
         from amodal_nb.fusion.predict import load_predictor
-        from amodal_nb.fusion.summary import total_line
+        from amodal_nb.fusion.summary import check_lines, total_line
         from amodal_nb.scenes.folders import check_report
     part = None if (shard_index, num_shards) == (0, 1) else (shard_index, num_shards)
     results, fused = part_folder(out, part), []
@@ -229,6 +229,7 @@ def fuse(
     unchanged = f'{n_unchanged} done before and unchanged, ' if n_unchanged else ''
     print_line(f"{len(fused)} fused, {unchanged}{len(report['failed'])} failed; see {results/REPORT_NAME}")
     if report['scenes']: print_line(total_line(report['scenes']))
+    for line in check_lines(report['scenes'], results/REPORT_NAME): print_line(f'check:  {line}')
     if report['scenes'] and not shards and isinstance(root, Path) and weights != 'none':
         print_line(f'look:   {shell_command("inspect", root, results)}')
         print_line(f'layers: {shell_command("export ora", root, results)} --out layers')

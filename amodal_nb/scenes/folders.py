@@ -292,13 +292,15 @@ class Sources:
 def target_taken(
     path: 'str | Path', # of the file or folder that was to be written
     why: str = '', # it cannot be replaced, e.g. ' and is a link'
+    can_overwrite: bool = False, # whether the option `--overwrite` would replace it
 ) -> SceneError: # to be raised
     "Return the error of a writer whose target exists already."
-    return SceneError(path, f'is there already{why}', 'choose another folder, or move it away')
+    fix = 'choose another folder, or move it away'
+    return SceneError(path, f'is there already{why}', f'add --overwrite to replace it, {fix}' if can_overwrite else fix)
 
 def check_target(
     path: 'str | Path', # the scene folder that is to be written, `<root>/<id>`
-    overwrite: bool, # whether a scene may be replaced
+    overwrite: 'bool | None', # whether a scene may be replaced; None: it may not, and there is no option for it
     sources: 'Sources | None' = None, # that must not be replaced
 ) -> bool: # whether there is a scene to replace
     "Check that writing a scene loses nothing else. Raises `SceneError` if the target must be kept."
@@ -306,10 +308,10 @@ def check_target(
     if not os.path.lexists(path): return False
     if sources and sources.in_conflict(path):
         raise SceneError(path, 'is, holds or lies in what is read here, and is not replaced', 'choose another folder')
-    if not overwrite: raise target_taken(path)
     if path.is_symlink() or not path.is_dir(): raise target_taken(path, ' and is a link or no folder')
     entry = foreign_entry(path, path.name)
     if entry: raise target_taken(path, f' and holds {entry!r:.80}, no file of a scene')
+    if not overwrite: raise target_taken(path, can_overwrite=overwrite is not None)
     return True
 
 def check_file_target(
@@ -319,10 +321,10 @@ def check_file_target(
     "Check that writing a file loses nothing else. Raises `SceneError` if the target must be kept."
     path = Path(path)
     if not os.path.lexists(path): return
-    if not overwrite: raise target_taken(path)
     id = path.absolute().parent.name
     if re.fullmatch(re.escape(id) + '_' + _SCENE_FILE, path.name): raise target_taken(path, ' and is a file of a scene')
     if path.is_symlink() or not path.is_file(): raise target_taken(path, ' and is no regular file')
+    if not overwrite: raise target_taken(path, can_overwrite=True)
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #f069
 REPORT_KEYS = {'done', 'failed', 'left_out', 'not_done', 'nothing_to_restore', 'scenes'} # lists of a report.json; 'done' and 'failed' are always there, beside them may be 'settings'
@@ -496,7 +498,7 @@ def _same_files(a, b):
 def write_scene(
     scene: Scene, # to write
     root: 'str | Path', # the folder that gets `<id>/`
-    overwrite: bool = False, # replace a scene of that name, see `check_target`
+    overwrite: 'bool | None' = False, # replace a scene of that name, see `check_target`
     sources: 'Sources | None' = None, # that must not be replaced
 ) -> Path: # the scene's folder
     """Write a scene folder, completions as RGBA; if exactly these files are there already, they stay. Raises
