@@ -101,13 +101,13 @@ def test_both_commands_keep_somebodys_own_folder(overwrite, tmp_path, capsys):
     before = contents(tmp_path)
     assert amodal('export', 'scenes', tmp_path/'scenes', '--out', tmp_path/'out', '--model', 'vote', *overwrite) == 1
     assert amodal('convert', 'rgba-stack', tmp_path/'src'/'a', tmp_path/'out', *overwrite) == 1
-    assert contents(tmp_path) == before and capsys.readouterr().err.count('is there already') == 2
+    assert contents(tmp_path) == before and capsys.readouterr().err.count('is there already and holds') == 2
 
 def test_a_scene_is_replaced_only_if_asked(tmp_path, capsys):
     write_scene(scene(), tmp_path/'scenes')
     write_scene(scene(n=3, seed=1), tmp_path/'out')
     before, args = contents(tmp_path), ['export', 'scenes', tmp_path/'scenes', '--out', tmp_path/'out', '--model', 'vote']
-    assert amodal(*args) == 1 and contents(tmp_path) == before and 'is there already' in capsys.readouterr().err
+    assert amodal(*args) == 1 and contents(tmp_path) == before and 'is there already: add --overwrite' in capsys.readouterr().err
     assert amodal(*args, '--overwrite') == 0
     assert contents(tmp_path/'out') == contents(tmp_path/'scenes')
 
@@ -364,7 +364,7 @@ def test_exported_files_are_replaced_only_if_asked(format, file, fused):
     def once(overwrite): return export(format, fused/'in', fused/'out', fused/'fused', report_line=quiet, overwrite=overwrite)
     (fused/'out'/file).parent.mkdir(parents=True)
     (fused/'out'/file).write_text('painted on')
-    assert 'is there already' in reason(once(False)) and (fused/'out'/file).read_text() == 'painted on'
+    assert 'is there already: add --overwrite' in reason(once(False)) and (fused/'out'/file).read_text() == 'painted on'
     if format == 'coco': (fused/'out'/'annotations.json').unlink()
     assert once(True)['done'] == ['a'] and (fused/'out'/file).read_bytes() != b'painted on'
 

@@ -39,7 +39,8 @@ def moved(scene): return with_completion(scene, 1, torch.roll(rgba(scene, 1), (6
 def half_size(scene): return with_completion(scene, 3, F.pad(F.interpolate(rgba(scene, 3)[None], scale_factor=.5, mode='area')[0], (0, 128, 0, 128)))
 def hidden(scene): return replace(with_completion(scene, 1, rgba(scene, 1)*scene.mask), pairs=None)
 def twice(scene): return with_completion(scene, 2, rgba(scene, 1))
-KINDS = {inverted: 'inverted', beside: 'no completion covers the mask', everywhere: 'covers nearly all', nothing: 'comp1 covers nothing', multiplied: 'multiplied by alpha',
+def unmasked(scene): return replace(scene, mask=0*scene.mask, partial=scene.image*(1-scene.mask))
+KINDS = {inverted: 'inverted', unmasked: 'a black region takes', beside: 'no completion covers the mask', everywhere: 'covers nearly all', nothing: 'comp1 covers nothing', multiplied: 'multiplied by alpha',
          moved: 'fits nowhere', half_size: 'fits nowhere', hidden: 'is a guess', twice: 'comp1 and comp2'}
 
 @pytest.mark.parametrize('kind', KINDS, ids=lambda f: f.__name__)

@@ -210,7 +210,7 @@ def fuse(
         from amodal_nb.fusion.bulk import fuse_folder, FuseOptions, part_folder
         from amodal_nb.fusion.folder import REPORT_NAME
         from amodal_nb.fusion.predict import load_predictor
-        from amodal_nb.fusion.summary import total_line
+        from amodal_nb.fusion.summary import check_lines, total_line
         from amodal_nb.scenes.folders import check_report
     part = None if (shard_index, num_shards) == (0, 1) else (shard_index, num_shards)
     results, fused = part_folder(out, part), []
@@ -229,6 +229,7 @@ def fuse(
     unchanged = f'{n_unchanged} done before and unchanged, ' if n_unchanged else ''
     print_line(f"{len(fused)} fused, {unchanged}{len(report['failed'])} failed; see {results/REPORT_NAME}")
     if report['scenes']: print_line(total_line(report['scenes']))
+    for line in check_lines(report['scenes'], results/REPORT_NAME): print_line(f'check:  {line}')
     if report['scenes'] and not shards and isinstance(root, Path) and weights != 'none':
         print_line(f'look:   {shell_command("inspect", root, results)}')
         print_line(f'layers: {shell_command("export ora", root, results)} --out layers')
@@ -357,14 +358,19 @@ def values_in_order(
 def main_table(
     results: dict, # from `evaluate`
 ) -> str: # for a terminal
-    "Return the five measures that most people need, and what they are."
+    "Return the five measures that most people need, and what they are; where no pair shows, the order of all pairs."
     from amodal_nb.evaluation.evaluate import MAIN_COLUMNS, score_table
     n_scenes = max(r['scenes'] for r in results.values())
-    legend = ('order: pairs in the right order, of those that show outside the mask; top: right completion on top;\n'
+    columns, pairs = MAIN_COLUMNS, 'order: pairs in the right order, of those that show outside the mask'
+    if not any('order_identifiable' in r for r in results.values()): # as in labels, whose objects touch
+        columns = {'order_all': 'order, all'} | columns
+        del columns['order_identifiable']
+        pairs = 'order, all: known pairs in the right order; none shows outside the mask'
+    legend = (f'{pairs}; top: right completion on top;\n'
               'closed: of the way from the mean of all completions to the best choice among them; LPIPS: lower is\n'
               'better; seconds a scene. --all prints the rest.')
     return f'{n_scenes} scenes, pixels of the mask that at least two completions claim\n\n' \
-           f'{score_table(results, MAIN_COLUMNS)}\n\n{legend}'
+           f'{score_table(results, columns)}\n\n{legend}'
 
 def all_tables(
     results: dict, # from `evaluate`

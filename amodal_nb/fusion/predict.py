@@ -176,6 +176,7 @@ class FusedScene:
     object_names: tuple = () # of the completions, see `Scene`
     uncovered_fill: str = 'keep' # what became of uncovered pixels: one of `UNCOVERED`, or an inpainter's name
     model_order: 'list | None' = None # as `order`, the model's own, of a fusion with corrections; None: the same
+    suspicions: tuple = () # what is odd about the inputs, and what to do, a line each
 
     @property
     def covered(self) -> torch.Tensor: # bool [H,W]
@@ -278,7 +279,7 @@ def fuse_scene(
     n_slots, n_pairs = max(predictor.n_slots or 0, scene.n), count_touching_pairs(scene.alphas)
     with memory_guard(scene.id, n_slots, scene.size, n_pairs):
         report_progress('checking the scene')
-        warn_of_suspicions(scene)
+        suspicions = warn_of_suspicions(scene)
         prepared = prepare_scene(scene, predictor, config if harmonise else None)
         batch = make_predictor_batch(prepared.scene, predictor, on_extra)
         report_progress('comparing pairs')
@@ -288,7 +289,7 @@ def fuse_scene(
         decision = decide_order(weights, order, batch, predictor, config if harmonise else None, hints)
         fusion = fuse(batch, renormalize_valid(decision.weights, batch), decision.order)
     report_progress('filling what nothing covers')
-    fused = collect_result(prepared, batch, fusion, uncovered, decision)
+    fused = replace(collect_result(prepared, batch, fusion, uncovered, decision), suspicions=tuple(suspicions))
     return apply_order_corrections(scene, fused, scene.corrections) if scene.corrections else fused
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c023b

@@ -21,8 +21,8 @@ from PIL import Image
 
 from ..core.errors import AmodalError, Interrupted, SceneError, warn_once
 from ..core.files import atomic_write, unique_keys
-from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, open_picture, path_exists, read_levels, read_mask,
-    read_picture, write_picture)
+from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, open_picture, path_exists, PICTURE_SUFFIX, read_levels,
+    read_mask, read_picture, write_picture)
 from .scene import (check_corrections, check_pairs, check_ranks, make_scene, near_is_bright,
     ORIGINS, Scene, with_profile)
 if TYPE_CHECKING: from importlib.abc import Traversable
@@ -33,7 +33,7 @@ def completion_files(
 ) -> list: # of paths, comp1 first; None for a number that is missing below the last one
     "Find the completion files of a scene folder. Raises `SceneError` for names that only resemble one."
     stem = re.escape(folder.name)
-    resembles = re.compile(rf'{stem}_comp\d+\.(png|jpe?g|webp|tiff?|bmp)', re.IGNORECASE)
+    resembles = re.compile(rf'{stem}_comp\d+{PICTURE_SUFFIX}', re.IGNORECASE)
     exact = re.compile(rf'{stem}_comp([1-9][0-9]{{0,5}})\.png')
     numbered = {}
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
@@ -53,8 +53,8 @@ def picture_file(
     kind: str, # 'image', 'partial', 'mask' or 'background'
     entries: 'list | None' = None, # of the folder; None: they are listed
 ) -> 'Path | Traversable': # `<id>_<kind>.png` if there is none
-    "Find a picture of a scene, PNG or another format. Raises `SceneError` if there are several."
-    name = re.compile(rf'{re.escape(folder.name)}_{kind}\.(png|jpe?g|webp|tiff?|avif)', re.IGNORECASE)
+    "Find a picture of a scene in any format, read or not. Raises `SceneError` if there are several."
+    name = re.compile(rf'{re.escape(folder.name)}_{kind}{PICTURE_SUFFIX}', re.IGNORECASE)
     entries = folder.iterdir() if entries is None else entries
     found = sorted((p for p in entries if name.fullmatch(p.name)), key=lambda p: p.name)
     if len(found) > 1: raise SceneError(found[1], f'{found[0].name} is there as well', 'keep one of them')
@@ -292,13 +292,15 @@ class Sources:
 def target_taken(
     path: 'str | Path', # of the file or folder that was to be written
     why: str = '', # it cannot be replaced, e.g. ' and is a link'
+    can_overwrite: bool = False, # whether the option `--overwrite` would replace it
 ) -> SceneError: # to be raised
     "Return the error of a writer whose target exists already."
-    return SceneError(path, f'is there already{why}', 'choose another folder, or move it away')
+    fix = 'choose another folder, or move it away'
+    return SceneError(path, f'is there already{why}', f'add --overwrite to replace it, {fix}' if can_overwrite else fix)
 
 def check_target(
     path: 'str | Path', # the scene folder that is to be written, `<root>/<id>`
-    overwrite: bool, # whether a scene may be replaced
+    overwrite: 'bool | None', # whether a scene may be replaced; None: it may not, and there is no option for it
     sources: 'Sources | None' = None, # that must not be replaced
 ) -> bool: # whether there is a scene to replace
     "Check that writing a scene loses nothing else. Raises `SceneError` if the target must be kept."
@@ -306,10 +308,10 @@ def check_target(
     if not os.path.lexists(path): return False
     if sources and sources.in_conflict(path):
         raise SceneError(path, 'is, holds or lies in what is read here, and is not replaced', 'choose another folder')
-    if not overwrite: raise target_taken(path)
     if path.is_symlink() or not path.is_dir(): raise target_taken(path, ' and is a link or no folder')
     entry = foreign_entry(path, path.name)
     if entry: raise target_taken(path, f' and holds {entry!r:.80}, no file of a scene')
+    if not overwrite: raise target_taken(path, can_overwrite=overwrite is not None)
     return True
 
 def check_file_target(
@@ -319,10 +321,10 @@ def check_file_target(
     "Check that writing a file loses nothing else. Raises `SceneError` if the target must be kept."
     path = Path(path)
     if not os.path.lexists(path): return
-    if not overwrite: raise target_taken(path)
     id = path.absolute().parent.name
     if re.fullmatch(re.escape(id) + '_' + _SCENE_FILE, path.name): raise target_taken(path, ' and is a file of a scene')
     if path.is_symlink() or not path.is_file(): raise target_taken(path, ' and is no regular file')
+    if not overwrite: raise target_taken(path, can_overwrite=True)
 
 # %% ../../nbs/2_scenes/03_folders.ipynb #f069
 REPORT_KEYS = {'done', 'failed', 'left_out', 'not_done', 'nothing_to_restore', 'scenes'} # lists of a report.json; 'done' and 'failed' are always there, beside them may be 'settings'
@@ -496,7 +498,7 @@ def _same_files(a, b):
 def write_scene(
     scene: Scene, # to write
     root: 'str | Path', # the folder that gets `<id>/`
-    overwrite: bool = False, # replace a scene of that name, see `check_target`
+    overwrite: 'bool | None' = False, # replace a scene of that name, see `check_target`
     sources: 'Sources | None' = None, # that must not be replaced
 ) -> Path: # the scene's folder
     """Write a scene folder, completions as RGBA; if exactly these files are there already, they stay. Raises

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'BLOCKS_PER_SIDE', 'MIN_BLOCK_PX', 'MIN_BLOCKS',
-           'MAX_CAST', 'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_MASKED', 'MAX_COVERED',
-           'is_premultiplied', 'block_colours', 'fits_nowhere', 'suspicious_mask', 'equal_completions',
-           'suspicious_completions', 'suspicious_inputs', 'warn_of_suspicions']
+           'MAX_CAST', 'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_MASKED', 'MIN_HOLE_SHARE',
+           'HOLE_TOLERANCE', 'OTHER_COLOUR', 'SAMPLED_PX', 'MAX_COVERED', 'is_premultiplied', 'block_colours',
+           'fits_nowhere', 'suspicious_mask', 'equal_completions', 'unmasked_hole', 'suspicious_completions',
+           'suspicious_inputs', 'warn_of_suspicions']
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c003
 import numpy as np, torch, torch.nn.functional as F
 
 from ..core.errors import log_warning
-from ..core.geometry import (bounding_box, box_of_mask, count_covering,
+from ..core.geometry import (bounding_box, box_of_mask, count_covering, erode,
     exceeds, pairwise_overlap, pixel_indices, take_pixels)
 from .scene import Scene
 
@@ -93,8 +94,12 @@ def suspicious_mask(
     if share > MAX_MASKED: return f'the mask covers the whole picture, of which nothing is left: {hint}'
     overlaps = n_covering >= 2
     hidden = np.count_nonzero(mask & overlaps)/max(1, np.count_nonzero(overlaps))
-    if overlaps.any() and share > .5 and hidden < .5:
+    if share <= .5: return None
+    if overlaps.any() and hidden < .5:
         return f'the mask covers {share:.0%} of the picture, but {hidden:.0%} of the overlaps: {hint}'
+    bare = np.count_nonzero(mask & (n_covering == 0))/np.count_nonzero(mask)
+    if scene.background is None and bare > .5:
+        return f'the mask covers {share:.0%} of the picture, and nothing covers {bare:.0%} of the mask: {hint}'
 
 def equal_completions(
     scene: Scene, # any
@@ -106,6 +111,32 @@ def equal_completions(
         if not shared[i][i] or not shared[i][i] == shared[j][j] == shared[i][j]: return False
         return bool((scene.completions[i] - scene.completions[j]).abs().mean() < 1/255)
     return [(i+1, j+1) for i in range(n) for j in range(i+1, n) if is_equal(i, j)]
+
+# %% ../../nbs/2_scenes/07_suspicions.ipynb #ho002
+MIN_HOLE_SHARE = .01 # of the picture that a hole without a mask takes where completions cover it
+HOLE_TOLERANCE, OTHER_COLOUR = 2/255, .2 # difference of colours within a hole, and at least of the completions that cover it
+SAMPLED_PX = 4096 # covered pixels of which the most frequent colour is taken
+
+def unmasked_hole(
+    scene: Scene, # any
+    covers: torch.Tensor, # bool [N,H,W], what each completion covers
+) -> 'str | None': # what is odd, and what to do
+    "Describe a region of one colour that no completion there has, in a picture that is said to be known everywhere."
+    covered = covers.any(0)
+    if scene.mask.any() or not covered.any(): return None
+    pixels = take_pixels(scene.partial, pixel_indices(covered))      # [3,P]
+    sample = pixels[:, ::-(-pixels.shape[1]//SAMPLED_PX)]
+    kinds, counts = sample.unique(dim=1, return_counts=True)
+    colour = kinds[:, counts.argmax(), None, None]                   # [3,1,1]
+    def is_near(picture, tolerance): return (picture - colour).abs().amax(-3) <= tolerance
+    uniform = is_near(scene.partial, HOLE_TOLERANCE)                 # [H,W]
+    is_explained = (is_near(scene.completions, OTHER_COLOUR) & covers).any(0)
+    hole = erode((uniform & covered & ~is_explained).float())        # without single pixels
+    if hole.mean() < MIN_HOLE_SHARE: return None
+    name = 'black' if colour.max() < .05 else 'white' if colour.min() > .95 else 'one-coloured'
+    share = uniform.float().mean()
+    region = f'a {name} region takes {share:.0%} of the picture, and the completions there have other colours'
+    return f'{region}: if it is the hole, give its mask (--mask)'
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c010
 MAX_COVERED = .95 # share of the picture that an object may cover
@@ -151,6 +182,7 @@ def suspicious_inputs(
     covers = exceeds(scene.alphas[:, 0], .5)
     checks = suspicious_mask, suspicious_completions, equal_completions
     mask, odd, equal = (check(scene, covers) for check in checks)
+    mask = mask or unmasked_hole(scene, covers)
     if mask: odd['misplaced'] = [] # what the picture shows is not known then
     lines = [mask] if mask else []
     for kind, numbers in odd.items():
@@ -162,6 +194,8 @@ def suspicious_inputs(
 
 def warn_of_suspicions(
     scene: Scene, # any
-):
+) -> list: # of the lines, without the scene's name
     "Log a line for each kind of suspicion, with the scene's id."
-    for line in suspicious_inputs(scene): log_warning(f'{scene.id}: {line}')
+    lines = suspicious_inputs(scene)
+    for line in lines: log_warning(f'{scene.id}: {line}')
+    return lines

@@ -108,7 +108,7 @@ class ComposeJob:
         i: int, # number of the scene
     ) -> Path: # its folder
         "Compose a scene and write it. Raises as `write_scene` does."
-        return write_scene(self.composer[i], self.out)
+        return write_scene(self.composer[i], self.out, overwrite=None)
 
 # %% ../../nbs/3_synthesis/06_composer.ipynb #c137
 def write_scenes(
