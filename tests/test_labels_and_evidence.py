@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 import pytest, torch
-from amodal_nb.app.cli import main
+from amodal_nb.app.cli import main, main_table
 from amodal_nb.core.compositing import composite_weights
 from amodal_nb.core.geometry import dilate, erode
 from amodal_nb.core.pictures import write_picture
@@ -178,6 +178,11 @@ def test_a_label_file_becomes_a_table_and_an_order_file(tmp_path, capsys):
     order = json.loads((tmp_path/'out'/'1'/'1_order.json').read_text())
     listed = {(p['a'], p['b']): p['overlap_px'] for p in order['pairs']}
     assert {tuple(sorted(p)) for p in read_scene(tmp_path/'scenes'/'1').pairs} <= set(listed) and not any(listed.values())
+
+def test_a_table_of_labels_has_the_order_of_all_pairs_where_none_shows():
+    labels, composed = {'order_all': 1., 'scenes': 1}, {'order_all': 1., 'order_identifiable': .9, 'scenes': 1}
+    assert 'order, all' in main_table({'true_order': labels}) and '1.000' in main_table({'true_order': labels})
+    assert 'order, all' not in main_table({'true_order': composed, 'mean': labels})
 
 @needs_shared
 @pytest.mark.parametrize('format, path', [

@@ -401,7 +401,7 @@ def test_a_missing_number_of_a_stack_is_no_failure(own, scene, capsys):
     for k, name in zip((1, 2, 4), NAMES): (own/f'{name}.png').rename(own/'st'/f'layer_{k}.png')
     assert amodal('convert', 'rgba-stack', own/'st', own/'out', '--image', own/'photo.png') == 0
     out, err = capsys.readouterr()
-    assert '1 converted, 0 failed, 0 parts left out' in out and '1 of the layers 1 to 4 are missing' in err
+    assert '1 converted, 0 failed, 0 parts left out' in out and '1 of the layers 1 to 4 is missing' in err
     assert read_scene(own/'out'/'st').n == 3
 
 def test_an_empty_cutout_has_no_place_in_the_order_and_is_named(own, capsys):
@@ -437,6 +437,28 @@ def test_pictures_of_other_formats_are_named(own, capsys, suffix):
     assert amodal('fuse', own/f'photo.{suffix}', own/'cat.png', '--out', own/'out') == 1
     line, = capsys.readouterr().err.splitlines()
     assert line == f'{own}/photo.{suffix}: is a {suffix.upper()}, which is not read: save it as PNG'
+
+@pytest.mark.parametrize('kind, line', [('comp4', 'would be passed over'), ('background', 'is a GIF, which is not read: save it as PNG')])
+def test_no_picture_of_a_scene_folder_is_passed_over(scene, tmp_path, capsys, kind, line):
+    folder = write_scene(type(scene)(**vars(scene) | {'background': None}), tmp_path/'in')
+    Image.new('RGB', scene.size[::-1]).save(folder/f'{scene.id}_{kind}.gif')
+    assert amodal('fuse', tmp_path/'in', '--out', tmp_path/'out') == 1
+    assert f'{scene.id}_{kind}.gif: {line}' in capsys.readouterr().err
+
+def test_grey_pictures_in_memory_are_read_as_grey_files_are(scene):
+    from amodal_nb.scenes.inputs import from_pictures
+    grey = scene.image.mean(0, keepdim=True)
+    read = from_pictures(grey, scene.mask, list(scene.completions), background=grey)
+    assert torch.equal(read.image, grey.expand(3, -1, -1)) and torch.equal(read.background, read.image)
+
+def test_a_cropped_cutout_belongs_on_a_canvas(own, capsys):
+    box = Image.open(own/'box.png')
+    box.crop((10, 10, 40, 60)).save(own/'box.png')
+    assert fuse_own(own) == 1
+    assert 'place it where it belongs on a canvas of that size' in capsys.readouterr().err
+    box.resize((48, 48)).save(own/'box.png')
+    assert fuse_own(own) == 1
+    assert 'canvas of that size' not in capsys.readouterr().err
 
 def test_a_photograph_with_a_name_of_249_bytes(own):
     name = '猫'*83

@@ -358,14 +358,19 @@ def values_in_order(
 def main_table(
     results: dict, # from `evaluate`
 ) -> str: # for a terminal
-    "Return the five measures that most people need, and what they are."
+    "Return the five measures that most people need, and what they are; where no pair shows, the order of all pairs."
     from amodal_nb.evaluation.evaluate import MAIN_COLUMNS, score_table
     n_scenes = max(r['scenes'] for r in results.values())
-    legend = ('order: pairs in the right order, of those that show outside the mask; top: right completion on top;\n'
+    columns, pairs = MAIN_COLUMNS, 'order: pairs in the right order, of those that show outside the mask'
+    if not any('order_identifiable' in r for r in results.values()): # as in labels, whose objects touch
+        columns = {'order_all': 'order, all'} | columns
+        del columns['order_identifiable']
+        pairs = 'order, all: known pairs in the right order; none shows outside the mask'
+    legend = (f'{pairs}; top: right completion on top;\n'
               'closed: of the way from the mean of all completions to the best choice among them; LPIPS: lower is\n'
               'better; seconds a scene. --all prints the rest.')
     return f'{n_scenes} scenes, pixels of the mask that at least two completions claim\n\n' \
-           f'{score_table(results, MAIN_COLUMNS)}\n\n{legend}'
+           f'{score_table(results, columns)}\n\n{legend}'
 
 def all_tables(
     results: dict, # from `evaluate`

@@ -103,6 +103,7 @@ def read_json(
     try:
         with open_regular(path) as f: text = f.read().decode()
         return json.loads(text, object_pairs_hook=unique_keys(path))
+    except IsADirectoryError: raise FormatError(path, 'is a folder', 'give the .json that is in it') from None
     except OSError as e:
         raise FormatError(path, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
     except AmodalError: raise

@@ -16,7 +16,8 @@ from PIL import Image
 
 from ..core.errors import AmodalError, FormatError
 from ..core.files import read_json, safe_join
-from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture, read_rgb, to_tensor, to_uint8
+from ..core.pictures import (MAX_PIXELS, MAX_SCENE_PIXELS, read_mask, read_picture,
+    read_rgb, read_rgba, to_tensor, to_uint8)
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
 from .common import (build_scene, build_scenes, check_integers, find_mask, find_picture,
@@ -124,14 +125,15 @@ def from_offsets(
 WHITE_THRESHOLD = 250 # grey in 0..255, at most which a pixel belongs to the object, from pix2gestalt's `get_mask_from_pred`
 
 def cut_from_white(
-    rgb: torch.Tensor, # [3,h,w]
+    rgba: torch.Tensor, # [4,h,w], opaque or of an object that is cut out already
     size: tuple, # (height, width) to scale it to
 ) -> torch.Tensor: # [4,height,width]
-    """Cut an object from white and scale it. The threshold precedes the scaling, so no white is blended into the
-    object's rim."""
-    im = Image.fromarray(to_uint8(rgb))
-    is_object = np.asarray(im.convert('L')) <= WHITE_THRESHOLD
-    im.putalpha(Image.fromarray(is_object.astype(np.uint8)*255))
+    """Cut an object from white, unless it is transparent somewhere, and scale it. The threshold precedes the scaling,
+    so no white is blended into the object's rim."""
+    im = Image.fromarray(to_uint8(rgba))
+    if im.getchannel('A').getextrema()[0] == 255:
+        is_object = np.asarray(im.convert('L')) <= WHITE_THRESHOLD
+        im.putalpha(Image.fromarray(is_object.astype(np.uint8)*255))
     return to_tensor(im.resize(size[::-1], Image.Resampling.BICUBIC)) # PIL scales RGBA premultiplied
 
 def _read_crops(folder, files, size):
@@ -146,7 +148,7 @@ def _read_gestalt_object(path, box, size):
     where = f'{path.parent/"crops.json"}: {path.stem}'
     x, y, w, h = check_integers(box, 4, where)
     if not (w > 0 and h > 0 and w*h <= MAX_PIXELS): raise FormatError(where, f'a crop of {w}x{h} px', 'correct it')
-    completion = paste_crop(cut_from_white(read_rgb(path), (h, w)), size, y, x)
+    completion = paste_crop(cut_from_white(read_rgba(path), (h, w)), size, y, x)
     if completion[3].any(): return completion
     raise FormatError(path, 'shows nothing inside of the picture', 'correct its crop, or leave it out')
 

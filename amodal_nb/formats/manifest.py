@@ -21,13 +21,17 @@ from .common import (build_scenes, check_sizes, check_total_pixels, hide_overlap
     raise_format_error, scale_picture, SceneSource)
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c080
+def _texts(row):
+    "Return the cells of a row of a CSV that have a column, without spaces around them."
+    return {k: v.strip() for k, v in row.items() if k and isinstance(v, str)}
+
 def _csv_record(row):
     """Bring a row of a CSV into the form of a JSON record. Completions keep the numbers of their columns; if these
     begin with comp0, all numbers are raised by one."""
-    texts = {k: v.strip() for k, v in row.items() if k and isinstance(v, str)}
+    texts = _texts(row)
     record = {k.strip().lower(): v for k, v in texts.items() if v}
     names = [k.strip().lower() for k in row if k]
-    columns = {int(k[4:]): k for k in names if re.fullmatch(r'comp\d{1,3}', k)}
+    columns = {int(k[4:]): k for k in names if _COMPLETION.fullmatch(k)}
     first, last = min([1, *columns]), max(columns, default=0)
     completions = [record.pop(columns.get(k), None) for k in range(first, last + 1)]
     while completions and completions[-1] is None: completions.pop()
@@ -40,14 +44,27 @@ def _pairs_from_one(text, first):
     def number(n): return int(n) + 1 - first if n.isdecimal() else n
     return [[number(n) for n in pair.split('>')] for pair in text.split()]
 
+_COMPLETION = re.compile(r'comp\d{1,3}') # name of a column
+
+def _check_columns(src, columns):
+    "Raise `FormatError` if none of a CSV's columns is of completions, or two are of one name."
+    names = [name.strip().lower() for name in columns or () if name and name.strip()]
+    shown = f'its columns are {", ".join(names)!r:.200}'
+    if not any(map(_COMPLETION.fullmatch, names)):
+        raise FormatError(src, f'has no column of completions, {shown}', 'name them comp1, comp2, …')
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice: raise FormatError(src, f'has two columns {twice}, {shown}', 'name each once')
+
 def _read_csv(src):
-    "Read the rows of a CSV as dicts. Raises `FormatError`."
+    "Read the rows of a CSV as dicts, without empty ones. Raises `FormatError`."
     try:
         with io.TextIOWrapper(open_regular(src), encoding='utf-8-sig', newline='') as f:
             header = f.readline()
             f.seek(0)
             delimiter = max(',;\t', key=header.count)
-            return list(csv.DictReader(f, strict=True, delimiter=delimiter))
+            rows = csv.DictReader(f, strict=True, delimiter=delimiter)
+            _check_columns(src, rows.fieldnames)
+            return [row for row in rows if any(_texts(row).values())]
     except OSError as e:
         raise FormatError(src, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
     except (csv.Error, UnicodeDecodeError) as e:
@@ -71,6 +88,10 @@ def _picture_names(record): # whatever a record of a manifest names, unchecked
     completions = record.get('completions')
     return [record.get(k) for k in PICTURE_KEYS] + (completions if isinstance(completions, list) else [])
 
+def _join(root, name):
+    "Return the path of a picture; as on Windows, it may be divided by backslashes. Raises as `safe_join` does."
+    return safe_join(root, name.replace('\\', '/') if isinstance(name, str) else name)
+
 def manifest_files(
     src: 'str | Path', # a .csv or .json
     root: 'str | Path | None' = None, # the folder that its paths are relative to; None: the manifest's
@@ -80,7 +101,7 @@ def manifest_files(
     for record in manifest_records(src):
         for name in _picture_names(record):
             if not isinstance(name, str): continue
-            try: yield safe_join(root, name)
+            try: yield _join(root, name)
             except AmodalError: pass # `manifest_scene` reports this error
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c080x
@@ -116,8 +137,8 @@ def manifest_scene(
 ) -> Scene: # of this record
     "Read one record as a scene. Raises `AmodalError`."
     with expect_form(where, 'of a record: see the table of a manifest'):
-        files = {k: safe_join(root, record[k]) for k in PICTURE_KEYS if record.get(k) is not None}
-        paths = [None if p is None else safe_join(root, p) for p in record['completions']]
+        files = {k: _join(root, record[k]) for k in PICTURE_KEYS if record.get(k) is not None}
+        paths = [None if p is None else _join(root, p) for p in record['completions']]
         pairs = record.get('pairs')
         if pairs is not None: pairs = [(int(f), int(b)) for f, b in pairs]
     check_total_pixels(where, [*files.values(), *filter(None, paths)])

@@ -20,15 +20,14 @@ import torch
 from ..core.compositing import composite_stack
 from ..core.errors import AmodalError, FormatError, log_warning
 from ..core.geometry import pairwise_overlap
-from ..core.pictures import read_picture, read_rgb
+from ..core.pictures import PICTURE_SUFFIX, PICTURE_SUFFIXES, read_rgb, read_rgba
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_hints, with_profile
 from .common import (as_format_error, build_scene, build_scenes, check_sizes, check_total_pixels, find_mask,
-    find_picture, list_files, OVERLAPS, PICTURE_SUFFIXES, raise_format_error, report_first, scale_picture, SceneSource)
+    find_picture, list_files, OVERLAPS, raise_format_error, report_first, scale_picture, SceneSource)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c025
-_SUFFIX = '|'.join(map(re.escape, PICTURE_SUFFIXES))
-_LAYER = re.compile(rf'(?!\.)(?:(.*)[_-])?(\d{{1,6}})_?(?:{_SUFFIX})', re.IGNORECASE)
+_LAYER = re.compile(rf'(?!\.)(?:(.*)[_-])?(\d{{1,6}})_?{PICTURE_SUFFIX}', re.IGNORECASE)
 
 def numbered_layers(
     folder: 'str | Path', # of layers and other files
@@ -46,13 +45,13 @@ def numbered_layers(
     return {number: path for number, _, path in numbered}
 
 def _read_layer(path, size):
-    "Read one layer [4,H,W], opaque if it is RGB; `size` is (H, W) of the layers below, or None."
-    t = read_picture(path, ('RGBA', 'RGB'))
-    (h, w) = t.shape[-2:]
+    "Read one layer [4,H,W], opaque if it is RGB or grey; `size` is (H, W) of the layers below, or None."
+    rgba = read_rgba(path)
+    (h, w) = rgba.shape[-2:]
     if size is not None and (h, w) != size:
         problem = f'is {w}x{h} but a layer below is {size[1]}x{size[0]}'
         raise FormatError(path, problem, 'layers need one canvas')
-    return t if len(t) == 4 else torch.cat([t, torch.ones_like(t[:1])])
+    return rgba
 
 def read_layers(
     id: str, # of the scene
@@ -64,7 +63,8 @@ def read_layers(
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
     if n_missing:
-        problem = f'{n_missing} of the layers {first} to {last} are missing'
+        verb = 'is' if n_missing == 1 else 'are'
+        problem = f'{n_missing} of the layers {first} to {last} {verb} missing'
         log_warning(f'{id}: {problem}: write them again, unless they are empty')
     layers, size = {}, None
     for path in paths.values():

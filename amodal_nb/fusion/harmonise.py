@@ -21,7 +21,7 @@ from ..core.compositing import front_to_back, transmittance, transmittance_befor
 from ..core.geometry import bounding_box, dilate, erode, exceeds, normalized_convolution
 from ..core.progress import report_progress
 from ..scenes.scene import Scene
-from ..models.baselines import order_by_residual
+from ..models.baselines import residual_order
 from ..models.registration import geman_mcclure_weight
 from .config import HarmoniseConfig
 from .correction import apply_correction, Correction, estimate_correction, fits_exactly
@@ -81,7 +81,7 @@ def place_colours(
         if colour is None:
             placed[k] = scene.completions[k]
             continue
-        covers, window = (alphas[k] > 0).to(placed), (slice(None), *box)
+        covers, window = alphas[k].ceil(), (slice(None), *box)       # 1 where alpha is above 0
         torch.mul(scene.completions[k], covers, out=placed[k])       # beyond the box, alpha may be faint
         torch.mul(colour, covers[window], out=placed[k][window])
     return placed
@@ -305,7 +305,7 @@ def correction_report(
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #630e9fbb
 def harmonise_and_report(
     scene: Scene, # any number of completions, any size
-    predictor: Callable = order_by_residual, # batch -> (weights, order or None), for any number of completions; its order determines what is visible where
+    predictor: Callable = residual_order, # batch -> (weights or None, order or None), for any number of completions; its order determines what is visible where
     config: HarmoniseConfig = HarmoniseConfig(), # settings
 ) -> tuple: # (the same scene with other completions, alphas and background; a list of `CorrectionReport`: one for each completion, then one for the background if there is one)
     """Correct translation, affine map, colours, sharpness and outline of every completion, as its visible part shows
@@ -337,7 +337,7 @@ def harmonise_and_report(
 
 def harmonise(
     scene: Scene, # any number of completions, any size
-    predictor: Callable = order_by_residual, # see `harmonise_and_report`
+    predictor: Callable = residual_order, # see `harmonise_and_report`
     config: HarmoniseConfig = HarmoniseConfig(), # settings
 ) -> Scene: # the same scene with other completions, alphas and background
     "Return the harmonised scene, without the report."
@@ -348,7 +348,7 @@ def harmonise(
 class Harmoniser:
     "Harmonising with given settings, as the `preprocess` of a predictor."
     config: HarmoniseConfig = HarmoniseConfig() # settings
-    predictor: Callable = order_by_residual # see `harmonise_and_report`
+    predictor: Callable = residual_order # see `harmonise_and_report`
     then: 'Callable | None' = None # scene -> scene, applied to the harmonised scene
 
     def apply(self,

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAX_COMPARED_RESIDUAL', 'BLENDED_VALUES', 'COMPARED_PIXELS', 'SET_BITS', 'PairResiduals', 'compare_residuals',
-           'refine_log_odds', 'RefinedOrder', 'calibrate_log_odds', 'blend_undecided_pairs', 'is_exact_fit',
-           'recomposite', 'refine_order', 'repaint', 'refine_orders', 'repaint_batch', 'refine_prediction',
-           'OrderRefiner', 'with_order_refinement', 'with_harmonisation', 'Recomposited', 'covering_sets',
-           'changed_sets', 'composite_sets', 'recomposite_weights']
+           'refine_log_odds', 'RefinedOrder', 'calibrate_log_odds', 'shared_pixels', 'blend_undecided_pairs',
+           'is_exact_fit', 'recomposite', 'refine_order', 'repaint', 'refine_orders', 'repaint_batch',
+           'refine_prediction', 'OrderRefiner', 'with_order_refinement', 'with_harmonisation', 'Recomposited',
+           'covering_sets', 'changed_sets', 'composite_sets', 'recomposite_weights']
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #39d67019
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ from typing import Callable
 import torch
 
 from ..core.compositing import composite_weights, expected_composite_weights, front_to_back, transmittance
-from ..core.geometry import count_covering, exceeds, pixel_indices, take_pixels
-from ..models.baselines import order_by_residual
+from ..core.geometry import box_of_mask, count_covering, exceeds, pixel_indices, take_pixels
+from ..models.baselines import residual_order
 from ..models.predictor import Predictor, wrap_predictor
 from ..models.prior import sequence_log_odds
 from ..models.transitivity import transitive_log_odds
@@ -99,6 +99,16 @@ def calibrate_log_odds(
 # %% ../../nbs/5_fusion/09_refine.ipynb #c214
 BLENDED_VALUES = 2**23 # values in memory at once, which bounds what many completions take
 
+def shared_pixels(
+    alphas: torch.Tensor, # [N,1,H,W] in 0..1
+    pairs: list, # of [i,j], indices of completions
+) -> torch.Tensor: # bool [H,W]
+    "Return where both completions of one of the pairs are, soft edges included."
+    covers = {k: exceeds(alphas[k, 0], 0) for k in {k for pair in pairs for k in pair}} # [H,W] each
+    where = torch.zeros(alphas.shape[-2:], dtype=torch.bool, device=alphas.device)
+    for i, j in pairs: where |= covers[i] & covers[j]
+    return where
+
 def blend_undecided_pairs(
     weights: torch.Tensor, # [N+1,H,W], the background last; sum to 1
     alphas: torch.Tensor, # [N,1,H,W] in 0..1
@@ -106,12 +116,11 @@ def blend_undecided_pairs(
     config: HarmoniseConfig, # settings
 ) -> torch.Tensor: # [N+1,H,W], sum to 1
     "Return weights that are expectations over the order where two completions meet whose order is undecided."
-    covers = exceeds(alphas[:, 0], 0)                                # [N,H,W]
     undecided = (order.abs() < config.undecided_log_odds).triu(1).nonzero().tolist()
-    where = torch.zeros_like(covers[0])
-    for i, j in undecided: where |= covers[i] & covers[j]
+    where = pixel_indices(shared_pixels(alphas, undecided))
+    if len(where) == 0: return weights
     blended = weights.flatten(1).clone()                             # [N+1,H*W]
-    for some in pixel_indices(where).split(max(1, BLENDED_VALUES//len(order)**2)):
+    for some in where.split(max(1, BLENDED_VALUES//len(order)**2)):
         alpha = take_pixels(alphas, some)[None, :, :, None]          # [1,N,1,1,P]
         expected = expected_composite_weights(alpha, config.blending_slope*order[None])
         blended[:, some] = expected[0, :, 0]
@@ -143,8 +152,16 @@ def recomposite(
     """Return weights of compositing in the new sequence at pixels where the sequences differ, and the given weights
     elsewhere."""
     if (new_sequence == old_sequence).all(): return weights
-    old, new = (composite_weights(alphas[None], sequence)[0] for sequence in (old_sequence, new_sequence))
-    return torch.where((old == new).all(0), weights, new)
+    old_rank, new_rank = (sequence[0].argsort() for sequence in (old_sequence, new_sequence))
+    was_in_front, is_in_front = (rank[:, None] < rank for rank in (old_rank, new_rank)) # [N,N]
+    swapped = (was_in_front != is_in_front).triu(1).nonzero().tolist()
+    box = box_of_mask(shared_pixels(alphas, swapped))                # elsewhere both sequences give the same
+    if box is None: return weights
+    window = (..., *box.slices)
+    old, new = (composite_weights(alphas[window][None], sequence)[0] for sequence in (old_sequence, new_sequence))
+    changed = weights.clone()
+    changed[window] = torch.where((old == new).all(0), weights[window], new)
+    return changed
 
 # %% ../../nbs/5_fusion/09_refine.ipynb #c211
 def _shows_enough(alphas, mask, config):
@@ -261,7 +278,7 @@ def with_order_refinement(
 def with_harmonisation(
     predictor: Callable, # batch -> (weights, order or None)
     config: HarmoniseConfig = HarmoniseConfig(), # settings
-    guide: Callable = order_by_residual, # batch -> (weights, order or None); its order determines what is visible where
+    guide: Callable = residual_order, # batch -> (weights or None, order or None); its order determines what is visible where
 ) -> Predictor: # likewise, for `predict_scene` and `evaluate`; its own preprocessing follows, unless that harmonises already
     "Wrap a predictor so that each scene is harmonised first and its order refined; see `with_order_refinement`."
     refined = with_order_refinement(predictor, config)

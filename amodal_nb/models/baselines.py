@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BASELINES', 'mean_weights', 'mean_valid_weights', 'order_by_number', 'order_by_area', 'order_by_centroid',
-           'visible_parts', 'convex_hull_order', 'order_by_convexity', 'order_by_residual', 'true_order', 'oracle']
+           'visible_parts', 'convex_hull_order', 'order_by_convexity', 'residual_order', 'order_by_residual',
+           'true_order', 'oracle']
 
 # %% ../../nbs/4_models/09_baselines.ipynb #c003
 import numpy as np, torch
@@ -112,16 +113,24 @@ def _summed_errors(completions, alphas, partial, mask, clip):
     error = difference.abs().mean(1).clamp(max=clip)*visible         # [N,P]
     return error @ visible.T
 
-def order_by_residual(
+def residual_order(
     batch: dict, # a batch
     clip: float = .25, # errors above this (in 0..1) count as this
     gain: float = .8, # log-odds = gain * log(1 + difference of summed errors); fitted below
-) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] log-odds)
-    "Compare the residuals of each pair where both cover outside the mask, and composite in the order that follows."
+) -> tuple: # (None, as there are no weights; order [B,N,N] log-odds)
+    "Compare the residuals of each pair where both cover outside the mask."
     scenes = zip(*(batch[k] for k in ('completions', 'alphas', 'partial', 'mask')))
     worse = torch.stack([_summed_errors(*scene, clip) for scene in scenes]) # [B,N,N]
     better = worse.transpose(1, 2) - worse
-    return _composite_in_order(gain*better.sign()*better.abs().log1p(), batch)
+    return None, gain*better.sign()*better.abs().log1p()
+
+def order_by_residual(
+    batch: dict, # a batch
+    clip: float = .25, # see `residual_order`
+    gain: float = .8, # likewise
+) -> tuple: # (weights [B,N+1,H,W], order [B,N,N] log-odds)
+    "Composite in the order of `residual_order`."
+    return _composite_in_order(residual_order(batch, clip, gain)[1], batch)
 
 # %% ../../nbs/4_models/09_baselines.ipynb #c024
 def true_order(

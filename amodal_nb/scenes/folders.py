@@ -21,8 +21,8 @@ from PIL import Image
 
 from ..core.errors import AmodalError, Interrupted, SceneError, warn_once
 from ..core.files import atomic_write, unique_keys
-from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, open_picture, path_exists, read_levels, read_mask,
-    read_picture, write_picture)
+from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, open_picture, path_exists, PICTURE_SUFFIX, read_levels,
+    read_mask, read_picture, write_picture)
 from .scene import (check_corrections, check_pairs, check_ranks, make_scene, near_is_bright,
     ORIGINS, Scene, with_profile)
 if TYPE_CHECKING: from importlib.abc import Traversable
@@ -33,7 +33,7 @@ def completion_files(
 ) -> list: # of paths, comp1 first; None for a number that is missing below the last one
     "Find the completion files of a scene folder. Raises `SceneError` for names that only resemble one."
     stem = re.escape(folder.name)
-    resembles = re.compile(rf'{stem}_comp\d+\.(png|jpe?g|webp|tiff?|bmp)', re.IGNORECASE)
+    resembles = re.compile(rf'{stem}_comp\d+{PICTURE_SUFFIX}', re.IGNORECASE)
     exact = re.compile(rf'{stem}_comp([1-9][0-9]{{0,5}})\.png')
     numbered = {}
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
@@ -53,8 +53,8 @@ def picture_file(
     kind: str, # 'image', 'partial', 'mask' or 'background'
     entries: 'list | None' = None, # of the folder; None: they are listed
 ) -> 'Path | Traversable': # `<id>_<kind>.png` if there is none
-    "Find a picture of a scene, PNG or another format. Raises `SceneError` if there are several."
-    name = re.compile(rf'{re.escape(folder.name)}_{kind}\.(png|jpe?g|webp|tiff?|avif)', re.IGNORECASE)
+    "Find a picture of a scene in any format, read or not. Raises `SceneError` if there are several."
+    name = re.compile(rf'{re.escape(folder.name)}_{kind}{PICTURE_SUFFIX}', re.IGNORECASE)
     entries = folder.iterdir() if entries is None else entries
     found = sorted((p for p in entries if name.fullmatch(p.name)), key=lambda p: p.name)
     if len(found) > 1: raise SceneError(found[1], f'{found[0].name} is there as well', 'keep one of them')

@@ -106,9 +106,10 @@ def _check_picture(picture, where, raw=False):
     except AmodalError as e: raise SceneError(where, e) from None
 
 def _check_rgb(picture, where, raw=False):
-    "Convert a picture to [3,H,W]; None stays None."
+    "Convert a picture to [3,H,W], grey as three equal channels; None stays None."
     if picture is None: return None
     t = _check_picture(picture, where, raw)
+    if t.shape[0] == 1: return t.repeat(3, 1, 1)
     if t.shape[0] != 3: raise SceneError(where, f'has {t.shape[0]} channels, not 3', 'convert it to RGB')
     return t
 

@@ -49,19 +49,19 @@ MAX_CAST, NEAR_COLOUR = .1, .1 # in any channel, in 0..1: the cast that is corre
 MAX_NEAR_SHARE, MAX_FIT_CORRELATION = .08, .5 # share of blocks that agree, and correlation, of a completion that fits nowhere
 
 def block_colours(
-    picture: torch.Tensor, # [3,H,W]
+    pictures: list, # of [3,H,W]
     visible: torch.Tensor, # bool [H,W]
-) -> torch.Tensor: # [3,K], the mean colours of K blocks, of the visible pixels in them
-    "Average a picture over the blocks of a region's box that are at least half in the region."
-    box = box_of_mask(visible)
-    if box is None: return picture.new_zeros(3, 0)
+) -> list: # of [3,K], the mean colours of K blocks, of the visible pixels in them
+    "Average pictures over the blocks of a region's box that are at least half in the region."
+    box, none = box_of_mask(visible), [picture.new_zeros(3, 0) for picture in pictures]
+    if box is None: return none
     side = max(MIN_BLOCK_PX, max(box.height, box.width)//BLOCKS_PER_SIDE)
-    if min(box.height, box.width) < side: return picture.new_zeros(3, 0)
+    if min(box.height, box.width) < side: return none
     weight = visible[box.slices].float()[None]
     share = F.avg_pool2d(weight, side)
-    total = F.avg_pool2d(picture[(slice(None), *box.slices)]*weight, side)
     used = share[0] >= .5
-    return total[:, used]/share[:, used]
+    def mean_of(picture): return F.avg_pool2d(picture[(slice(None), *box.slices)]*weight, side)[:, used]/share[:, used]
+    return [mean_of(picture) for picture in pictures]
 
 def fits_nowhere(
     picture: torch.Tensor, # [3,H,W] in 0..1
@@ -69,7 +69,7 @@ def fits_nowhere(
     visible: torch.Tensor, # bool [H,W], where the picture should show the completion
 ) -> bool: # False where it cannot be told
     "Tell if a completion disagrees with the picture in nearly all blocks, and is not correlated with it."
-    shown, expected = block_colours(picture, visible), block_colours(colours, visible)
+    shown, expected = block_colours([picture, colours], visible)
     if shown.shape[1] < MIN_BLOCKS: return False
     difference = shown - expected
     cast = difference.median(1, keepdim=True).values.clamp(-MAX_CAST, MAX_CAST)
@@ -94,17 +94,21 @@ def suspicious_mask(
     if share > MAX_MASKED: return f'the mask covers the whole picture, of which nothing is left: {hint}'
     overlaps = n_covering >= 2
     hidden = np.count_nonzero(mask & overlaps)/max(1, np.count_nonzero(overlaps))
-    if overlaps.any() and share > .5 and hidden < .5:
+    if share <= .5: return None
+    if overlaps.any() and hidden < .5:
         return f'the mask covers {share:.0%} of the picture, but {hidden:.0%} of the overlaps: {hint}'
+    bare = np.count_nonzero(mask & (n_covering == 0))/np.count_nonzero(mask)
+    if scene.background is None and bare > .5:
+        return f'the mask covers {share:.0%} of the picture, and nothing covers {bare:.0%} of the mask: {hint}'
 
 def equal_completions(
     scene: Scene, # any
     covers: torch.Tensor, # bool [N,H,W], what each covers
 ) -> list: # of pairs of numbers
     "Find completions that are the same picture."
-    shared, n = pairwise_overlap(covers), scene.n
+    shared, n = pairwise_overlap(covers).tolist(), scene.n
     def is_equal(i, j):
-        if not shared[i, i] or not shared[i, i] == shared[j, j] == shared[i, j]: return False
+        if not shared[i][i] or not shared[i][i] == shared[j][j] == shared[i][j]: return False
         return bool((scene.completions[i] - scene.completions[j]).abs().mean() < 1/255)
     return [(i+1, j+1) for i in range(n) for j in range(i+1, n) if is_equal(i, j)]
 
@@ -145,17 +149,17 @@ def suspicious_completions(
     known = scene.mask[0] == 0
     def any_of(t): return t.numpy().any()                            # 250 times as fast as torch's
     n_covering = count_covering(covers)
-    is_single, is_contested = n_covering == 1, (n_covering > 1) & ~known
+    shows_one, is_contested = (n_covering == 1) & known, (n_covering > 1) & ~known
     odd = {kind: [] for kind in ('everywhere', 'empty', 'premultiplied', 'misplaced', 'hidden')}
     for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers), 1):
         if k in scene.empty: continue
-        is_guessed = scene.pairs is None and any_of(covered & is_contested)
-        covered_px = int(covered.count_nonzero())
+        covered_px = np.count_nonzero(covered.numpy())
         if covered_px > MAX_COVERED*covered.numel(): odd['everywhere'].append(k)
         elif not covered_px: odd['empty'].append(k)
         elif is_premultiplied(colours, alpha): odd['premultiplied'].append(k)
-        elif fits_nowhere(scene.partial, colours, covered & is_single & known): odd['misplaced'].append(k)
-        elif is_guessed and not any_of(covered & known): odd['hidden'].append(k)
+        elif fits_nowhere(scene.partial, colours, covered & shows_one): odd['misplaced'].append(k)
+        elif scene.pairs is not None or any_of(covered & known): continue
+        elif any_of(covered & is_contested): odd['hidden'].append(k) # its order is a guess
     return odd
 
 _LINES = { # what is odd -> what to say of one completion, and of several
