@@ -97,7 +97,7 @@ def fit_known_colours(
     picture: torch.Tensor, # [3,H,W] in 0..1
     known: torch.Tensor, # [1,H,W], 1 where the composite shall be the picture
 ):
-    "Correct the colours of layers by the least squared change that makes their composite the picture where it is known."
+    "Make the composite of layers the picture where it is known, by the least squared change of their colours."
     through, weights = torch.ones_like(known), []
     for l in layers:
         weights.append(through*l.alpha)
