@@ -451,6 +451,12 @@ def test_grey_pictures_in_memory_are_read_as_grey_files_are(scene):
     read = from_pictures(grey, scene.mask, list(scene.completions), background=grey)
     assert torch.equal(read.image, grey.expand(3, -1, -1)) and torch.equal(read.background, read.image)
 
+def test_what_soft_objects_cover_together_is_not_uncovered(scene):
+    half = [torch.cat([torch.full_like(scene.image, v), torch.full_like(scene.mask, .4)]) for v in (.2, .8)]
+    both, one = (fuse_pictures(scene.image, scene.mask, some, model='area', harmonise=False) for some in (half, half[:1]))
+    assert both.uncovered == 0 and bool(both.covered.all()) # transmittance .36
+    assert one.uncovered == 1 and not bool(one.covered.any())
+
 def test_a_cropped_cutout_belongs_on_a_canvas(own, capsys):
     box = Image.open(own/'box.png')
     box.crop((10, 10, 40, 60)).save(own/'box.png')
