@@ -242,7 +242,8 @@ class Gallery(ipywidgets.VBox):
         self._tags_file = (self.root.parent if self.folders == [self.root] else self.root)/TAGS_FILE
         self._is_alone = self.folders == [self.root]
         self.grid = SceneGrid(title=self.root.name, alone=self._is_alone, items=items, orders=SORT_ORDERS + own,
-                              sort=sort, height=height, captions=['error', *measures[:1]], tags=read_tags(self._tags_file),
+                              sort=sort, height=height, captions=['error', *measures[:1]],
+                              tags=read_tags(self._tags_file),
                               bounded=BOUNDED + [[k, k] for k in measures])
         self.grid.on_msg(self._answer)
         self.grid.observe(self._save_tags, 'tags')
