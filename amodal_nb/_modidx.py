@@ -1369,6 +1369,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers._stack_xml': ( '8_formats/layers.html#_stack_xml',
                                                                                    'amodal_nb/formats/layers.py'),
+                                          'amodal_nb.formats.layers.fit_known_colours': ( '8_formats/layers.html#fit_known_colours',
+                                                                                          'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers.fusion_layers': ( '8_formats/layers.html#fusion_layers',
                                                                                       'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers.layer_alphas': ( '8_formats/layers.html#layer_alphas',

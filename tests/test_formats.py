@@ -10,6 +10,7 @@ from amodal_nb.formats.convert import CONVERT_FORMATS, convert
 from amodal_nb.formats.labels import label_mask, rle_mask
 from amodal_nb.fusion.bulk import fuse_folder
 from amodal_nb.fusion.predict import fuse_scene, FusedScene, harmonised_scene
+from amodal_nb.synthesis.composer import Composer
 from amodal_nb.formats.export import EXPORT_FORMATS, read_fused
 from amodal_nb.formats.layers import fusion_layers, visible_composite, patched_fraction
 from amodal_nb.core.errors import AmodalError
@@ -597,9 +598,10 @@ def test_openraster_follows_its_baseline_and_pil_paints_the_fused_picture(export
         stack, = image
         fused = fused_of(exported, name)
         assert (image.tag, int(image.get('h')), int(image.get('w'))) == ('image', *fused.shape[:2]) and stack.tag == 'stack'
-        assert [l.get('name') for l in stack] == ['picture', *order_of(exported, name), 'background'] # from the top down
+        assert [n for l in stack if (n := l.get('name')) != 'patch'] == ['picture', *order_of(exported, name), 'background'] # from the top down
         canvas = Image.new('RGBA', fused.shape[1::-1])
-        for l in reversed(stack):
+        assert [l.get('name') for l in stack if l.get('visibility') == 'hidden'] == ['picture'] # it would hide the others
+        for l in reversed(stack[1:]):
             im = Image.open(z.open(l.get('src')))
             assert im.format == 'PNG' and im.mode == 'RGBA' and l.get('src').startswith('data/') and l.get('composite-op') == 'svg:src-over'
             canvas.alpha_composite(im)
@@ -611,14 +613,29 @@ def test_openraster_follows_its_baseline_and_pil_paints_the_fused_picture(export
 def test_psd_has_the_whole_pictures_under_masks(exported, name):
     from psd_tools import PSDImage
     psd, scene, fused = PSDImage.open(exported/'psd'/f'{name}.psd'), scene_as_fused(exported, name), fused_of(exported, name)
-    assert [l.name for l in reversed(psd)] == ['picture', *order_of(exported, name), 'background']
+    assert [l.name for l in reversed(psd) if l.name != 'patch'] == ['picture', *order_of(exported, name), 'background']
     for l in psd:
         if l.name.startswith('comp'):
-            assert l.has_mask() and np.array_equal(rgb(l.topil()), to_uint8(scene.completions[int(l.name[4:])-1]))
+            given, masked = to_uint8(scene.completions[int(l.name[4:])-1]), scene.mask[0].numpy() > 0
+            assert l.has_mask() and np.array_equal(rgb(l.topil())[masked], given[masked]) # elsewhere the photograph's colours
     assert np.abs(rgb(psd.composite(ignore_preview=True)) - fused).max() <= 3
     assert np.abs(rgb(Image.open(exported/'psd'/f'{name}.psd')) - fused).max() <= 2 # PIL's own reader
 
-def test_the_topmost_layer_leaves_the_mask_to_the_others(exported):
+def test_noisy_layers_add_up_to_the_photograph_outside_the_mask_and_move_with_its_pixels():
+    "The picture itself is hidden, so that every layer is seen; a patch covers a few soft edges, and nothing in the mask."
+    noisy = Composer('cc0', size=128, n_objects=4, noise='noisy', seed=2)[0]
+    fused = fuse_scene(noisy)
+    picture, *layers = fusion_layers(noisy, fused)
+    assert not picture.is_visible and all(l.is_visible for l in layers)
+    assert (visible_composite(layers) - fused.result).abs().max() <= 2/255 and patched_fraction(layers, noisy) == 0
+    patch = sum(float(l.alpha.mean()) for l in layers if l.name == 'patch')
+    front = fused.order[0]
+    layer, = [l for l in layers if l.name == f'comp{front}']
+    shown = (fused.weights[front-1] > .999) & (noisy.mask[0] == 0) & (layer.alpha[0] == 1)
+    assert patch < .02 and shown.sum() > 100
+    assert (layer.picture - noisy.partial)[:, shown].abs().max() <= 1/255 < (noisy.completions[front-1] - noisy.partial)[:, shown].abs().max()
+
+def test_a_patch_is_not_needed_in_the_mask(exported):
     "Else the fused picture would be there because it was pasted."
     for name in 'sample3', 'sample6':
         scene = read_scene(exported/'root'/name)
@@ -636,7 +653,7 @@ def test_gimp_shows_the_fused_picture(exported, name, tmp_path):
                           env=os.environ | {'HOME': str(tmp_path), 'XDG_CONFIG_HOME': str(tmp_path)})
     assert out.exists(), done.stderr
     said = [l.partition('layer ')[2] for l in (done.stdout + done.stderr).splitlines() if 'layer ' in l]
-    assert said == [f'{n} masked' for n in ('picture', *order_of(exported, name))] + ['background']
+    assert [n for n in said if not n.startswith('patch')] == ['picture', *(f'{n} masked' for n in order_of(exported, name)), 'background']
     assert np.abs(rgb(Image.open(out)) - fused_of(exported, name)).max() <= 3
 
 @pytest.mark.skipif(not (shutil.which('krita') and shutil.which('xvfb-run')), reason='Krita and Xvfb are not installed (Debian: apt install krita xvfb)')

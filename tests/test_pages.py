@@ -59,6 +59,14 @@ class Grid:
     def wait_for_names(self, *names): self.wait('g => g.list.map(o => o.name)', names)
     def card(self, name): return self.box.locator('.ag-card', has_text=name)
 
+def test_a_scene_alone_is_opened_without_a_gallery_of_one(page, mixed):
+    alone = Gallery(mixed[0].root/'sample1', model='area')
+    grid = Grid(page, alone, [])
+    assert grid.js('g => g.model.sent') == [{'type': 'open', 'at': 0, 'list': [0]}] and page.errors == []
+    alone._answer(None, {'type': 'open', 'at': 0, 'list': [0]}, [])
+    assert alone.inspector.scene.id == 'sample1' and [o.description for o in alone._bar.children] == ['Edit']
+    assert not Grid(page, *mixed).js('g => g.model.sent.some(m => m.type === "open")')
+
 @pytest.fixture
 def grid(page, mixed):
     page.set_viewport_size({'width': 1440, 'height': 900})

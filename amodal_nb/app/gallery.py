@@ -136,6 +136,7 @@ class SceneGrid(anywidget.AnyWidget):
     _esm = join_modules(static_folder()/'gallery.js')
     _css = read_styles()
     title = traitlets.Unicode('').tag(sync=True)
+    alone = traitlets.Bool(False).tag(sync=True) # it holds one scene, which is opened at once
     text = traitlets.Unicode('').tag(sync=True) # shows only names that contain its words
     show = traitlets.Unicode('').tag(sync=True) # shows only scenes with this flag, or with this tag as '#tag'
     limits = traitlets.Dict().tag(sync=True) # measure -> [least, greatest], None: no limit; shows only scenes within
@@ -219,7 +220,8 @@ def check_fused_folder(
     if out and not out.is_dir(): raise ConfigError(out, 'is no folder', 'give one that amodal fuse wrote')
 
 class Gallery(ipywidgets.VBox):
-    "Scenes as a grid; a click opens the inspector in its place. Raises `ConfigError` if an argument is wrong."
+    """Scenes as a grid; a click opens the inspector in its place, and the only scene opens by itself. Raises
+    `ConfigError` if an argument is wrong."""
     def __init__(self,
         root: 'str | Path', # scenes, see `find_scenes`
         out: 'str | Path | None' = None, # their fusions, as `amodal fuse` wrote them; None: fuse them with `model` when they are needed
@@ -238,8 +240,10 @@ class Gallery(ipywidgets.VBox):
         items = [_name(f, self.root) for f in self.folders]
         measures = [order[0] for order in own]
         self._tags_file = (self.root.parent if self.folders == [self.root] else self.root)/TAGS_FILE
-        self.grid = SceneGrid(title=self.root.name, items=items, orders=SORT_ORDERS + own, sort=sort, height=height,
-                              captions=['error', *measures[:1]], tags=read_tags(self._tags_file),
+        self._is_alone = self.folders == [self.root]
+        self.grid = SceneGrid(title=self.root.name, alone=self._is_alone, items=items, orders=SORT_ORDERS + own,
+                              sort=sort, height=height, captions=['error', *measures[:1]],
+                              tags=read_tags(self._tags_file),
                               bounded=BOUNDED + [[k, k] for k in measures])
         self.grid.on_msg(self._answer)
         self.grid.observe(self._save_tags, 'tags')
@@ -272,7 +276,8 @@ class Gallery(ipywidgets.VBox):
         previous = _button('Previous', 'The scene before this one', lambda: self.step(-1))
         following = _button('Next', 'The scene after this one', lambda: self.step(1))
         self._edit = _button('Edit', 'Move, scale, turn, copy, hide and delete objects', self.toggle_editor)
-        return ipywidgets.HBox([back, previous, following, self._position, self._edit])
+        ways = [] if self._is_alone else [back, previous, following, self._position]
+        return ipywidgets.HBox([*ways, self._edit])
 
     def _fused(self, scene): return read_fused(scene, self.out) if self.out else fuse_scene(scene, self.model)
 

@@ -179,7 +179,7 @@ class StackBuilder:
         "Return the layers. Raises `FormatError` if there are none."
         if not self.layers: raise FormatError(self.path, 'shows no layer', 'make its layers visible in the editor')
         picture, layers = self._check_picture(picture), list(self.layers)
-        if picture is not None and len(layers) > 1 and layers[-1].name == 'picture':
+        while picture is not None and len(layers) > 1 and layers[-1].name in ('picture', 'patch'):
             self.note(layers.pop().name, 'is the picture and no object: left out')
         background = None
         if len(layers) > 1 and fills_canvas(layers[0].rgba): background = self._take_background(layers)

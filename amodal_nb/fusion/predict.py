@@ -254,11 +254,12 @@ def collect_result(
     covers_any = (batch['alphas'][0].flatten(1).amax(1) > 0).tolist() # [N] False: nothing to put in an order
     order = [numbers[slot] for slot in sequence if numbers[slot] and covers_any[slot]]
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
+    uncovered_share = hole.sum()/scene.mask.sum().clamp(min=1)       # of what is filled: soft edges may cover a pixel together
     result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)
     fill = getattr(uncovered, '__name__', str(uncovered))
     if fill != 'transparent' and torch.equal(result[:, hole], fusion.result[0][:, hole]): fill = 'keep' # nothing is known
     return FusedScene(
-        scene.id, result, weights, slots, pairs, order, fusion.uncovered.item(), prepared.report, scene,
+        scene.id, result, weights, slots, pairs, order, uncovered_share.item(), prepared.report, scene,
         scene.object_names, fill)
 
 # %% ../../nbs/5_fusion/15_predict.ipynb #c023

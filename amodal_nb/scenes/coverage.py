@@ -113,8 +113,11 @@ def empty_colour(
     if is_empty.all(): return black
     needs_no_picture = partial is None or colour.min() >= WHITE_LEVEL
     if share >= MIN_EVEN_SHARE and needs_no_picture: return colour
-    if partial is not None and _is_contradicted(spread, is_empty, partial, mask): return colour
-    return black
+    if partial is None or not _is_contradicted(spread, is_empty, partial, mask): return black
+    if share >= MIN_EVEN_SHARE or colour.min() >= WHITE_LEVEL: return colour
+    rest = ~is_empty
+    rest[1:-1, 1:-1] = False                                         # of the border
+    return black if _is_contradicted(rgb, rest, partial, mask) else colour
 
 # %% ../../nbs/2_scenes/01_coverage.ipynb #c016
 def coverage(

@@ -30,7 +30,8 @@ class Gallery {
     this.sized = new ResizeObserver(() => this.draw());
     this.sized.observe(this.scroller);
     this.arrange();
-    this.ask();
+    if (this.get('alone')) this.open(this.list[0]);
+    else this.ask();
   }
   destroy() {
     this.model.off('msg:custom', this.onMessage);
