@@ -176,7 +176,7 @@ BAD = { # name -> (damage, what the line must say)
     'pair with itself': (pairs((2, 2)), '_scene.json', '(2, 2)'),
     'pair of words': (pairs((1, 'x\n'*1000)), '_scene.json', '1 to 2'),
     'pair of halves': (pairs((1, 1.5)), '_scene.json', '1.5'),
-    'folder for mask': (a_folder('mask.png'), '_mask.png', 'neither a file'),
+    'folder for mask': (a_folder('mask.png'), '_mask.png', 'is a folder'),
     'folder for json': (a_folder('scene.json'), '_scene.json', 'neither a file'),
     'pipe for partial': (a_pipe('partial.png'), '_partial.png', 'neither a file'),
     'pipe for json': (a_pipe('scene.json'), '_scene.json', 'neither a file'),

@@ -451,6 +451,12 @@ def test_grey_pictures_in_memory_are_read_as_grey_files_are(scene):
     read = from_pictures(grey, scene.mask, list(scene.completions), background=grey)
     assert torch.equal(read.image, grey.expand(3, -1, -1)) and torch.equal(read.background, read.image)
 
+def test_a_folder_of_cutouts_is_named_as_one(own, capsys):
+    (own/'cuts').mkdir()
+    assert amodal('fuse', own/'photo.png', own/'cuts', '--out', own/'out') == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'{own/"cuts"}: is a folder, not a picture: ')
+
 def test_what_soft_objects_cover_together_is_not_uncovered(scene):
     half = [torch.cat([torch.full_like(scene.image, v), torch.full_like(scene.mask, .4)]) for v in (.2, .8)]
     both, one = (fuse_pictures(scene.image, scene.mask, some, model='area', harmonise=False) for some in (half, half[:1]))

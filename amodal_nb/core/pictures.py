@@ -170,6 +170,7 @@ PICTURE_SUFFIX = f'(?:{"|".join(map(re.escape, PICTURE_SUFFIXES))})' # for regul
 
 def _open_header(path):
     "Open a picture with PIL without decoding it."
+    if path.is_dir(): raise SceneError(path, 'is a folder, not a picture', 'name a picture that is in it')
     if not path.is_file():
         problem = 'neither a file nor a link to one' if path_exists(path) else 'missing'
         raise SceneError(path, problem, 'check its name, or write it')
