@@ -111,11 +111,10 @@ def extract_patches(
     radius: int, # px, to each side
 ) -> torch.Tensor: # [3,(2*radius+1)**2,P]
     "Return the neighbourhoods of some pixels, as the columns of a convolution (im2col)."
-    padded = F.pad(t, (radius,)*4, mode='replicate')
-    side, width = range(2*radius + 1), padded.shape[-1]
-    steps = torch.tensor([[i*width + j] for i in side for j in side], device=t.device)
-    index = steps + (y*width + x)                                    # [(2*radius+1)**2,P]
-    return take_pixels(padded, index.flatten()).unflatten(-1, index.shape)
+    steps = torch.arange(-radius, radius + 1, device=t.device)[:, None]
+    rows, columns = ((place + steps).clamp(0, n - 1) for place, n in zip((y, x), t.shape[-2:])) # replicates the border
+    index = (rows[:, None]*t.shape[-1] + columns).flatten(0, 1)      # [(2*radius+1)**2,P]
+    return take_pixels(t, index.flatten()).unflatten(-1, index.shape)
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #ee2bf6d4
 def robust_precision(
