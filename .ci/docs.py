@@ -284,7 +284,8 @@ def finish_page(text):
     text = re.sub(r'<script src=""> *</script>|<script\b[^>]*>(?:(?!</script>).)*(?:mathjax|mermaid)(?:(?!</script>).)*</script>', '', text, flags=re.S | re.I)
     text = re.sub(r'<img (?![^>]*loading=)', '<img loading="lazy" ', text)
     text = text.replace('data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"')
-    text = re.sub(r'<span class="(?:n|p|o|w)">([^<]*)</span>|<span></span>', r'\1', text) # names and points have the colour of code as they are
+    text = re.sub(r'<span class="(?:n|p|o|w|ow|kc|sa|fm|vm)">([^<]*)</span>|<span></span>', r'\1', text) # names and points have the colour of code as they are
+    text = re.sub(r'(<span class="s[12i]">[^<]*)((?:</span><span class="s[12i]">[^<]*)+)', lambda m: m[1] + re.sub(r'</span><span class="s[12i]">', '', m[2]), text) # parts of a string have one
     parts = re.split(r'(<pre\b.*?</pre>)', text, flags=re.S)
     text = ''.join(p if i % 2 else re.sub(r'\s*\n\s*', '\n', p) for i, p in enumerate(parts))
     def edit_link(match):

@@ -1128,6 +1128,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'amodal_nb/formats/export.py'),
                                           'amodal_nb.formats.export.read_fused': ( '8_formats/export.html#read_fused',
                                                                                    'amodal_nb/formats/export.py'),
+                                          'amodal_nb.formats.export.read_fused_now': ( '8_formats/export.html#read_fused_now',
+                                                                                       'amodal_nb/formats/export.py'),
                                           'amodal_nb.formats.export.read_order_record': ( '8_formats/export.html#read_order_record',
                                                                                           'amodal_nb/formats/export.py'),
                                           'amodal_nb.formats.export.refit_to_scene': ( '8_formats/export.html#refit_to_scene',

@@ -91,8 +91,12 @@ def test_a_saved_order_is_followed_by_fuse_inspector_and_export_but_measured_by_
     capsys.readouterr()
     assert fuse_own(own, *hole) == 0 and order_of(own) == before
     write_corrections(folder, [turned])
+    assert amodal('export', 'ora', folder, '--fused', own/'out', '--out', own/'layers') == 0
+    assert 'corrected after it was fused' in capsys.readouterr().err
     assert fuse_own(own, *hole) == 0
-    told, record = capsys.readouterr().out, order_of(own)
+    assert amodal('export', 'ora', folder, '--fused', own/'out', '--out', own/'layers', '--overwrite') == 0
+    (told, warned), record = capsys.readouterr(), order_of(own)
+    assert 'corrected after' not in warned
     after, = [p for p in record['pairs'] if {p['a'], p['b']} == {*turned}]
     assert after['why'] == 'corrected' and after['p_a_front'] == (after['a'] == turned[0])
     assert after['model'] == {k: pair[k] for k in ('p_a_front', 'why')} and record['model_order'] == before['order']

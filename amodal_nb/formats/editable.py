@@ -14,7 +14,7 @@ from ..scenes.folders import is_scene
 from ..fusion.edit import Refit
 from ..fusion.folder import read_scene_guarded
 from ..fusion.predict import DEFAULT_MODEL, fuse_scene, fused_layers
-from .export import read_fused
+from .export import read_fused_now
 from .refit_files import is_refit_folder, read_refit
 
 # %% ../../nbs/8_formats/19_editable.ipynb #ea005
@@ -39,4 +39,4 @@ def read_editable(
     if (folder/f'{folder.name}_fused.png').is_file() and not is_scene(folder):
         folder, fused = scene_of_fusion(folder), folder.parent
     scene = read_scene_guarded(folder)
-    return fused_layers(scene, read_fused(scene, fused) if fused else fuse_scene(scene, model))
+    return fused_layers(scene, read_fused_now(scene, fused) if fused else fuse_scene(scene, model))

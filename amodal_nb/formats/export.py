@@ -6,7 +6,7 @@
 __all__ = ['CATEGORIES', 'NPZ_HEADER_BYTES', 'MAX_WEIGHT_SUM', 'ORDER_FORM', 'REASONS', 'CORRECTION_SHAPES', 'CORRECTION_NUMBERS',
            'EXPORT_FORMATS', 'LAYER_WRITERS', 'encode_mask', 'coco_box', 'coco_records', 'write_labelled', 'CocoWriter',
            'with_predicted_order', 'fusion_slots', 'OrderRecord', 'read_order_record', 'read_fused', 'refit_to_scene',
-           'stack_fusion', 'read_for_export', 'export_scenes', 'scene_writer', 'ExportJob', 'export']
+           'stack_fusion', 'read_fused_now', 'read_for_export', 'export_scenes', 'scene_writer', 'ExportJob', 'export']
 
 # %% ../../nbs/8_formats/08_export.ipynb #c003
 import tempfile, zipfile
@@ -296,6 +296,19 @@ def stack_fusion(
 # %% ../../nbs/8_formats/08_export.ipynb #c032
 EXPORT_FORMATS = 'ora', 'psd', 'coco', 'scenes', 'shards'
 
+def read_fused_now(
+    scene: Scene, # what was fused
+    out: 'str | Path', # the folder that `amodal fuse` has written
+) -> FusedScene: # as `read_fused`
+    "Read a scene's fusion. Logs a warning if its corrections are others than those that the scene has now."
+    fused = read_fused(scene, out)
+    corrected = [p for p in fused.pairs if p.get('why') == 'corrected']
+    fronts = {(p['a'], p['b']) if p['p_a_front'] else (p['b'], p['a']) for p in corrected}
+    met = {frozenset((p['a'], p['b'])) for p in fused.pairs}
+    if fronts != {pair for pair in scene.corrections if frozenset(pair) in met}:
+        log_warning(f'{scene.id}: its order was corrected after it was fused into {out}: fuse it again')
+    return fused
+
 def read_for_export(
     folder: Path, # of a scene, or of a refitted or edited one
     fused: 'str | Path | None', # see `export_scenes`
@@ -308,7 +321,7 @@ def read_for_export(
         scene = refit_to_scene(made)
         return scene, stack_fusion(made, scene), partial(refit_layers, made)
     scene = read_scene_guarded(folder)
-    fusion = read_fused(scene, fused) if fused else fuse_scene(scene, predictor)
+    fusion = read_fused_now(scene, fused) if fused else fuse_scene(scene, predictor)
     return scene, fusion, partial(fusion_layers, scene, fusion)
 
 def _exportable(folders, exported, out, fail):

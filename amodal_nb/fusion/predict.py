@@ -317,7 +317,7 @@ def corrected_order(
     for rank, i in enumerate(stack):
         for j in stack[rank+1:]: put(i, j, STACK_LOG_ODDS)
     for o in pairs:
-        p = torch.tensor(o['p_a_front'])
+        p = torch.tensor(o['p_a_front'], dtype=torch.float64)                    # 1 - p of float32 is not symmetric
         if o['p_a_front'] != .5: put(o['a'], o['b'], torch.logit(p, PROBABILITY_EPS))
     for front, back in corrections: put(front, back, CORRECTED_LOG_ODDS)
     return order
