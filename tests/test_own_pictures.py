@@ -1,5 +1,5 @@
 "A person's own pictures: a photograph and cut-outs in one line, what becomes of uncovered pixels, and what a result rests on."
-import json, subprocess
+import json, shutil, subprocess
 from dataclasses import replace
 import numpy as np, pytest, torch
 from PIL import Image
@@ -126,6 +126,20 @@ def test_suspicions_stand_at_the_end_as_well(own, capsys):
     check, = [l for l in capsys.readouterr().out.splitlines() if l.startswith('check:')]
     row, = json.loads((own/'out'/'report.json').read_text())['scenes']
     assert check == f'check:  photo: {row["suspicions"][0]}' and '(--mask)' in check
+
+def test_a_folder_is_fused_anew_where_its_order_was_corrected(own, capsys):
+    fuse_own(own)
+    scenes = own/'out'/'scenes'
+    shutil.copytree(scenes/'photo', scenes/'twin')
+    for path in (scenes/'twin').iterdir(): path.rename(path.with_name(path.name.replace('photo_', 'twin_')))
+    def fuse_all(): return amodal('fuse', scenes, '--out', own/'all', '--model', 'vote')
+    assert fuse_all() == 0
+    write_corrections(scenes/'twin', [(1, 2), (2, 3)])
+    capsys.readouterr()
+    assert fuse_all() == 0 and '1 fused, 1 done before and unchanged' in capsys.readouterr().out
+    rows = json.loads((own/'all'/'report.json').read_text())['scenes']
+    assert [row['by_correction'] for row in rows] == [0, sum({p['a'], p['b']} != {1, 3} for p in json.loads((own/'all'/'twin'/'twin_order.json').read_text())['pairs'])]
+    assert fuse_all() == 0 and '2 done before and unchanged' in capsys.readouterr().out
 
 def test_other_cutouts_keep_the_corrections_of_objects_that_stay(own, capsys):
     "By name: the numbers are others. What cannot be kept stays in an earlier state of the record."
