@@ -34,7 +34,7 @@ def ep_site_update(
 def _ndtr(x):
     "Return the normal distribution function of an array of either library; NumPy has none."
     if isinstance(x, torch.Tensor): return torch.special.ndtr(x)
-    return .5 + .5*torch.erf(torch.from_numpy(x/math.sqrt(2))).numpy()
+    return torch.special.ndtr(torch.from_numpy(x)).numpy()
 
 # %% ../../nbs/4_models/05_transitivity.ipynb #c008
 def propagate_comparisons(
