@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['TASKS_AHEAD', 'STOP_GRACE_S', 'POLL_S', 'SHORTAGES', 'die_with_parent', 'StopSignals', 'Outcome', 'WorkerLost',
-           'TaskRunner', 'start_method', 'shares_memory', 'SecondTries', 'check_workers', 'TaskPool', 'in_order']
+           'TaskRunner', 'start_method', 'shares_memory', 'SecondTries', 'check_workers', 'TaskPool', 'in_order',
+           'map_in_threads']
 
 # %% ../../nbs/1_core/08_parallel.ipynb #w003
 import logging, multiprocessing, os, pickle, queue, signal, sys, threading, time, traceback
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Callable, Iterable, Iterator
@@ -318,3 +320,16 @@ def in_order(
             yield early.pop(following)
             following += 1
     for index in sorted(early): yield early[index]
+
+# %% ../../nbs/1_core/08_parallel.ipynb #w025
+def map_in_threads(
+    f: Callable, # frees Python's lock for most of its time
+    *arguments: list, # one list for each argument of `f`, all of one length
+) -> Iterator: # of results, in the order of the arguments; the first error in this order is raised
+    "Call a function for each item in as many threads as torch may use."
+    n_threads = min(torch.get_num_threads(), len(arguments[0]))
+    if n_threads < 2:
+        yield from map(f, *arguments)
+        return
+    with ThreadPoolExecutor(n_threads) as threads: yield from threads.map(f, *arguments)
+

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PICTURE_MODES', 'PNG_COMPRESSION', 'MAX_PIXELS', 'MAX_SCENE_PIXELS', 'PICTURE_SUFFIXES', 'PICTURE_SUFFIX',
            'MAX_LEVEL_16', 'MAX_GREY_SHARE', 'turn_upright', 'to_tensor', 'to_uint8', 'write_picture', 'size_mismatch',
-           'path_exists', 'picture_formats', 'open_picture', 'decode_picture', 'read_picture', 'read_levels',
-           'read_rgb', 'read_rgba', 'binary_mask', 'read_mask', 'icc_profile', 'same_profile', 'show_pictures']
+           'path_exists', 'picture_formats', 'open_picture', 'decode_picture', 'read_picture', 'read_pictures',
+           'read_levels', 'read_rgb', 'read_rgba', 'binary_mask', 'read_mask', 'icc_profile', 'same_profile',
+           'show_pictures']
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c003
-import math, os, re, warnings, zlib
+import math, os, re, threading, warnings, zlib
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from PIL import features, Image
 from .errors import AmodalError, SceneError, warn_once
 from .files import atomic_write
 from .integrity import decode_whole
+from .parallel import map_in_threads
 if TYPE_CHECKING: from importlib.abc import Traversable
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c005
@@ -168,14 +170,30 @@ PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.tif', '.tiff', 
                     '.bmp', '.gif', '.heic', '.heif', '.jxl') # of picture files; the formats of the second line are named when they are opened
 PICTURE_SUFFIX = f'(?:{"|".join(map(re.escape, PICTURE_SUFFIXES))})' # for regular expressions
 
+class _Silence:
+    "Keeps warnings back while at least one thread asks for it; `warnings.catch_warnings` is for one thread only."
+    def __init__(self): self.lock, self.n_threads, self.filters = threading.Lock(), 0, None
+    def __enter__(self):
+        with self.lock:
+            self.n_threads += 1
+            if self.n_threads > 1: return
+            self.filters = warnings.catch_warnings()
+            self.filters.__enter__()
+            warnings.simplefilter('ignore')
+    def __exit__(self, *error):
+        with self.lock:
+            self.n_threads -= 1
+            if not self.n_threads: self.filters.__exit__(*error)
+
+_silence = _Silence()
+
 def _open_header(path):
     "Open a picture with PIL without decoding it."
     if path.is_dir(): raise SceneError(path, 'is a folder, not a picture', 'name a picture that is in it')
     if not path.is_file():
         problem = 'neither a file nor a link to one' if path_exists(path) else 'missing'
         raise SceneError(path, problem, 'check its name, or write it')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # e.g. DecompressionBombWarning: our own limit is lower
+    with _silence: # e.g. DecompressionBombWarning: our own limit is lower
         file = path if isinstance(path, Path) else path.open('rb')
         return Image.open(file, formats=picture_formats())
 
@@ -224,9 +242,7 @@ def decode_picture(
 ):
     "Decode an open picture, and check that all of it came, see `decode_whole`. Raises `SceneError` naming the file."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore') # of damaged metadata
-            decode_whole(im, partial(path.open, 'rb'))
+        with _silence: decode_whole(im, partial(path.open, 'rb')) # of damaged metadata
     except MemoryError:
         problem = f'{im.width}x{im.height} px do not fit into memory'
         raise SceneError(path, problem, 'free some, or make it smaller') from None
@@ -265,8 +281,32 @@ def read_picture(
     "Read a picture that somebody else wrote. Raises `SceneError` for any other format, mode or size than asked for."
     if isinstance(path, str): path = Path(path)
     picture, has_16_bits = _read(path, modes, size, upright)
-    if has_16_bits: warn_once(f'{path}: 16 bits a channel, read at 8')
+    if has_16_bits: _warn_of_16_bits(path)
     return to_tensor(_pil_to_tensor(picture), raw)
+
+def _warn_of_16_bits(path): warn_once(f'{path}: 16 bits a channel, read at 8')
+
+def _read_raw(path, modes, size):
+    "Read a picture, or check its header if `modes` is None: (uint8 tensor or None, whether it has 16 bits a channel)."
+    if modes is None:
+        open_picture(path, size).close()
+        return None, False
+    picture, has_16_bits = _read(path, modes, size, True)
+    return to_tensor(_pil_to_tensor(picture), raw=True), has_16_bits
+
+def read_pictures(
+    files: dict, # name -> (path, accepted modes, see `read_picture`; None: format and size are checked, nothing is decoded)
+    size: tuple, # (height, width) that all must have
+) -> dict: # name -> uint8 [C,H,W], or None for what is not decoded
+    """Read pictures in threads, see `map_in_threads`. Errors and warnings are those of reading one after the other:
+    `SceneError` for the first file that is not as asked for."""
+    paths, modes = [path for path, _ in files.values()], [modes for _, modes in files.values()]
+    results = map_in_threads(_read_raw, paths, modes, [size]*len(paths))
+    pictures = {}
+    for (name, (path, _)), (picture, has_16_bits) in zip(files.items(), results):
+        if has_16_bits: _warn_of_16_bits(path)
+        pictures[name] = picture
+    return pictures
 
 # %% ../../nbs/1_core/03_pictures.ipynb #g102
 MAX_LEVEL_16 = 2**16 - 1 # of grey of 16 bits
@@ -312,7 +352,7 @@ def _grey_share(t):
 def _mask_channel(t, where):
     """Return the channel of a picture [C,H,W] that is a mask: alpha if the colours do not vary, the hole that alpha
     cuts into a photograph, else the brightest colour."""
-    brightest = t[:3].amax(0, keepdim=True)
+    brightest = t[:3].amax(0, keepdim=True) if len(t) > 1 else t
     if len(t) != 4: return brightest
     colours, alpha = t.split([3, 1])
     if (colours == colours[:, :1, :1]).all(): return alpha
@@ -330,6 +370,11 @@ def _soft_mask(t, where):
     if grey > MAX_GREY_SHARE: warn_once(f'{where}: {grey:.0%} of it is neither black nor white: is it a mask?')
     return t >= 128
 
+def _has_two_values(levels):
+    "Return whether levels are 0 and one other value, or all 0, or all 255."
+    low, high = levels.min(), levels.max()
+    return low in (0, 255) and np.array_equal(levels, (levels != 0)*high)
+
 def binary_mask(
     picture: torch.Tensor, # uint8 [C,H,W]
     where: object, # of it, for the error
@@ -337,9 +382,10 @@ def binary_mask(
 ) -> torch.Tensor: # bool [1,H,W]
     "Convert a picture of two values, one of them 0, to a mask. Raises `SceneError` for other values."
     t = _mask_channel(picture, where)
-    values = t.flatten().bincount(minlength=256).nonzero()[:, 0].tolist() # a seventh of the time of `unique`
-    if len(values) <= 2 and (values[0] == 0 or values == [255]): return t > 0
+    levels = t.numpy() # NumPy compares 8 bits quicker than torch, and without waiting for threads
+    if _has_two_values(levels): return torch.from_numpy(levels > 0)
     if soft: return _soft_mask(t, where)
+    values = t.unique().tolist()
     found = ', '.join(map(str, values[:4])) + (', …' if len(values) > 4 else '')
     problem = f'has {len(values)} values ({found}); a mask has two, and one of them is 0'
     raise SceneError(where, problem, 'paint the region 255 and the rest 0')
@@ -355,7 +401,7 @@ def read_mask(
     if isinstance(path, str): path = Path(path)
     t = to_tensor(_pil_to_tensor(_read(path, ('L', 'RGB', 'RGBA'), size, upright)[0]), raw=True)
     mask = binary_mask(t if t.dtype == torch.uint8 else t.to(torch.uint8)*255, path, soft) # one bit becomes float
-    return mask.to(torch.uint8)*255 if raw else mask.float()
+    return torch.from_numpy(mask.numpy()*np.uint8(255)) if raw else mask.float()
 
 # %% ../../nbs/1_core/03_pictures.ipynb #i002
 def _file_info(path):

@@ -21,8 +21,9 @@ from PIL import Image
 
 from ..core.errors import AmodalError, Interrupted, SceneError, warn_once
 from ..core.files import atomic_write, unique_keys
-from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, open_picture, path_exists, PICTURE_SUFFIX, read_levels,
-    read_mask, read_picture, write_picture)
+from ..core.parallel import map_in_threads
+from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, path_exists, PICTURE_SUFFIX, read_levels,
+    read_mask, read_picture, read_pictures, write_picture)
 from .scene import (check_corrections, check_pairs, check_ranks, make_scene, near_is_bright,
     ORIGINS, Scene, with_profile)
 if TYPE_CHECKING: from importlib.abc import Traversable
@@ -180,11 +181,21 @@ def _read_hints(scene, folder):
 PICTURE_FIELDS = 'image', 'mask', 'partial', 'completions', 'alphas', 'background' # of a `Scene`, 8 bits as they are read
 
 def _with_floats(scene):
-    "Convert the pictures of a scene of 8 bits, all completions at once: no picture is held twice as floats."
+    "Convert the pictures of a scene of 8 bits, each in one pass: no picture is held twice as floats."
     largest = torch.tensor(255.).numpy() # in torch's default type
-    def convert(t): return torch.from_numpy(np.divide(t, largest)) # in half the time of torch's two passes
-    pictures = {name: getattr(scene, name) for name in PICTURE_FIELDS}
-    return replace(scene, **{name: convert(t.numpy()) for name, t in pictures.items() if t is not None})
+    levels = {name: getattr(scene, name) for name in PICTURE_FIELDS}
+    levels = {name: t.numpy() for name, t in levels.items() if t is not None}
+    floats = {name: np.empty(t.shape, largest.dtype) for name, t in levels.items()}
+    rows = [row for t in levels.values() for row in t], [row for t in floats.values() for row in t]
+    for _ in map_in_threads(lambda row, out: np.divide(row, largest, out=out), *rows): pass
+    return replace(scene, **{name: torch.from_numpy(t) for name, t in floats.items()})
+
+def _files_to_read(files, completion_paths, truth):
+    "Return the pictures of a scene beside mask and canvas, in the order of their errors, see `read_pictures`."
+    wanted = {kind: ('RGB',) for kind in ('partial', 'background') if path_exists(files[kind])}
+    if path_exists(files['image']): wanted['image'] = ('RGB',) if truth or 'partial' not in wanted else None
+    completions = {i: (path, ('RGB', 'RGBA')) for i, path in enumerate(completion_paths, 1) if path}
+    return {kind: (files[kind], modes) for kind, modes in wanted.items()} | completions
 
 def _read_scene(folder, raw, truth):
     "Read the files of a scene folder and build the scene."
@@ -197,12 +208,12 @@ def _read_scene(folder, raw, truth):
     image = read_picture(canvas, raw=True) if mask is None else None
     size = tuple((image if mask is None else mask).shape[-2:])
     _check_scene_size(folder, len(completion_paths), size)
-    def optional(kind): return read_picture(files[kind], size=size, raw=True) if path_exists(files[kind]) else None
-    partial, background = optional('partial'), optional('background')
-    if image is None and (truth or partial is None): image = optional('image')
-    elif image is None and path_exists(files['image']): open_picture(files['image'], size).close() # looks at its header
-    def completion(path): return path and read_picture(path, ('RGB', 'RGBA'), size, raw=True)
-    completions = [completion(p) for p in completion_paths]
+    wanted = _files_to_read(files, completion_paths, truth)
+    if image is not None: del wanted['image']
+    pictures = read_pictures(wanted, size)
+    partial, background = pictures.get('partial'), pictures.get('background')
+    if image is None: image = pictures.get('image')
+    completions = [pictures.get(number) for number in range(1, len(completion_paths) + 1)]
     empty = [i for i, c in enumerate(completions, 1) if c is None]
     record = folder/f'{folder.name}_scene.json'
     pairs, object_names = read_pairs(record, len(completions), empty), read_object_names(record, len(completions))

@@ -13,6 +13,7 @@ import numpy as np, torch
 from PIL import Image
 
 from ..core.errors import AmodalError, log_warning, one_line, SceneError, warn_once
+from ..core.parallel import map_in_threads
 from ..core.pictures import binary_mask, icc_profile, same_profile, show_pictures, size_mismatch, to_tensor
 from .coverage import coverage, empty_colour, WHITE_LEVEL
 
@@ -114,9 +115,10 @@ def _check_rgb(picture, where, raw=False):
     return t
 
 def _is_binary(t, white):
-    "Return whether a one-channel picture holds 0 and `white` only, quicker than comparisons of 8 bits are."
-    difference = t.bool().to(t)*white - t
-    return len(t) == 1 and not difference.any()
+    "Return whether a one-channel picture holds 0 and `white` only."
+    levels = t.numpy() # NumPy compares 8 bits quicker than torch, and without waiting for threads
+    expected = (levels != 0)*levels.dtype.type(white)
+    return len(t) == 1 and np.array_equal(levels, expected)
 
 def _as_bool(mask):
     "Convert an array or tensor that holds 0 and 255 in another type than 8 bits to bool; others stay as they are."
@@ -131,11 +133,12 @@ def _check_mask(picture, where, raw=False):
     if not _is_binary(t, 255 if t.dtype == torch.uint8 else 1):
         if t.dtype != torch.uint8: t = (t*255).round().to(torch.uint8)
         t = binary_mask(t, where)
-    if not t.any():
+    levels = t.numpy()
+    if not levels.any():
         fix = 'paint the region 255, or give no mask if the whole picture is known'
         raise SceneError(where, 'all black, so there is nothing to restore', fix)
-    mask = t.bool()
-    return mask.to(torch.uint8)*255 if raw else mask.float()
+    mask = levels != 0
+    return torch.from_numpy(mask*np.uint8(255)) if raw else torch.from_numpy(mask).float()
 
 def _no_mask(picture, where):
     "Return the mask of a picture [3,H,W] that is known everywhere."
@@ -157,15 +160,22 @@ def _check_object_names(names, n, id):
     raise SceneError(id, f'has {len(names)} names for {n} completions, or an empty one', 'give each a name')
 
 def _split_alpha(completion, partial, mask):
-    """Return colours, black where empty, and alpha of a completion; without an alpha channel it is estimated. None
-    becomes a black slot."""
+    "Return colours and alpha of a completion; without an alpha channel it is estimated. None becomes an empty slot."
     if completion is None: return torch.zeros_like(partial), torch.zeros_like(mask)
-    if len(completion) == 4: rgb, alpha = completion.split([3, 1])
-    else:
-        rgb = completion
-        alpha = coverage(*map(to_tensor, (completion, partial, mask)))
-        if rgb.dtype == torch.uint8: alpha = alpha.to(torch.uint8)*255
-    return rgb*alpha.bool(), alpha
+    if len(completion) == 4: return completion.split([3, 1])
+    alpha = coverage(*map(to_tensor, (completion, partial, mask)))
+    if completion.dtype == torch.uint8: alpha = alpha.to(torch.uint8)*255
+    return completion, alpha
+
+def _stack_completions(parts):
+    "Stack (colours, alpha) of completions: ([N,3,H,W], black where empty, [N,1,H,W])."
+    colours, alphas = ([t.numpy() for t in ts] for ts in zip(*parts))
+    stacks = [np.empty((len(ts), *ts[0].shape), np.result_type(*ts)) for ts in (colours, alphas)]
+    def fill(rgb, alpha, out_rgb, out_alpha):
+        np.multiply(rgb, alpha != 0, out=out_rgb)
+        out_alpha[:] = alpha
+    for _ in map_in_threads(fill, colours, alphas, *stacks): pass
+    return map(torch.from_numpy, stacks)
 
 def _warn_of_borders(id, completions, object_names, partial, mask, warn):
     "Log one warning for the completions without alpha whose border is read as empty."
@@ -232,8 +242,9 @@ def make_scene(
     if pairs is not None: pairs = check_pairs(pairs, len(completions), name('pairs'), empty)
     warn = warn_once if names else log_warning # files may be read often
     _warn_of_borders(id, completions, object_names, partial, mask, warn)
-    colours, alphas = zip(*(_split_alpha(c, partial, mask) for c in completions))
-    scene = Scene(id, mask, partial*~mask.bool(), torch.stack(colours), torch.stack(alphas),
+    colours, alphas = _stack_completions([_split_alpha(c, partial, mask) for c in completions])
+    known = torch.from_numpy(partial.numpy()*(mask.numpy() == 0))
+    scene = Scene(id, mask, known, colours, alphas,
                   image if truth or is_whole else None, background, pairs, empty, object_names)
     return with_profile(scene, *sources)
 
