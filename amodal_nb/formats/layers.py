@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['PATCH', 'LAYER_TOLERANCE', 'THUMBNAIL_PX', 'ORA_DEFAULTS', 'MAX_PSD_SIDE_PX', 'ICC_RESOURCE', 'MAX_SHORT_NAME',
            'Layer', 'LayerGroup', 'ungrouped', 'layer_alphas', 'visible_composite', 'merged_picture', 'layer_sequence',
-           'fit_known_colours', 'fusion_layers', 'patched_fraction', 'png_bytes', 'write_ora', 'write_psd']
+           'fit_known_colours', 'fusion_layers', 'patched_fraction', 'write_ora', 'write_psd']
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c003
-import io, itertools, zipfile
+import itertools, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import torch
+import numpy as np, torch
 from PIL import Image
 
 from ..core.compositing import composite_stack, front_to_back, layer_share, quantize_8bit
 from ..core.errors import FormatError
 from ..core.files import atomic_write, import_extra
-from ..core.pictures import PNG_COMPRESSION, to_uint8
+from ..core.pictures import to_uint8
+from ..core.png import encode_png
 from ..scenes.scene import Scene
 from ..fusion.predict import decisive_order, FusedScene, harmonised_scene
 
@@ -134,15 +135,6 @@ def patched_fraction(
 # %% ../../nbs/8_formats/07_layers.ipynb #c015
 THUMBNAIL_PX = 256 # largest side of a thumbnail, by the OpenRaster specification
 
-def png_bytes(
-    im: Image.Image, # of a mode that PNG holds
-    icc: 'bytes | None' = None, # colour profile
-) -> bytes: # a PNG file
-    "Encode a picture as PNG in memory."
-    f = io.BytesIO()
-    im.save(f, format='PNG', icc_profile=icc, **PNG_COMPRESSION)
-    return f.getvalue()
-
 def _layer_file(i): return f'data/layer{i:03}.png' # of the layer of this index, in the zip
 
 ORA_DEFAULTS = {'x': '0', 'y': '0', 'opacity': '1.0', 'composite-op': 'svg:src-over'}
@@ -171,17 +163,17 @@ def write_ora(
     icc: 'bytes | None' = None, # colour profile of all of them
 ):
     "Write an OpenRaster file, whole or not at all."
-    picture = Image.fromarray(to_uint8(merged_picture(ungrouped(layers))))
-    thumbnail = picture.copy()
+    picture = to_uint8(merged_picture(ungrouped(layers)))
+    thumbnail = Image.fromarray(picture)
     thumbnail.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, 'w', zipfile.ZIP_STORED) as z: # PNG is compressed already
         z.writestr('mimetype', 'image/openraster')
         z.writestr('stack.xml', _stack_xml(layers))
         for i, l in enumerate(ungrouped(layers)):
             rgba = torch.cat([l.picture, l.alpha])
-            z.writestr(_layer_file(i), png_bytes(Image.fromarray(to_uint8(rgba)), icc))
-        z.writestr('mergedimage.png', png_bytes(picture, icc))
-        z.writestr('Thumbnails/thumbnail.png', png_bytes(thumbnail, icc))
+            z.writestr(_layer_file(i), encode_png(to_uint8(rgba), icc))
+        z.writestr('mergedimage.png', encode_png(picture, icc))
+        z.writestr('Thumbnails/thumbnail.png', encode_png(np.asarray(thumbnail), icc))
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c020
 MAX_PSD_SIDE_PX = 30000 # of the format

@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS_PARTS', 'WEIGHTS_COMPRESSION', 'REPORT_NAME', 'JOURNAL_NAME', 'RESERVED_NAMES', 'check_weights_format',
-           'fused_files', 'possible_files', 'remove_fused', 'weights_to_levels', 'write_weights_picture',
-           'write_weights', 'write_fused', 'read_scene_guarded', 'failure_reason', 'failure_line', 'check_unique_name',
-           'read_photo', 'check_same_photo', 'check_opaque_photo', 'with_saved_corrections', 'write_cutouts']
+           'fused_files', 'possible_files', 'remove_fused', 'weights_to_levels', 'write_fused', 'read_scene_guarded',
+           'failure_reason', 'failure_line', 'check_unique_name', 'read_photo', 'check_same_photo',
+           'check_opaque_photo', 'with_saved_corrections', 'write_cutouts']
 
 # %% ../../nbs/5_fusion/17_folder.ipynb #418d43d2
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np, torch
 
 from ..core.errors import AmodalError, ConfigError, error_reason, log_warning, one_line, SceneError
 from ..core.files import atomic_write, remove_temporaries, write_json
-from ..core.pictures import MAX_PIXELS, open_picture, read_mask, read_picture, write_picture
+from ..core.parallel import map_in_threads
+from ..core.pictures import MAX_PIXELS, open_picture, read_mask, read_picture, to_uint8, write_levels
 from ..scenes.folders import (canvas_file, completion_files, is_scene, picture_file, read_corrections,
     read_scene, read_scene_record, Sources, write_scene)
 from ..scenes.inputs import from_pictures, scene_id
@@ -71,32 +73,40 @@ def weights_to_levels(
     partial_sums = (255*weights.clamp(0, 1).cumsum(0)).round().clamp(max=255)
     return partial_sums.diff(dim=0, prepend=torch.zeros_like(partial_sums[:1])).to(torch.uint8)
 
-def write_weights_picture(
-    path: 'str | Path', # a .png
-    fused: FusedScene, # whose weights are written
-):
-    """Write weights as one 8-bit grey picture, the slots one below the other. Raises `SceneError` if it would be too
-    large to be read again."""
+def _weights_picture(fused):
+    """Return weights as one 8-bit grey picture [S*H,W], the slots one below the other. Raises `SceneError` if it would
+    be too large to be read again."""
     levels = weights_to_levels(fused.weights)
     if levels.numel() > MAX_PIXELS:
         problem = f'has weights of {levels.numel()} pixels, more than a picture of {MAX_PIXELS} can hold'
         raise SceneError(fused.id, problem, 'write them as npz')
-    write_picture(path, levels.flatten(0, 1)[None]/255)
+    return levels.flatten(0, 1).numpy()
 
 WEIGHTS_COMPRESSION = 3 # level of zlib; see `order_cost` for the others
 
-def write_weights(
-    path: 'str | Path', # a .npz
-    fused: FusedScene, # whose weights are written
-):
-    "Write weights as an archive for `np.load`: `weights` float16 [S,H,W], `slots`, and `names` where there are some."
+def _weights_arrays(fused):
+    "Return what the archive of weights holds: `weights` float16 [S,H,W], `slots`, and `names` where there are some."
     arrays = {'weights': fused.weights.half().numpy(), 'slots': np.array(fused.slots)}
-    if fused.object_names: arrays['names'] = np.array(fused.object_names)
+    return arrays | ({'names': np.array(fused.object_names)} if fused.object_names else {})
+
+def _write_arrays(path, arrays):
+    "Write arrays as an archive for `np.load`."
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, 'w', zipfile.ZIP_DEFLATED,
                                                     compresslevel=WEIGHTS_COMPRESSION) as archive:
         for name, array in arrays.items():
             with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
                 np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+def _write(f, path, content): f(path, content)
+
+def _to_be_written(fused, folder, weights):
+    "Return the large files of a fusion: [function of path and content], [path], [content]."
+    picture = to_uint8(fused.rgba if fused.uncovered_fill == 'transparent' else fused.result)
+    files = [(partial(write_levels, icc=fused.icc), folder/f'{fused.id}_fused.png', picture)]
+    path = folder/f'{fused.id}_weights.{weights}'
+    if weights == 'npz': files.append((_write_arrays, path, _weights_arrays(fused)))
+    if weights == 'png': files.append((write_levels, path, _weights_picture(fused)))
+    return zip(*files)
 
 def write_fused(
     fused: FusedScene, # what to write
@@ -113,13 +123,10 @@ def write_fused(
     if fused.uncovered: order['uncovered_fill'] = fused.uncovered_fill
     if fused.model_order is not None: order['model_order'] = fused.model_order
     if fused.object_names: order['names'] = list(fused.object_names)
-    picture = fused.rgba if fused.uncovered_fill == 'transparent' else fused.result
     try:
-        write_picture(folder/f'{fused.id}_fused.png', picture, fused.icc)
         for path in {*possible_files(fused.id, out)} - {*fused_files(fused.id, out, weights)}:
             path.unlink(missing_ok=True)
-        if weights == 'npz': write_weights(folder/f'{fused.id}_weights.npz', fused)
-        if weights == 'png': write_weights_picture(folder/f'{fused.id}_weights.png', fused)
+        for _ in map_in_threads(_write, *_to_be_written(fused, folder, weights)): pass
         write_json(folder/f'{fused.id}_order.json', order)
     except BaseException: # on a full disk the room is needed for the next scene, and for the report
         with suppress(OSError): remove_fused(fused.id, out)
