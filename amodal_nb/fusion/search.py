@@ -22,7 +22,7 @@ from ..models.registration import fit_gain_bias
 from .affine import affine_problem, gauss_newton_step
 from .config import HarmoniseConfig
 from .correction import (Correction, EXACT_RESIDUAL, estimate_correction, estimate_correction_at,
-    fits_exactly, place_completion, visible_interior)
+    fits_exactly, place_completion, visible_interior, visible_residual)
 from .photometric import extrapolate_colours, sample_pixels
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s006
@@ -82,9 +82,9 @@ def search_level(
 ) -> SearchLevel: # with at most `search_pixels` pixels
     "Make a level of the pyramid."
     pixel = factor*unit
-    covered = (completion[3:].sum(0, keepdim=True) > 0).float()
+    covered = exceeds(completion[3:4] + completion[4:], 0).float()   # beyond it, all colours are 0
     share, seen = _pool(covered, pixel), _pool(visible, pixel)
-    colour = _pool(completion[:3]*covered, pixel)/share.clamp(min=1e-3)
+    colour = _pool(completion[:3], pixel)/share.clamp(min=1e-3)
     shown = _pool(picture*visible, pixel)/seen.clamp(min=1e-3)
     y, x = sample_pixels(seen > .3, config.search_pixels)
     half_size = torch.tensor([*share.shape[:0:-1]])*pixel/2          # (w/2, h/2)
@@ -377,6 +377,7 @@ class CompletionCorrection:
     correction: 'Correction | None' # None: the completion stays as it was given
     is_found: 'bool | None' # whether its place in the picture was found; None: too little is visible to tell
     is_far: bool = False # whether it was found by the search
+    fits_exactly: bool = False # whether it equals the picture, as it was given, where it is visible
 
 def is_found(
     place: Place, # the best
@@ -425,14 +426,15 @@ def correct_completion(
 ) -> CompletionCorrection: # of this completion
     "Estimate the correction of a completion, and search farther where the first one does not fit."
     window = (slice(None), *box)
-    first = estimate_correction(picture[window], visible[window], colour, alpha[window], config)
-    y, x = sample_pixels(exceeds(alpha[window], .9) & exceeds(visible[window], 0), config.max_sampled_pixels)
-    if not config.use_search or len(y) < config.min_visible_px: return CompletionCorrection(box, first, None)
-    residual = picture[window][:, y, x] - colour[:, y, x]
-    if is_exact(residual, EXACT_SHARE): return CompletionCorrection(box, first, True)
+    inside = picture[window], visible[window], colour, alpha[window]
+    residual = visible_residual(*inside, config)
+    correction = estimate_correction(*inside, config, residual)
+    first = CompletionCorrection(box, correction, None, fits_exactly=fits_exactly(residual))
+    if not config.use_search or residual.shape[1] < config.min_visible_px: return first
+    if is_exact(residual, EXACT_SHARE): return replace(first, is_found=True)
     visible_px = (alpha[window]*visible[window]).sum()/search_unit(alpha, config)**2
-    if visible_px < config.min_search_visible_px: return CompletionCorrection(box, first, None)
-    return search_farther(picture, visible, completion, alpha, CompletionCorrection(box, first, True), config)
+    if visible_px < config.min_search_visible_px: return first
+    return search_farther(picture, visible, completion, alpha, replace(first, is_found=True), config)
 
 FIRST_REACH_PX = 3 # of the first search; its result is not trusted beyond
 
@@ -456,7 +458,7 @@ def search_farther(
     is_limit = bool(first.correction) and max(map(abs, first.correction.alpha_shift)) > FIRST_REACH_PX
     given = Place(affine, place_fit(level, affine, config), is_limit)
     is_textured = given.fit.correlation > config.flat_correlation
-    is_untouched = first.correction is None and fits_exactly(picture, visible, stack[:3], stack[3:4], config)
+    is_untouched = first.correction is None and first.fits_exactly
     if is_untouched and is_textured or not is_limit and fits_well(given.fit, config): return first
     levels = [*make_levels(picture, visible, stack, unit, config, LEVEL_FACTORS[:-1]), level]
     start = exhaustive_shifts(levels[0], config)
@@ -464,14 +466,16 @@ def search_farther(
     place = search_place(picture, visible, stack, levels, start, config)
     if is_better_place(place, given, level, config):
         placed = place_completion(stack[:3], alpha, (0, 0), place.affine)
-        correction, _ = estimate_correction_at(picture, visible, stack[:3], placed, config)
+        support = visible_interior(placed.alpha, visible)
+        correction, _ = estimate_correction_at(picture, support, stack[:3], placed, config)
         is_flat = max(place.fit.correlation, given.fit.correlation) < config.flat_correlation
         if is_flat: correction = correction or placing_correction(place.affine, config)
         moved_px = map_distance(place.affine, torch.eye(2, 3), level.half_size)
         is_far = moved_px > FIRST_REACH_PX*unit
-        if correction and is_found(place, config): return CompletionCorrection(new.slices, correction, True, is_far)
+        far = replace(first, box=new.slices, correction=correction, is_far=is_far)
+        if correction and is_found(place, config): return far
     if is_found(given, config) and not is_beyond(place, given): return first
-    return CompletionCorrection(first.box, None, False)
+    return replace(first, correction=None, is_found=False)
 
 def is_beyond(
     place: Place, # by the search
