@@ -2337,6 +2337,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'amodal_nb.fusion.search.SearchLevel.sample': ( '5_fusion/search.html#searchlevel.sample',
                                                                                          'amodal_nb/fusion/search.py'),
                                          'amodal_nb.fusion.search._pool': ('5_fusion/search.html#_pool', 'amodal_nb/fusion/search.py'),
+                                         'amodal_nb.fusion.search._pool_at': ( '5_fusion/search.html#_pool_at',
+                                                                               'amodal_nb/fusion/search.py'),
                                          'amodal_nb.fusion.search._search_directions': ( '5_fusion/search.html#_search_directions',
                                                                                          'amodal_nb/fusion/search.py'),
                                          'amodal_nb.fusion.search.correct_completion': ( '5_fusion/search.html#correct_completion',

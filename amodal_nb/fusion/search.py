@@ -72,6 +72,13 @@ class SearchLevel:
 def _pool(t, size): # mean of size x size pixels, what is missing at the border is 0
     return t if size == 1 else F.avg_pool2d(t[None], size, ceil_mode=True, divisor_override=size**2)[0]
 
+def _pool_at(t, y, x, size): # the same of [3,h,w] at some rows and columns of the result: [3,P]
+    if size == 1: return t[:, y, x]
+    h, w = t.shape[-2:]
+    padded = F.pad(t, (0, -w % size, 0, -h % size))
+    blocks = padded.unflatten(2, (-1, size)).unflatten(1, (-1, size))[:, y, :, x] # [P,3,size,size]
+    return F.avg_pool2d(blocks, size, divisor_override=size**2)[..., 0, 0].T
+
 def search_level(
     picture: torch.Tensor, # [3,h,w] in 0..1
     visible: torch.Tensor, # [1,h,w] in 0..1: the picture is known, and no completion is in front
@@ -85,13 +92,14 @@ def search_level(
     covered = exceeds(completion[3:4] + completion[4:], 0).float()   # beyond it, all colours are 0
     share, seen = _pool(covered, pixel), _pool(visible, pixel)
     colour = _pool(completion[:3], pixel)/share.clamp(min=1e-3)
-    shown = _pool(picture*visible, pixel)/seen.clamp(min=1e-3)
-    y, x = sample_pixels(seen > .3, config.search_pixels)
+    y, x = sample_pixels(exceeds(seen, .3), config.search_pixels)
+    known = seen[0, y, x]                                            # [P]
+    shown = _pool_at(picture*visible, y, x, pixel)/known.clamp(min=1e-3)
     half_size = torch.tensor([*share.shape[:0:-1]])*pixel/2          # (w/2, h/2)
     centred = (torch.stack([x, y]) + .5)*pixel - half_size[:, None]
     points = torch.cat([centred, torch.ones(1, len(x))])
     stack = torch.cat([colour, _pool(completion[3:], pixel)])
-    level = SearchLevel(stack, half_size, shown[:, y, x], seen[0, y, x], points, unit)
+    level = SearchLevel(stack, half_size, shown, known, points, unit)
     given = level.sample(search_maps(torch.zeros(1, SEARCH_PARAMETERS)))
     level.needed = .6*(given[3, 0] @ level.visible).item()
     return level
