@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXACT_RESIDUAL', 'MAX_RESIDUAL_RATIO', 'MIN_GAIN', 'MAX_GAIN', 'Correction', 'apply_correction', 'PlacedCompletion',
-           'place_completion', 'visible_interior', 'subpixel_shift', 'median_residual', 'visible_residual',
+           'place_completion', 'visible_interior', 'subpixel_shift', 'median_residual', 'residual_as_given',
            'fits_exactly', 'estimate_correction_at', 'estimate_shift', 'estimate_correction']
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #ad0d386a
@@ -101,7 +101,7 @@ def median_residual(
     "Return the median over pixels of the absolute difference, averaged over channels."
     return residual.abs().mean(0).median().item()
 
-def visible_residual(
+def residual_as_given(
     picture: torch.Tensor, # [3,h,w] in 0..1
     visible: torch.Tensor, # [1,h,w] in 0..1: the picture is known, and no completion is in front
     colour: torch.Tensor, # [3,h,w] the completion
@@ -113,7 +113,7 @@ def visible_residual(
     return picture[:, y, x] - colour[:, y, x]
 
 def fits_exactly(
-    residual: torch.Tensor, # [3,P] from `visible_residual`
+    residual: torch.Tensor, # [3,P] from `residual_as_given`
 ) -> bool: # False where it is not visible
     "Return whether a completion equals the picture, to a grey level, where it is visible."
     return median_residual(residual) <= EXACT_RESIDUAL
@@ -163,10 +163,10 @@ def estimate_correction(
     colour: torch.Tensor, # [3,h,w] the completion, extrapolated
     alpha: torch.Tensor, # [1,h,w] in 0..1
     config: HarmoniseConfig, # settings
-    residual: 'torch.Tensor | None' = None, # [3,P] from `visible_residual`; None: computed
+    residual: 'torch.Tensor | None' = None, # [3,P] from `residual_as_given`; None: computed
 ) -> 'Correction | None': # None if too little is visible, the completion fits as it is, or no correction is accepted
     "Estimate what makes a completion match the picture where it is visible."
-    if residual is None: residual = visible_residual(picture, visible, colour, alpha, config)
+    if residual is None: residual = residual_as_given(picture, visible, colour, alpha, config)
     if residual.shape[1] < config.min_visible_px or fits_exactly(residual): return None
     shift = estimate_shift(picture, visible, colour, alpha) if config.use_shift else (0., 0.)
     translated = place_completion(colour, alpha, shift)

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np, torch, torch.nn.functional as F
 
-from ..core.geometry import Box, dilate, exceeds, warp_affine
+from ..core.geometry import Box, box_of_mask, dilate, exceeds, warp_affine
 from ..models.registration import fit_gain_bias
 from .affine import affine_problem, gauss_newton_step
 from .config import HarmoniseConfig
 from .correction import (Correction, EXACT_RESIDUAL, estimate_correction, estimate_correction_at,
-    fits_exactly, place_completion, visible_interior, visible_residual)
+    fits_exactly, place_completion, visible_interior, residual_as_given)
 from .photometric import extrapolate_colours, sample_pixels
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s006
@@ -72,12 +72,25 @@ class SearchLevel:
 def _pool(t, size): # mean of size x size pixels, what is missing at the border is 0
     return t if size == 1 else F.avg_pool2d(t[None], size, ceil_mode=True, divisor_override=size**2)[0]
 
-def _pool_at(t, y, x, size): # the same of [3,h,w] at some rows and columns of the result: [3,P]
-    if size == 1: return t[:, y, x]
-    h, w = t.shape[-2:]
-    padded = F.pad(t, (0, -w % size, 0, -h % size))
-    blocks = padded.unflatten(2, (-1, size)).unflatten(1, (-1, size))[:, y, :, x] # [P,3,size,size]
+def _pool_visible(picture, visible, y, x, size): # the same of their product, at some places of the result: [3,P]
+    if size == 1: return picture[:, y, x]*visible[:, y, x]
+    h, w = visible.shape[-2:]
+    shown = torch.zeros(3, h + -h % size, w + -w % size)
+    torch.mul(picture, visible, out=shown[:, :h, :w])
+    blocks = shown.unflatten(2, (-1, size)).unflatten(1, (-1, size))[:, y, :, x] # [P,3,size,size]
     return F.avg_pool2d(blocks, size, divisor_override=size**2)[..., 0, 0].T
+
+def _pool_completion(completion, size): # colours where something is, alpha and band: [5,h,w], 0 beyond their box
+    covered = exceeds(completion[3] + completion[4], 0)              # [h,w]; beyond it, all colours are 0
+    h, w = (-(-side//size) for side in covered.shape)
+    pooled, box = torch.zeros(5, h, w), box_of_mask(covered)
+    if box is None: return pooled
+    rows, columns = (slice(span.start//size, -(-span.stop//size)) for span in box.slices) # whole blocks
+    window = slice(rows.start*size, rows.stop*size), slice(columns.start*size, columns.stop*size)
+    share = _pool(covered[window].float()[None], size).clamp(min=1e-3)
+    part = _pool(completion[(slice(None), *window)], size)
+    pooled[:3, rows, columns], pooled[3:, rows, columns] = part[:3]/share, part[3:]
+    return pooled
 
 def search_level(
     picture: torch.Tensor, # [3,h,w] in 0..1
@@ -89,16 +102,13 @@ def search_level(
 ) -> SearchLevel: # with at most `search_pixels` pixels
     "Make a level of the pyramid."
     pixel = factor*unit
-    covered = exceeds(completion[3:4] + completion[4:], 0).float()   # beyond it, all colours are 0
-    share, seen = _pool(covered, pixel), _pool(visible, pixel)
-    colour = _pool(completion[:3], pixel)/share.clamp(min=1e-3)
+    stack, seen = _pool_completion(completion, pixel), _pool(visible, pixel)
     y, x = sample_pixels(exceeds(seen, .3), config.search_pixels)
     known = seen[0, y, x]                                            # [P]
-    shown = _pool_at(picture*visible, y, x, pixel)/known.clamp(min=1e-3)
-    half_size = torch.tensor([*share.shape[:0:-1]])*pixel/2          # (w/2, h/2)
+    shown = _pool_visible(picture, visible, y, x, pixel)/known.clamp(min=1e-3)
+    half_size = torch.tensor([*seen.shape[:0:-1]])*pixel/2          # (w/2, h/2)
     centred = (torch.stack([x, y]) + .5)*pixel - half_size[:, None]
     points = torch.cat([centred, torch.ones(1, len(x))])
-    stack = torch.cat([colour, _pool(completion[3:], pixel)])
     level = SearchLevel(stack, half_size, shown, known, points, unit)
     given = level.sample(search_maps(torch.zeros(1, SEARCH_PARAMETERS)))
     level.needed = .6*(given[3, 0] @ level.visible).item()
@@ -111,8 +121,15 @@ def with_outline_band(
     band_px: int, # px
 ) -> torch.Tensor: # [5,h,w] extrapolated colours, alpha, and 1 in the band outside of it
     "Stack a completion's colours, its alpha and the band along its outline."
-    colour = extrapolate_colours(completion, alpha, band_px)
-    return torch.cat([colour, alpha, dilate(alpha, band_px) - alpha])
+    stack = torch.zeros(5, *alpha.shape[-2:])
+    box = box_of_mask(exceeds(alpha[0], 0))
+    if box is None: return stack
+    window = (slice(None), *box.pad(band_px, alpha.shape[-2:]).slices) # beyond it, all is 0
+    colour, own, band = stack[window].split([3, 1, 1])
+    colour[:] = extrapolate_colours(completion[window], alpha[window], band_px)
+    own[:] = alpha[window]
+    torch.sub(dilate(own, band_px), own, out=band)
+    return stack
 
 LEVEL_FACTORS = 4, 2, 1 # how much smaller the pyramid's levels are
 MIN_LEVEL_PX = 75 # px of a completion's area below which a level is left out
@@ -435,7 +452,7 @@ def correct_completion(
     "Estimate the correction of a completion, and search farther where the first one does not fit."
     window = (slice(None), *box)
     inside = picture[window], visible[window], colour, alpha[window]
-    residual = visible_residual(*inside, config)
+    residual = residual_as_given(*inside, config)
     correction = estimate_correction(*inside, config, residual)
     first = CompletionCorrection(box, correction, None, fits_exactly=fits_exactly(residual))
     if not config.use_search or residual.shape[1] < config.min_visible_px: return first
