@@ -684,6 +684,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'amodal_nb.core.ray_pool._is_worker': ( '1_core/ray_pool.html#_is_worker',
                                                                                  'amodal_nb/core/ray_pool.py'),
                                          'amodal_nb.core.ray_pool._lost': ('1_core/ray_pool.html#_lost', 'amodal_nb/core/ray_pool.py'),
+                                         'amodal_nb.core.ray_pool._nothing': ( '1_core/ray_pool.html#_nothing',
+                                                                               'amodal_nb/core/ray_pool.py'),
                                          'amodal_nb.core.ray_pool._patient': ( '1_core/ray_pool.html#_patient',
                                                                                'amodal_nb/core/ray_pool.py'),
                                          'amodal_nb.core.ray_pool._start_here': ( '1_core/ray_pool.html#_start_here',
