@@ -34,7 +34,7 @@ def _paeth_differences(rows, above, n_channels):
     return rows - _select(is_left, left, prediction)
 
 def _filter_rows(rows, above, n_channels):
-    "Return rows with their filter's type in front. Grey has none, nor have rows of zeros, which are decoded quicker so."
+    "Return rows with their filter's type in front. Grey has none, nor have rows of zeros: they are decoded sooner."
     filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
     if n_channels == 1:
         filtered[:, 0], filtered[:, 1:] = _NO_FILTER, rows
