@@ -5,7 +5,7 @@ from PIL import Image, features
 from amodal_nb.core.errors import AmodalError, FormatError, SceneError
 from amodal_nb.app.cli import main
 from amodal_nb.core.pictures import icc_profile, read_mask, read_picture, to_tensor
-from amodal_nb.formats.common import shuffled_order
+from amodal_nb.formats.common import raise_format_error, shuffled_order
 from amodal_nb.formats.convert import convert
 from amodal_nb.formats.export import export
 from amodal_nb.formats.labels import from_cocoa, from_kins
@@ -377,3 +377,100 @@ def test_a_zip_of_a_version_that_is_not_known_is_named(stack, tmp_path):
     data[data.index(b'PK\1\2') + 6] = 99 # the version needed to extract, in the central directory
     (tmp_path/'s.zip').write_bytes(data)
     with pytest.raises(FormatError, match='s.zip: is no zip, or damaged'): list(from_rgba_stack(tmp_path/'s.zip'))
+
+# Labels and tables as other programs and machines write them
+
+def labels(pictures, write=lambda path, text: path.write_text(text), image=None, **annotation):
+    "Write a label file of two ordered objects, the first in front."
+    content = {'images': [IMAGES[0] | (image or {})], 'annotations': [{'image_id': 7, 'regions': SINGLE['regions'], 'depth_constraint': '1-2'} | annotation]}
+    write(pictures/'l.json', json.dumps(content))
+    return pictures/'l.json'
+
+@pytest.mark.parametrize('how', [
+    dict(image_id=7.), dict(image={'id': 7.}), dict(image={'file_name': 'val2014/p.png'}), dict(image={'file_name': 'images\\p.png'}),
+    dict(write=lambda path, text: path.write_text(text, 'utf-8-sig')), dict(image={'width': float(SIDE), 'height': None})],
+    ids=['image_id is a float', 'id is a float', 'folder of another machine', 'Windows', 'byte order mark', 'a size of one side'])
+def test_labels_find_their_picture(pictures, how):
+    (scene,) = from_cocoa(labels(pictures, **how), pictures)
+    assert scene.id == 'p' and len(scene.pairs) == 1 and torch.equal(scene.image, to_tensor(BOTTOM[..., :3]))
+
+def test_the_last_part_of_a_name_is_not_enough_where_two_pictures_share_it(pictures):
+    src, errors = labels(pictures, image={'file_name': 'train/p.png'}), []
+    content = json.loads(src.read_text())
+    content['images'].append({'id': 8, 'file_name': 'val/p.png'})
+    src.write_text(json.dumps(content))
+    assert not list(from_cocoa(src, pictures, on_error=lambda *e: errors.append(str(e[1])))) and 'train/p.png: missing' in errors[0]
+
+@pytest.mark.parametrize('how, line', [(dict(image_id='7'), "picture '7' is not among the images"),
+                                       (dict(image={'width': 2*SIDE, 'height': 2*SIDE}), 'has 48x48 px, but its labels are of 96x96 px')])
+def test_labels_of_another_picture_are_named(pictures, how, line):
+    errors = []
+    assert not list(from_cocoa(labels(pictures, **how), pictures, on_error=lambda *e: errors.append(str(e[1]))))
+    assert len(errors) == 1 and line in errors[0]
+
+@pytest.mark.parametrize('is_upright', [True, False])
+def test_labels_turn_a_photograph_where_their_size_is_that_of_the_turned_one(pictures, is_upright):
+    upright = np.concatenate([BOTTOM[..., :3], large(1)], 1) # 48 x 96
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(upright)).save(pictures/'p.png', exif=exif)
+    size = dict(zip(('height', 'width'), upright.shape if is_upright else upright.shape[1::-1]))
+    (scene,) = from_cocoa(labels(pictures, image=size), pictures)
+    assert torch.equal(scene.image, to_tensor(np.array(upright if is_upright else np.rot90(upright))))
+
+def test_annotations_of_pictures_that_are_not_listed_are_one_line(pictures):
+    objects = [{'id': k, 'image_id': k, 'segmentation': [FRONT], 'visible_mask': [FRONT]} for k in range(6, 12)]
+    (pictures/'l.json').write_text(json.dumps({'images': IMAGES, 'annotations': objects}))
+    errors = []
+    assert len(list(from_cocoa(pictures/'l.json', pictures, on_error=lambda *e: errors.append(str(e[1]))))) == 1
+    assert len(errors) == 1 and 'picture 6 is not among the images' in errors[0] and '4 more annotations' in errors[0]
+
+TABLE = 'id,image,mask,comp1,comp2,pairs\nx,p.png,m.png,c1.png,c2.png,2>1\n'
+
+@pytest.mark.parametrize('data', [
+    TABLE.replace(',', '\t').encode('utf-16'), ('sep=;\r\n' + TABLE.replace(',', ';')).encode(), TABLE.replace('2>1', '"2 > 1,"').encode(), TABLE.replace('\n', '\r').encode()],
+    ids=['Unicode text of Excel', 'sep=', 'pairs with commas', 'old Mac'])
+def test_tables_of_excel_are_read(pictures, data, caplog):
+    (pictures/'m.csv').write_bytes(data)
+    (scene,) = from_manifest(pictures/'m.csv')
+    assert scene.pairs == [(2, 1)] and scene.mask.any() and not caplog.records
+
+def test_absolute_paths_are_read_in_the_folder_of_a_manifest_alone(pictures):
+    (pictures/'m.csv').write_text(TABLE.replace('c1.png', str(pictures/'c1.png')))
+    (scene,) = from_manifest(pictures/'m.csv')
+    assert torch.equal(scene.completions[0], to_tensor(RED)[:3])
+    for outside in '/etc/c1.png', 'C:\\me\\c1.png', f'{pictures}/../c1.png':
+        (pictures/'m.csv').write_text(TABLE.replace('c1.png', outside))
+        with pytest.raises(FormatError, match='is absolute|leads out'): list(from_manifest(pictures/'m.csv'))
+
+def test_a_column_of_pictures_that_is_not_read_is_named(pictures, caplog):
+    (pictures/'m.csv').write_text(TABLE.replace('mask', 'maks'))
+    (scene,) = from_manifest(pictures/'m.csv')
+    (record,) = caplog.records
+    assert "'maks' names pictures, but what is read is id, image, partial, mask" in record.getMessage() and not scene.mask.any()
+
+@pytest.mark.parametrize('text, line', [(TABLE.replace('2>1', '2>1,c3.png'), 'more cells than there are columns'), (TABLE.replace('2>1', 'c2>c1'), "form of pairs: '2>1 3>1'"),
+                                        (TABLE.replace('c1.png,c2.png', 'a.png,b.png'), 'see above; paths count from'), ('PK\3\4', 'save the table as CSV')])
+def test_what_a_manifest_lacks_is_said(pictures, text, line):
+    (pictures/'m.csv').write_text(text)
+    with pytest.raises(FormatError, match=line): list(from_manifest(pictures/'m.csv', on_error=lambda id, e: None if 'missing' in str(e) else raise_format_error(id, e)))
+
+def test_copies_of_layers_are_named_and_capitals_do_not_matter(stack, caplog):
+    folder, _ = stack
+    (expected,) = from_rgba_stack(folder)
+    (folder/'layer_1.png').rename(folder/'LAYER_1.PNG')
+    for name in 'layer_1 (1).png', 'layer 2.png', 'photo.png': save(folder/name, RED)
+    (scene,) = from_rgba_stack(folder)
+    (record,) = caplog.records
+    assert record.getMessage().endswith(': layer 2.png, layer_1 (1).png: passed over, as the names are not those of layers')
+    assert torch.equal(scene.completions, expected.completions)
+
+def test_a_zip_with_backslashes_is_a_folder(stack, tmp_path):
+    folder, _ = stack
+    with zipfile.ZipFile(tmp_path/'s.zip', 'w') as z:
+        for p in folder.glob('layer_*'):
+            entry = zipfile.ZipInfo('x')
+            entry.filename = f'my stack\\{p.name}'
+            z.writestr(entry, p.read_bytes())
+    (scene,) = from_rgba_stack(tmp_path/'s.zip')
+    assert {*scene.object_names} < {p.stem for p in folder.iterdir()}

@@ -70,6 +70,12 @@ def test_ray_listens_on_loopback_only(pools):
     assert sockets and {c.laddr.ip.removeprefix('::ffff:') for c in sockets} == {'127.0.0.1'} # gRPC maps it into IPv6
 
 @needs_ray
+def test_ray_starts_only_what_one_machine_needs(pools):
+    lines = [' '.join(p.cmdline()) for p in processes()]
+    assert any('raylet' in line for line in lines)
+    for script in 'monitor.py', 'log_monitor.py', 'dashboard.py': assert not any(f'/{script}' in line for line in lines)
+
+@needs_ray
 def test_a_ray_that_listens_elsewhere_is_refused(monkeypatch):
     for name in 'init', 'shutdown': monkeypatch.setattr(f'ray.{name}', lambda *args, **options: None)
     monkeypatch.setattr('ray.util.get_node_ip_address', lambda: '192.0.2.1')

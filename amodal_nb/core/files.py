@@ -101,7 +101,7 @@ def read_json(
 ): # dicts, lists, texts and numbers
     "Read untrusted JSON. Raises `FormatError` if it cannot be read, is not JSON, or repeats a key in one record."
     try:
-        with open_regular(path) as f: text = f.read().decode()
+        with open_regular(path) as f: text = f.read().decode('utf-8-sig')
         return json.loads(text, object_pairs_hook=unique_keys(path))
     except IsADirectoryError: raise FormatError(path, 'is a folder', 'give the .json that is in it') from None
     except OSError as e:

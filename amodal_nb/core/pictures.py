@@ -265,6 +265,9 @@ def _match_modes(path, picture, modes):
         if picture.getchannel('A').getextrema()[0] < 255:
             raise SceneError(path, 'is transparent in places', 'a picture has no alpha, flatten it')
         return _match_modes(path, picture.convert('RGB'), modes)
+    if picture.mode in ('1', 'L') and 'RGBA' in modes: # of an object
+        fix = f'save it as {" or ".join(modes)} if it shows an object; a mask is no cut-out'
+        raise SceneError(path, f'its mode is {picture.mode} (see PIL), grey without colours', fix)
     fix = f"save it as 8-bit {' or '.join(modes)}, e.g. Image.open(f).convert({modes[0]!r}).save(f)"
     raise SceneError(path, f'its mode is {picture.mode} (see PIL), not {" or ".join(modes)}', fix)
 

@@ -34,16 +34,19 @@ def _paeth_differences(rows, above, n_channels):
     return rows - _select(is_left, left, prediction)
 
 def _filter_rows(rows, above, n_channels):
-    "Return rows with their filter's type in front. Grey has none."
+    "Return rows with their filter's type in front. Grey has none, nor have rows of zeros: they are decoded sooner."
     filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
     if n_channels == 1:
         filtered[:, 0], filtered[:, 1:] = _NO_FILTER, rows
         return filtered
-    filtered[:, 0] = _PAETH
+    is_empty = ~rows.any(1)
+    filtered[:, 0] = np.where(is_empty, _NO_FILTER, _PAETH)
     before = np.concatenate([above[None], rows[:-1]])
     for k in range(0, len(rows), _BLOCK_ROWS):
         block = slice(k, k + _BLOCK_ROWS)
-        filtered[block, 1:] = _paeth_differences(rows[block], before[block], n_channels)
+        if not is_empty[block].all():
+            filtered[block, 1:] = _paeth_differences(rows[block], before[block], n_channels)
+    filtered[is_empty, 1:] = 0
     return filtered
 
 # %% ../../nbs/1_core/13_png.ipynb #pn07

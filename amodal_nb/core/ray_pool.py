@@ -193,14 +193,23 @@ def _patient(get_node):
             time.sleep(POLL_S)
     return wait
 
+_NOT_STARTED = 'start_monitor', 'start_log_monitor', 'start_api_server' # of Ray's node: autoscaler, logs, dashboard
+
+def _nothing(*args, **kw): "Do nothing, in place of starting a process."
+
 @contextmanager
 def _adapted_start():
-    "Let a Ray that starts keep `LOOPBACK` and have `START_S`. Ray has no setting for either."
-    from ray._private import ray_constants, services
+    """Let a Ray that starts keep `LOOPBACK`, have `START_S`, and do without processes that one machine does not need.
+    Ray has no setting for any of these."""
+    from ray._private import node, ray_constants, services
     before = ray_constants.ENABLE_RAY_CLUSTER, services.get_node
+    methods = {name: getattr(node.Node, name) for name in _NOT_STARTED}
     ray_constants.ENABLE_RAY_CLUSTER, services.get_node = False, _patient(services.get_node)
+    for name in methods: setattr(node.Node, name, _nothing)
     try: yield
-    finally: ray_constants.ENABLE_RAY_CLUSTER, services.get_node = before
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER, services.get_node = before
+        for name, method in methods.items(): setattr(node.Node, name, method)
 
 def _start_here(cores, folder, quiet):
     import ray

@@ -11,10 +11,11 @@ __all__ = ['MAX_POLYGON_PERIMETER_PX', 'AMODAL_KEYS', 'VISIBLE_KEYS', 'MIN_VISIB
            'from_instaorder', 'instaorder_depths', 'read_instaorder_depths']
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c003
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 from typing import Callable, Iterator
 
 import numpy as np, torch
@@ -197,6 +198,7 @@ def labelled_picture(
     image: 'str | Path | None', # the pictures' folder; None: search near the label file
 ) -> Path: # of the picture
     "Find a labelled picture. Raises `AmodalError` if there is none, or more than one of that name."
+    if isinstance(name, str): name = name.replace('\\', '/') # as on Windows
     if image is not None: return find_picture(image, name)
     candidates = [safe_join(folder, name) for folder in folders_near(src)]
     files = {p.resolve(): p for p in candidates if p.is_file()}
@@ -216,6 +218,9 @@ def read_labels(
             raise FormatError(src, f'has no list {k!r} of records', 'give the label file of this format')
     return d
 
+def _is_id(value): # of a picture or an object; tables write whole numbers as 7.0
+    return isinstance(value, (int, str)) or (isinstance(value, float) and value.is_integer())
+
 def index_by_id(
     records: list, # of dicts, each with an 'id'
     src: 'str | Path', # their file, for the message
@@ -224,12 +229,21 @@ def index_by_id(
     index = {}
     for record in records:
         id = record.get('id')
-        if not isinstance(id, (int, str)): raise FormatError(src, f'{id!r:.40} is no id', 'make ids numbers or texts')
+        if not _is_id(id): raise FormatError(src, f'{id!r:.40} is no id', 'make ids numbers or texts')
         if id in index: raise FormatError(src, f'the id {id!r:.40} is there twice', 'make ids unique')
         index[id] = record
     return index
 
 # %% ../../nbs/8_formats/04_labels.ipynb #n003
+def _split_name(name): # of a picture in a label file, maybe of another machine
+    return PurePosixPath(str(name).replace('\\', '/'))
+
+def _stated_size(info):
+    "Return (height, width) as the record of a picture states it; None if it does not."
+    size = info.get('height'), info.get('width')
+    is_size = all(type(v) in (int, float) and 0 < v < 2**31 for v in size)
+    return tuple(map(round, size)) if is_size else None
+
 @dataclass
 class LabelReader:
     "Reads the pictures and masks of one label file."
@@ -245,20 +259,40 @@ class LabelReader:
     ) -> str: # the stem of the picture's name, or 'annotation i' if the picture is unknown
         "Name the scene of an annotation."
         key = annotation.get('image_id')
-        info = self.images.get(key, {}) if isinstance(key, (int, str)) else {}
-        return scene_id(Path(str(info.get('file_name', f'annotation {i}'))).stem)
+        info = self.images.get(key, {}) if _is_id(key) else {}
+        return scene_id(_split_name(info.get('file_name', f'annotation {i}')).stem)
 
     def find_picture(self,
-        image_id: 'int | str', # of a picture; KeyError if there is none
+        image_id: 'int | str', # of a picture
     ) -> Path: # of its file
-        "Find a picture. Raises `AmodalError` if it does not exist."
-        return labelled_picture(self.src, self.images[image_id]['file_name'], self.image)
+        """Find a picture by the name that is stated, or by the last part of this name if no other picture shares that.
+        Raises `AmodalError` if it does not exist."""
+        if image_id not in self.images:
+            raise FormatError(self.src, f'its picture {image_id!r:.40} is not among the images', 'correct its image_id')
+        name = self.images[image_id]['file_name']
+        last = _split_name(name).name
+        try: return labelled_picture(self.src, name, self.image)
+        except AmodalError: # the folders are those of another machine, or of an export
+            if last == name or self._n_named[last] > 1: raise
+        return labelled_picture(self.src, last, self.image)
+
+    @cached_property
+    def _n_named(self): # number of pictures by the last part of their names
+        return Counter(_split_name(info.get('file_name')).name for info in self.images.values())
 
     def read_picture(self,
-        image_id: 'int | str', # of a picture; KeyError if there is none
+        image_id: 'int | str', # of a picture
     ) -> torch.Tensor: # [3,H,W] in 0..1
-        "Find and read a picture. Raises `AmodalError` if it cannot be read."
-        return read_rgb(self.find_picture(image_id), upright=False) # labels have the coordinates of the stored pixels
+        """Find and read a picture: as it is stored, or upright if the labels state the size that it has then. Raises
+        `AmodalError` if it cannot be read, or has another size than its labels."""
+        path = self.find_picture(image_id)
+        picture, stated = read_rgb(path, upright=False), _stated_size(self.images[image_id])
+        if stated in (None, picture.shape[-2:]): return picture
+        turned = read_rgb(path)
+        if turned.shape[-2:] == stated: return turned
+        (h, w), (label_h, label_w) = picture.shape[-2:], stated
+        problem = f'has {w}x{h} px, but its labels are of {label_w}x{label_h} px'
+        raise FormatError(path, problem, 'give the picture that was labelled')
 
     def build(self,
         id: str, # of the scene
@@ -311,13 +345,14 @@ def visible_pairs(
 
 def _group_by_image(annotations, images, src, on_error):
     "Group annotations by their picture: id -> list of records. Reports those whose picture is not among the images."
-    groups = {id: [] for id in images}
+    groups, errors = {id: [] for id in images}, []
     for i, annotation in enumerate(annotations):
         id = annotation.get('image_id')
-        if isinstance(id, (int, str)) and id in groups: groups[id].append(annotation)
+        if _is_id(id) and id in groups: groups[id].append(annotation)
         else:
             problem = f'its picture {id!r:.40} is not among the images'
-            on_error(f'annotation {i}', FormatError(f'{src}, annotation {i}', problem, 'left out'))
+            errors.append(FormatError(f'{src}, annotation {i}', problem, 'left out'))
+    report_first(errors, partial(on_error, scene_id(src.stem)), 'annotations')
     return groups
 
 OBJECTS_FORM = '{"image_id": …, "segmentation": …, "visible_mask": …} for each object, or "inmodal_seg"'
@@ -344,7 +379,7 @@ def object_scenes(
     sources = []
     for key, info in reader.images.items():
         if not groups[key]: continue
-        id = scene_id(Path(str(info.get('file_name'))).stem)
+        id = scene_id(_split_name(info.get('file_name')).stem)
         sources.append(SceneSource(id, partial(build, reader, id, info, groups[key])))
     return build_scenes(sources, reader.on_error)
 

@@ -6,15 +6,15 @@
 __all__ = ['PICTURE_KEYS', 'manifest_records', 'manifest_files', 'manifest_scene', 'from_manifest']
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c003
-import csv, io, re
+import codecs, csv, io, os, re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator
 
-from ..core.errors import AmodalError, ConfigError, FormatError
+from ..core.errors import AmodalError, ConfigError, FormatError, log_warning
 from ..core.files import expect_form, open_regular, read_json, safe_join
-from ..core.pictures import read_mask, read_picture, read_rgb
+from ..core.pictures import PICTURE_SUFFIXES, read_mask, read_picture, read_rgb
 from ..scenes.inputs import from_pictures, named_pictures, scene_id
 from ..scenes.scene import Scene, with_profile
 from .common import (build_scenes, check_sizes, check_total_pixels, hide_overlaps, OVERLAPS,
@@ -36,13 +36,17 @@ def _csv_record(row):
     completions = [record.pop(columns.get(k), None) for k in range(first, last + 1)]
     while completions and completions[-1] is None: completions.pop()
     record['completions'] = completions
+    if any(row.get(None, ())): record[_TOO_MANY] = True
     if 'pairs' in record: record['pairs'] = _pairs_from_one(record['pairs'], first)
     return record
 
 def _pairs_from_one(text, first):
     "Parse '2>1 3>1', numbers from `first`; what is no number stays as it is."
     def number(n): return int(n) + 1 - first if n.isdecimal() else n
-    return [[number(n) for n in pair.split('>')] for pair in text.split()]
+    listed = re.sub(r'\s*>\s*', '>', re.sub('[,;]', ' ', text))
+    return [[number(n) for n in pair.split('>')] for pair in listed.split()]
+
+_TOO_MANY = 'more cells than columns' # key of a record that came from such a row
 
 _COMPLETION = re.compile(r'comp\d{1,3}') # name of a column
 
@@ -55,16 +59,24 @@ def _check_columns(src, columns):
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice: raise FormatError(src, f'has two columns {twice}, {shown}', 'name each once')
 
+def _read_table(src):
+    "Read the text of a CSV as Excel or a program saves it, and its delimiter. Raises as `_read_csv` does."
+    with open_regular(src) as f: data = f.read()
+    if data.startswith(b'PK'): raise FormatError(src, 'is an archive or an Excel file, no CSV', 'save the table as CSV')
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode('utf-16' if is_utf16 else 'utf-8-sig')
+    stated = re.match('sep=(.)[\r\n]+', text) # a line of Excel's
+    if stated: return text[stated.end():], stated[1]
+    header = text.splitlines()[0] if text else ''
+    return text, max(',;\t', key=header.count)
+
 def _read_csv(src):
     "Read the rows of a CSV as dicts, without empty ones. Raises `FormatError`."
     try:
-        with io.TextIOWrapper(open_regular(src), encoding='utf-8-sig', newline='') as f:
-            header = f.readline()
-            f.seek(0)
-            delimiter = max(',;\t', key=header.count)
-            rows = csv.DictReader(f, strict=True, delimiter=delimiter)
-            _check_columns(src, rows.fieldnames)
-            return [row for row in rows if any(_texts(row).values())]
+        text, delimiter = _read_table(src)
+        rows = csv.DictReader(io.StringIO(text, newline=''), strict=True, delimiter=delimiter)
+        _check_columns(src, rows.fieldnames)
+        return [row for row in rows if any(_texts(row).values())]
     except OSError as e:
         raise FormatError(src, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
     except (csv.Error, UnicodeDecodeError) as e:
@@ -89,8 +101,25 @@ def _picture_names(record): # whatever a record of a manifest names, unchecked
     return [record.get(k) for k in PICTURE_KEYS] + (completions if isinstance(completions, list) else [])
 
 def _join(root, name):
-    "Return the path of a picture; as on Windows, it may be divided by backslashes. Raises as `safe_join` does."
-    return safe_join(root, name.replace('\\', '/') if isinstance(name, str) else name)
+    """Return the path of a picture; as on Windows, it may be divided by backslashes. Raises `FormatError` for an
+    absolute path, unless it is one in `root`, and as `safe_join` does."""
+    if not isinstance(name, str): return safe_join(root, name)
+    name = name.replace('\\', '/')
+    if os.path.isabs(name) and Path(name).is_relative_to(root): name = os.path.relpath(name, root)
+    if not os.path.isabs(name) and not re.match('[A-Za-z]:/', name): return safe_join(root, name)
+    fix = 'write it relative to this folder, or give another one with --image'
+    raise FormatError(f'{root}: the path {name!r:.80}', 'is absolute', fix)
+
+_READ_KEYS = {'id', *PICTURE_KEYS, 'completions', 'pairs'}
+
+def _warn_of_unread(src, records):
+    "Name the keys or columns that look as if they held pictures, and are not read."
+    def is_picture(value): return isinstance(value, str) and value.lower().endswith(PICTURE_SUFFIXES)
+    items = [item for record in records if isinstance(record, dict) for item in record.items()]
+    unread = sorted({str(key) for key, value in items if key not in _READ_KEYS and is_picture(value)})
+    if not unread: return
+    known = ', '.join(('id', *PICTURE_KEYS, 'comp1', 'comp2', '… and pairs'))
+    log_warning(f"{src}: {', '.join(map(repr, unread)):.80} names pictures, but what is read is {known}")
 
 def manifest_files(
     src: 'str | Path', # a .csv or .json
@@ -105,7 +134,7 @@ def manifest_files(
             except AmodalError: pass # `manifest_scene` reports this error
 
 # %% ../../nbs/8_formats/05_manifest.ipynb #c080x
-def _read_completions(id, paths, where, on_error):
+def _read_completions(id, paths, root, where, on_error):
     "Read completions [C,H,W]; None for those that cannot be read. Raises `FormatError` if none can."
     completions = [None]*len(paths)
     for k, path in enumerate(paths):
@@ -113,7 +142,7 @@ def _read_completions(id, paths, where, on_error):
         try: completions[k] = read_picture(path, ('RGB', 'RGBA'))
         except AmodalError as e: on_error(id, e)
     if any(c is not None for c in completions): return completions
-    if any(paths): raise FormatError(where, 'no completion of it can be read', 'see above')
+    if any(paths): raise FormatError(where, 'no completion of it can be read', f'see above; paths count from {root}')
     raise FormatError(where, 'names no completion', 'name them in columns comp1, comp2, …, or in a list `completions`')
 
 def _match_sizes(id, files, completions, resize):
@@ -136,13 +165,17 @@ def manifest_scene(
     resize: bool = False, # scale all to the size of the image, or of the partial
 ) -> Scene: # of this record
     "Read one record as a scene. Raises `AmodalError`."
+    if _TOO_MANY in record:
+        raise FormatError(where, 'has more cells than there are columns', 'quote the cells that hold the delimiter')
     with expect_form(where, 'of a record: see the table of a manifest'):
+        if not isinstance(record['completions'], list): raise TypeError('completions are no list')
         files = {k: _join(root, record[k]) for k in PICTURE_KEYS if record.get(k) is not None}
         paths = [None if p is None else _join(root, p) for p in record['completions']]
-        pairs = record.get('pairs')
+    pairs = record.get('pairs')
+    with expect_form(where, "of pairs: '2>1 3>1' in a CSV, [[2, 1], [3, 1]] in JSON, 2 in front of 1"):
         if pairs is not None: pairs = [(int(f), int(b)) for f, b in pairs]
     check_total_pixels(where, [*files.values(), *filter(None, paths)])
-    completions = _read_completions(id, paths, where, on_error)
+    completions = _read_completions(id, paths, root, where, on_error)
     if pairs is not None: # without those of completions that could not be read, which was reported
         failed = {k for k, (p, c) in enumerate(zip(paths, completions), 1) if p and c is None}
         pairs = [pair for pair in pairs if not failed & set(pair)]
@@ -176,7 +209,9 @@ def from_manifest(
     src = Path(src).absolute()
     root = Path(image or src.parent)
     sources = []
-    for i, record in enumerate(manifest_records(src), 1):
+    records = manifest_records(src)
+    _warn_of_unread(src, records)
+    for i, record in enumerate(records, 1):
         id = _record_id(record, i, src)
         where = f'{src}, record {i} ({id})'
         build = partial(manifest_scene, id, record, root, where, on_error, mask == OVERLAPS, resize)

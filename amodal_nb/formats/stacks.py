@@ -34,7 +34,7 @@ def numbered_layers(
 ) -> dict: # number -> path, in order; empty if the folder holds no layer
     "Find the layers of a stack. Raises `FormatError` for several sets of layers or a repeated number."
     matches = [(_LAYER.fullmatch(p.name), p) for p in Path(folder).iterdir()]
-    numbered = sorted((int(m[2]), m[1] or '', p) for m, p in matches if m)
+    numbered = sorted((int(m[2]), (m[1] or '').lower(), p) for m, p in matches if m)
     prefixes = sorted({prefix for _, prefix, _ in numbered})
     if 'layer' in prefixes: numbered = [o for o in numbered if o[1] == 'layer']
     elif len(prefixes) > 1:
@@ -43,6 +43,16 @@ def numbered_layers(
     for (below, _, _), (number, _, path) in zip(numbered, numbered[1:]):
         if number == below: raise FormatError(path, 'has the number of another layer', 'remove one')
     return {number: path for number, _, path in numbered}
+
+def _warn_of_copies(id, paths):
+    "Name the pictures beside layers that begin as these do, and are none by their names: `layer_1 (1).png`."
+    first = next(iter(paths.values()))
+    start = re.sub(r'\d+_?$', '', first.stem).rstrip('_-').lower() # '' where names are numbers alone
+    layers = {path.name for path in paths.values()}
+    def is_similar(p): return p.name.lower().startswith(start) if start else p.name[0].isdecimal()
+    pictures = (p for p in first.parent.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    copies = sorted(p.name for p in pictures if p.name not in layers and is_similar(p) and not _LAYER.fullmatch(p.name))
+    if copies: log_warning(f"{id}: {', '.join(copies):.200}: passed over, as the names are not those of layers")
 
 def _read_layer(path, size):
     "Read one layer [4,H,W], opaque if it is RGB or grey; `size` is (H, W) of the layers below, or None."
@@ -60,6 +70,7 @@ def read_layers(
 ) -> dict: # name of the file -> [4,H,W], bottom to top; RGB becomes opaque
     "Read layers of one size. Raises `FormatError` if none can be read; logs a warning for missing numbers."
     check_total_pixels(id, list(paths.values()))
+    _warn_of_copies(id, paths)
     first, last = min(paths), max(paths)
     n_missing = last - first + 1 - len(paths)
     if n_missing:
@@ -192,6 +203,7 @@ def check_entry(
 def _unpack_entry(archive, entry, src, out):
     try:
         check_entry(entry, src)
+        entry.filename = entry.filename.replace('\\', '/') # as some programs on Windows write it
         archive.extract(entry, out)
     except AmodalError: raise
     except Exception as e: # of any type if it is damaged
