@@ -14,7 +14,7 @@ __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'B
 import numpy as np, torch, torch.nn.functional as F
 
 from ..core.errors import log_warning
-from ..core.geometry import (bounding_box, box_of_mask, count_covering, dilate_masks, erode,
+from ..core.geometry import (box_of_mask, count_covering, dilate_masks, erode,
     exceeds, MIN_OVERLAP_PX, pairwise_overlap, pixel_indices, take_pixels)
 from .scene import Scene
 
@@ -29,10 +29,8 @@ def is_premultiplied(
     alpha: torch.Tensor, # [1,H,W] in 0..1
 ) -> bool: # False where it cannot be told
     "Tell if soft pixels are no brighter than their alpha although the object beside them is."
-    (low, high), box = SOFT_ALPHA, bounding_box(alpha[0])            # with a margin: what is outside does not count
-    if box is None: return False
-    colours, alpha = (t[(slice(None), *box)] for t in (colours, alpha))
-    soft = pixel_indices((alpha > low) & (alpha < high))             # [P]
+    (low, high), values = SOFT_ALPHA, alpha.numpy()
+    soft = torch.from_numpy(np.flatnonzero((values > low) & (values < high))) # [P]
     if len(soft) < MIN_SOFT_PX: return False
     def at_soft(t): return take_pixels(t, soft)                      # [...,P]
     is_multiplied = at_soft(colours).amax(0) <= at_soft(alpha)[0] + 2/255
@@ -134,8 +132,8 @@ def unmasked_hole(
     covers: torch.Tensor, # bool [N,H,W], what each completion covers
 ) -> 'str | None': # what is odd, and what to do
     "Describe a region of one colour that no completion there has, in a picture that is said to be known everywhere."
+    if scene.mask.numpy().any() or not covers.numpy().any(): return None
     covered = covers.any(0)
-    if scene.mask.any() or not covered.any(): return None
     pixels = take_pixels(scene.partial, pixel_indices(covered))      # [3,P]
     sample = pixels[:, ::-(-pixels.shape[1]//SAMPLED_PX)]
     kinds, counts = sample.unique(dim=1, return_counts=True)
@@ -178,19 +176,17 @@ def suspicious_completions(
     covers: torch.Tensor, # bool [N,H,W], what each covers
 ) -> dict: # what is odd -> numbers of the completions
     "Find what is odd about single completions, at most one thing for each."
-    known = scene.mask[0] == 0
-    def any_of(t): return t.numpy().any()                            # 250 times as fast as torch's
-    n_covering = count_covering(covers)
+    known, n_covering = scene.mask[0].numpy() == 0, count_covering(covers).numpy() # in NumPy, as are the tests below
     shows_one, is_contested = (n_covering == 1) & known, (n_covering > 1) & ~known
     odd = {kind: [] for kind in ('everywhere', 'empty', 'premultiplied', 'mask', 'misplaced', 'hidden')}
-    for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers), 1):
+    for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers.numpy()), 1):
         if k in scene.empty: continue
-        covered_px = np.count_nonzero(covered.numpy())
-        if covered_px > MAX_COVERED*covered.numel(): odd['everywhere'].append(k)
+        covered_px, shown = np.count_nonzero(covered), torch.from_numpy(covered & shows_one)
+        if covered_px > MAX_COVERED*covered.size: odd['everywhere'].append(k)
         elif not covered_px: odd['empty'].append(k)
-        elif kind := _odd_colours(scene.partial, colours, alpha, covered & shows_one): odd[kind].append(k)
-        elif scene.pairs is not None or any_of(covered & known): continue
-        elif any_of(covered & is_contested): odd['hidden'].append(k) # its order is a guess
+        elif kind := _odd_colours(scene.partial, colours, alpha, shown): odd[kind].append(k)
+        elif scene.pairs is not None or (covered & known).any(): continue
+        elif (covered & is_contested).any(): odd['hidden'].append(k) # its order is a guess
     return odd
 
 _LINES = { # what is odd -> what to say of one completion, and of several
