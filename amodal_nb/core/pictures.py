@@ -35,9 +35,12 @@ _TURNS = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.
 def _orientation(picture):
     "Return the EXIF orientation, 1 to 8; 1 if there is none, or it cannot be read."
     if picture.format == 'TIFF': return 1 # Pillow turns it when it decodes it
-    is_png = picture.format == 'PNG' # whose EXIF may stand behind the pixels: PIL would decode them to find it
-    if is_png and not {'exif', 'Raw profile type exif'} & set(picture.info): return 1
-    try: return picture.getexif().get(0x0112, 1)
+    data = picture.info.get('exif')
+    try:
+        if picture.format is None or 'Raw profile type exif' in picture.info: exif = picture.getexif()
+        elif data is None: return 1 # `getexif` would decode a PNG to look behind the pixels, and take that of XMP
+        else: (exif := Image.Exif()).load(data)
+        return exif.get(0x0112, 1)
     except Exception: return 1 # damaged EXIF raises exceptions of any type
 
 def turn_upright(
@@ -204,7 +207,7 @@ def _open_header(path):
         file = path if isinstance(path, Path) else path.open('rb')
         return Image.open(file, formats=picture_formats())
 
-_OTHER_FORMATS = {'GIF': rb'GIF8', 'BMP': rb'BM', 'HEIC': rb'(?s:.{4})ftyp(?:heic|heix|mif1)',
+_OTHER_FORMATS = {'GIF': rb'GIF8', 'BMP': rb'BM', 'HEIC': rb'(?s:.{4})ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)',
                   'JPEG XL': rb'\xff\x0a|(?s:.{4})JXL '} # name -> first bytes of a file
 
 def _header_error(path, error):

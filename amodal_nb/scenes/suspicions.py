@@ -6,9 +6,9 @@
 __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'BLOCKS_PER_SIDE', 'MIN_BLOCK_PX', 'MIN_BLOCKS',
            'MAX_CAST', 'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_MASKED', 'MIN_HOLE_SHARE',
            'HOLE_TOLERANCE', 'OTHER_COLOUR', 'SAMPLED_PX', 'MAX_COVERED', 'MASK_STEP_PX', 'MIN_WHITE',
-           'MAX_SHOWN_WHITE', 'is_premultiplied', 'block_colours', 'fits_nowhere', 'suspicious_mask', 'only_touching',
-           'equal_completions', 'unmasked_hole', 'is_mask_picture', 'suspicious_completions', 'suspicious_inputs',
-           'warn_of_suspicions']
+           'MAX_SHOWN_WHITE', 'MAX_NAMED_PAIRS', 'is_premultiplied', 'block_colours', 'fits_nowhere', 'suspicious_mask',
+           'only_touching', 'equal_completions', 'unmasked_hole', 'is_mask_picture', 'suspicious_completions',
+           'suspicious_inputs', 'warn_of_suspicions']
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c003
 import numpy as np, torch, torch.nn.functional as F
@@ -204,6 +204,8 @@ _LINES = { # what is odd -> what to say of one completion, and of several
                'nothing of {} is visible outside the mask: their places in the order are guesses'),
 }
 
+MAX_NAMED_PAIRS = 4 # of equal completions, in a line
+
 def suspicious_inputs(
     scene: Scene, # any
 ) -> list: # of lines, without the scene's name, at most one for each kind
@@ -220,7 +222,8 @@ def suspicious_inputs(
         if numbers: lines.append((one if len(numbers) == 1 else several).format(names))
     touching = only_touching(scene, covers)
     if touching: lines.append(touching)
-    pairs = ', '.join(f'{scene.name_of(i)} and {scene.name_of(j)}' for i, j in equal)
+    pairs = ', '.join(f'{scene.name_of(i)} and {scene.name_of(j)}' for i, j in equal[:MAX_NAMED_PAIRS])
+    if len(equal) > MAX_NAMED_PAIRS: pairs += f' and {len(equal)-MAX_NAMED_PAIRS} more pairs'
     return lines + [f'the same picture twice, {pairs}: leave one out']*bool(equal)
 
 def warn_of_suspicions(
