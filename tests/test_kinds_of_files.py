@@ -114,6 +114,13 @@ def test_the_orientation_of_the_camera_is_applied(tmp_path, orientation, format)
         assert torch.equal(read_picture(path, raw=True, upright=False), to_tensor(stored, raw=True))
     with Image.open(path) as im: assert torch.equal(to_tensor(im, raw=True), to_tensor(seen, raw=True)) # in memory as well
 
+def test_an_orientation_in_xmp_alone_is_left_from_before_the_picture_was_turned(tmp_path):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    for exif in b'', Image.Exif().tobytes():
+        path = save(tmp_path/'p.jpg', BOTTOM[:24, :, :3], xmp=xmp, exif=exif)
+        with Image.open(path) as im: assert im.getexif().get(0x0112) == 6 # for Pillow, which viewers do not follow
+        assert read_picture(path).shape == (3, 24, SIDE)
+
 def test_a_turned_photograph_in_a_manifest_is_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3

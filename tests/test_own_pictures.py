@@ -519,3 +519,43 @@ def test_the_first_commands_of_the_readme_are_true(root, tmp_path, monkeypatch, 
     assert said[0].split('%')[1] == promised.split('%')[1] and said[1:] == lines[(at := lines.index(promised)) + 1:at + len(said)]
     assert export == said[-1] and lines[at + len(said)] == '```' # all that is printed, and nothing else
     assert amodal(*export.split()[2:]) == 0 and (tmp_path/'layers'/'photo.ora').stat().st_size > 10_000
+
+def test_the_photograph_mask_and_background_are_no_cutouts(own, capsys):
+    Image.new('RGB', (96, 96)).save(own/'plate.png')
+    given = '--mask', own/'hole.png', '--background', own/'plate.png'
+    assert amodal('fuse', own/'photo.png', *sorted(own.glob('*.png')), *given, '--out', own/'out') == 0 # as a shell expands *.png
+    lines = [line.split(': is the ')[1] for line in capsys.readouterr().err.splitlines() if ': is the ' in line]
+    assert lines == [f'{kind}, and left out of the cut-outs' for kind in ('mask', 'photograph', 'background')]
+    assert sorted(order_of(own)['names']) == sorted(NAMES)
+    assert amodal('fuse', own/'photo.png', own/'photo.png', '--out', own/'other') == 1 and not (own/'other').exists()
+
+def test_a_transparent_hole_is_a_mask(own, scene, capsys):
+    alpha = 255 - as_uint8(scene.mask)
+    Image.fromarray(np.concatenate([as_uint8(scene.partial), alpha], 2)).save(own/'photo.png')
+    assert fuse_own(own) == 1 and 'give this file as --mask too' in capsys.readouterr().err and not (own/'out').exists()
+    for mask in own/'photo.png', own/'hole.png':
+        assert fuse_own(own, '--mask', mask) == 0
+        read = read_scene(own/'out'/'scenes'/'photo')
+        assert torch.equal(read.mask, scene.mask) and read.image is None and torch.equal(read.partial, scene.partial)
+    Image.new('L', (96, 96), 255).crop((0, 0, 96, 90)).save(own/'small.png')
+    assert fuse_own(own, '--mask', own/'small.png') == 1
+
+@pytest.mark.parametrize('mode', ['L', 'RGB'])
+def test_masks_in_place_of_cutouts_are_named(own, scene, capsys, mode):
+    for name, alpha in zip(NAMES, scene.alphas): Image.fromarray(as_uint8((alpha > .5).float())[..., 0]).convert(mode).save(own/f'{name}.png')
+    assert fuse_own(own) == (mode == 'L')
+    assert {'L': 'a mask is no cut-out', 'RGB': 'are they masks?'}[mode] in capsys.readouterr().err
+
+@pytest.mark.parametrize('prepare, line', [
+    (lambda d: (d/'f.zip').write_bytes(b'PK'), 'is no photograph: make scenes of it first: amodal convert rgba-stack'),
+    (lambda d: write_loose(d/'f'/'image.png'), 'holds pictures, but no scene: name the photograph and its cut-outs one by one'),
+    (lambda d: write_loose(d/'f'/'y'/'x_comp1.png'), 'x_comp1.png: does not begin with the name of its folder, y'),
+    (lambda d: (d/'f').mkdir(), 'holds no scene: expected')], ids=['zip', 'loose pictures', 'a folder of another name', 'empty'])
+def test_what_is_no_scene_is_told_what_to_do(tmp_path, capsys, prepare, line):
+    prepare(tmp_path)
+    (root,) = tmp_path.iterdir()
+    assert amodal('fuse', root, '--out', tmp_path/'out') == 1 and line in capsys.readouterr().err
+
+def write_loose(path):
+    path.parent.mkdir(parents=True)
+    Image.new('RGB', (8, 8)).save(path)

@@ -12,6 +12,7 @@ from amodal_nb.fusion.predict import fuse_pictures, fuse_scene
 from amodal_nb.scenes.folders import find_scenes, read_scene, write_scene
 from amodal_nb.scenes.scene import make_scene
 from amodal_nb.scenes.suspicions import suspicious_inputs
+from amodal_nb.synthesis.compose import visible_masks
 from amodal_nb.synthesis.composer import Composer
 
 SHARED = Path(__file__).resolve().parents[1].parent/'shared'
@@ -39,9 +40,12 @@ def moved(scene): return with_completion(scene, 1, torch.roll(rgba(scene, 1), (6
 def half_size(scene): return with_completion(scene, 3, F.pad(F.interpolate(rgba(scene, 3)[None], scale_factor=.5, mode='area')[0], (0, 128, 0, 128)))
 def hidden(scene): return replace(with_completion(scene, 1, rgba(scene, 1)*scene.mask), pairs=None)
 def twice(scene): return with_completion(scene, 2, rgba(scene, 1))
+def mask_of_one(scene): return with_completion(scene, 2, (scene.alphas[1] > .5).float().expand(4, -1, -1))
+def parts(scene): return replace(scene, alphas=visible_masks(scene)[:, None].float(), mask=0*scene.mask, partial=scene.image, pairs=None)
 def unmasked(scene): return replace(scene, mask=0*scene.mask, partial=scene.image*(1-scene.mask))
 KINDS = {inverted: 'inverted', unmasked: 'a black region takes', beside: 'no completion covers the mask', everywhere: 'covers nearly all', nothing: 'comp1 covers nothing', multiplied: 'multiplied by alpha',
-         moved: 'fits nowhere', half_size: 'fits nowhere', hidden: 'is a guess', twice: 'comp1 and comp2'}
+         moved: 'fits nowhere', half_size: 'fits nowhere', hidden: 'is a guess', twice: 'comp1 and comp2',
+         mask_of_one: 'is it a mask?', parts: 'are they visible parts?'}
 
 @pytest.mark.parametrize('kind', KINDS, ids=lambda f: f.__name__)
 def test_each_kind_is_one_line(scene, kind):

@@ -142,6 +142,8 @@ def sleep_while_waiting():
 
 
 # %% ../../nbs/9_app/04_cli.ipynb #c011
+_CONVERTED = {'.zip': 'rgba-stack', '.csv': 'manifest', '.json': 'manifest', '.ora': 'openraster', '.psd': 'psd'} # suffix -> format
+
 def cutouts_to_scene(
     root: str, # a photograph, a folder of scenes, or shards
     cutouts: list, # of paths; [] with a folder or shards
@@ -162,6 +164,8 @@ def cutouts_to_scene(
     if not root.exists():
         fix = 'give a photograph and its cut-outs, or a folder of scenes'
         raise SceneError(root, 'no folder or file of this name', fix)
+    foreign = _CONVERTED.get(root.suffix.lower())
+    if foreign: raise ConfigError(root, 'is no photograph', f'make scenes of it first: amodal convert {foreign}')
     if not cutouts: raise ConfigError(root, 'has no cut-outs', 'name them behind the photograph, one picture an object')
     return write_cutouts(root, cutouts, out, mask, background)
 
@@ -623,7 +627,8 @@ def convert(
     r = convert(format, src, out, image, str(mask) if mask else None, overwrite, shards, print_error, resize,
                 workers)
     scenes = f"{len(r['done'])} converted, {len(r['failed'])} failed"
-    parts = f"{len(r['left_out'])} parts left out, {len(r['nothing_to_restore'])} without overlap"
+    noun = 'part' if len(r['left_out']) == 1 else 'parts'
+    parts = f"{len(r['left_out'])} {noun} left out, {len(r['nothing_to_restore'])} without overlap"
     typer.echo(f"{scenes}, {parts}; see {out/'report.json'}")
     exit_if_failed(r['failed'] or r['left_out'] or ([] if r['done'] else ['nothing']))
 

@@ -35,9 +35,12 @@ _TURNS = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.
 def _orientation(picture):
     "Return the EXIF orientation, 1 to 8; 1 if there is none, or it cannot be read."
     if picture.format == 'TIFF': return 1 # Pillow turns it when it decodes it
-    is_png = picture.format == 'PNG' # whose EXIF may stand behind the pixels: PIL would decode them to find it
-    if is_png and not {'exif', 'Raw profile type exif'} & set(picture.info): return 1
-    try: return picture.getexif().get(0x0112, 1)
+    data = picture.info.get('exif')
+    try:
+        if picture.format is None or 'Raw profile type exif' in picture.info: exif = picture.getexif()
+        elif data is None: return 1 # `getexif` would decode a PNG to look behind the pixels, and take that of XMP
+        else: (exif := Image.Exif()).load(data)
+        return exif.get(0x0112, 1)
     except Exception: return 1 # damaged EXIF raises exceptions of any type
 
 def turn_upright(
@@ -204,7 +207,7 @@ def _open_header(path):
         file = path if isinstance(path, Path) else path.open('rb')
         return Image.open(file, formats=picture_formats())
 
-_OTHER_FORMATS = {'GIF': rb'GIF8', 'BMP': rb'BM', 'HEIC': rb'(?s:.{4})ftyp(?:heic|heix|mif1)',
+_OTHER_FORMATS = {'GIF': rb'GIF8', 'BMP': rb'BM', 'HEIC': rb'(?s:.{4})ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)',
                   'JPEG XL': rb'\xff\x0a|(?s:.{4})JXL '} # name -> first bytes of a file
 
 def _header_error(path, error):
@@ -265,6 +268,9 @@ def _match_modes(path, picture, modes):
         if picture.getchannel('A').getextrema()[0] < 255:
             raise SceneError(path, 'is transparent in places', 'a picture has no alpha, flatten it')
         return _match_modes(path, picture.convert('RGB'), modes)
+    if picture.mode in ('1', 'L') and 'RGBA' in modes: # of an object
+        fix = f'save it as {" or ".join(modes)} if it shows an object; a mask is no cut-out'
+        raise SceneError(path, f'its mode is {picture.mode} (see PIL), grey without colours', fix)
     fix = f"save it as 8-bit {' or '.join(modes)}, e.g. Image.open(f).convert({modes[0]!r}).save(f)"
     raise SceneError(path, f'its mode is {picture.mode} (see PIL), not {" or ".join(modes)}', fix)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXACT_RESIDUAL', 'MAX_RESIDUAL_RATIO', 'MIN_GAIN', 'MAX_GAIN', 'Correction', 'apply_correction', 'PlacedCompletion',
-           'place_completion', 'visible_interior', 'subpixel_shift', 'median_residual', 'fits_exactly',
-           'estimate_correction_at', 'estimate_shift', 'estimate_correction']
+           'place_completion', 'visible_interior', 'subpixel_shift', 'median_residual', 'residual_as_given',
+           'fits_exactly', 'estimate_correction_at', 'estimate_shift', 'estimate_correction']
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #ad0d386a
 import math
@@ -75,7 +75,7 @@ def visible_interior(
     visible: torch.Tensor, # [1,h,w] in 0..1
 ) -> torch.Tensor: # [1,h,w] in 0..1
     "Return where a completion is visible, at least a pixel from its edge."
-    return erode((alpha > .95)*visible)
+    return erode(exceeds(alpha, .95)*visible)
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #3b47eac6
 def subpixel_shift(
@@ -101,27 +101,32 @@ def median_residual(
     "Return the median over pixels of the absolute difference, averaged over channels."
     return residual.abs().mean(0).median().item()
 
-def fits_exactly(
+def residual_as_given(
     picture: torch.Tensor, # [3,h,w] in 0..1
     visible: torch.Tensor, # [1,h,w] in 0..1: the picture is known, and no completion is in front
     colour: torch.Tensor, # [3,h,w] the completion
     alpha: torch.Tensor, # [1,h,w] in 0..1
     config: HarmoniseConfig, # settings
+) -> torch.Tensor: # [3,P] picture - completion, P at most `max_sampled_pixels`
+    "Return the residual of a completion, as it was given, at pixels where it is visible."
+    y, x = sample_pixels(exceeds(alpha, .9) & exceeds(visible, 0), config.max_sampled_pixels)
+    return picture[:, y, x] - colour[:, y, x]
+
+def fits_exactly(
+    residual: torch.Tensor, # [3,P] from `residual_as_given`
 ) -> bool: # False where it is not visible
     "Return whether a completion equals the picture, to a grey level, where it is visible."
-    y, x = sample_pixels(exceeds(alpha, .9) & exceeds(visible, 0), config.max_sampled_pixels)
-    return median_residual(picture[:, y, x] - colour[:, y, x]) <= EXACT_RESIDUAL
+    return median_residual(residual) <= EXACT_RESIDUAL
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #32574f6a
 def estimate_correction_at(
     picture: torch.Tensor, # [3,h,w] in 0..1
-    visible: torch.Tensor, # [1,h,w] in 0..1: the picture is known, and no completion is in front
+    support: torch.Tensor, # [1,h,w] in 0..1, from `visible_interior`
     colour: torch.Tensor, # [3,h,w] the completion, extrapolated
     placed: PlacedCompletion, # the same, from `place_completion`
     config: HarmoniseConfig, # settings
 ) -> tuple: # (a `Correction`, or None if it is not accepted; its median residual, or inf)
     "Estimate kernel, gain and cast of a completion in its place."
-    support = visible_interior(placed.alpha, visible)
     y, x = sample_pixels(support, config.max_sampled_pixels)
     if len(y) < config.min_visible_px: return None, math.inf
     radius, n = config.kernel_radius_px, config.n_frequencies
@@ -147,7 +152,7 @@ def estimate_shift(
 ) -> tuple: # (dy, dx) in px, fractions too
     "Estimate the translation of a completion by exhaustive search on its visible part."
     step = max(2, round((alpha.numel()/2**14)**.5))                  # some 16,000 pixels are compared
-    support = ((alpha > .5)*visible)[None]
+    support = (exceeds(alpha, .5)*visible)[None]
     costs = shift_costs(picture[None], colour[None], support, cutoff=.2, step=step) # few outliers, as the order is known
     return tuple(locate_minimum(costs)[0].tolist())
 
@@ -158,17 +163,19 @@ def estimate_correction(
     colour: torch.Tensor, # [3,h,w] the completion, extrapolated
     alpha: torch.Tensor, # [1,h,w] in 0..1
     config: HarmoniseConfig, # settings
+    residual: 'torch.Tensor | None' = None, # [3,P] from `residual_as_given`; None: computed
 ) -> 'Correction | None': # None if too little is visible, the completion fits as it is, or no correction is accepted
     "Estimate what makes a completion match the picture where it is visible."
-    y, x = sample_pixels(exceeds(alpha, .9) & exceeds(visible, 0), config.max_sampled_pixels)
-    if len(y) < config.min_visible_px: return None
-    if median_residual(picture[:, y, x] - colour[:, y, x]) <= EXACT_RESIDUAL: return None
+    if residual is None: residual = residual_as_given(picture, visible, colour, alpha, config)
+    if residual.shape[1] < config.min_visible_px or fits_exactly(residual): return None
     shift = estimate_shift(picture, visible, colour, alpha) if config.use_shift else (0., 0.)
     translated = place_completion(colour, alpha, shift)
-    by_translation, residual = estimate_correction_at(picture, visible, colour, translated, config)
+    support = visible_interior(translated.alpha, visible)
+    by_translation, translated_residual = estimate_correction_at(picture, support, colour, translated, config)
     if not config.use_affine: return by_translation
-    affine = estimate_affine(picture, visible_interior(translated.alpha, visible), colour, shift, config)
+    affine = estimate_affine(picture, support, colour, shift, config)
     if affine is None: return by_translation
     warped = place_completion(colour, alpha, shift, affine)
-    by_affine, affine_residual = estimate_correction_at(picture, visible, colour, warped, config)
-    return by_affine if affine_residual < residual else by_translation
+    support = visible_interior(warped.alpha, visible)
+    by_affine, affine_residual = estimate_correction_at(picture, support, colour, warped, config)
+    return by_affine if affine_residual < translated_residual else by_translation

@@ -6,7 +6,7 @@
 __all__ = ['WEIGHTS_PARTS', 'WEIGHTS_COMPRESSION', 'REPORT_NAME', 'JOURNAL_NAME', 'RESERVED_NAMES', 'check_weights_format',
            'fused_files', 'possible_files', 'remove_fused', 'weights_to_levels', 'write_fused', 'read_scene_guarded',
            'failure_reason', 'failure_line', 'check_unique_name', 'read_photo', 'check_same_photo',
-           'check_opaque_photo', 'with_saved_corrections', 'write_cutouts']
+           'without_named_twice', 'with_saved_corrections', 'write_cutouts']
 
 # %% ../../nbs/5_fusion/17_folder.ipynb #418d43d2
 import zipfile
@@ -214,16 +214,19 @@ def check_same_photo(
         if ((picture == scene.partial) | ~compared).all(): return
     raise SceneError(results, f'holds the results of another photograph, {earlier}, not of {photo}', fix)
 
-def check_opaque_photo(
-    photo: 'str | Path', # the picture
-):
-    "Check that a photograph has no transparent pixel. Raises `SceneError` if it has, as a cut-out that is named first."
-    with open_picture(Path(photo)) as im: may_be_transparent = im.has_transparency_data
-    if not may_be_transparent: return
-    picture = read_picture(photo, ('RGBA', 'RGB', 'L'))
-    if len(picture) == 4 and picture[3].min() < 1:
-        fix = 'name the photograph first and the cut-outs behind it, or flatten it'
-        raise SceneError(photo, 'is transparent in places, so it is no photograph', fix)
+def without_named_twice(
+    cutouts: list, # of paths, one an object
+    others: dict, # what else is given: name of its kind -> path, or None
+) -> list: # of paths
+    """Leave out the cut-outs that are the photograph, the mask or the background, as `*.png` names them all, with a
+    line for each. Raises `SceneError` if none remains."""
+    kinds = {Path(p).resolve(): kind for kind, p in others.items() if p is not None}
+    kept = [p for p in cutouts if Path(p).resolve() not in kinds]
+    for p in cutouts:
+        kind = kinds.get(Path(p).resolve())
+        if kind: log_warning(f'{p}: is the {kind}, and left out of the cut-outs')
+    if cutouts and not kept: raise SceneError(cutouts[0], 'is no cut-out', 'name one picture an object')
+    return kept
 
 def with_saved_corrections(
     scene: Scene, # of a photograph and its cut-outs
@@ -250,6 +253,7 @@ def write_cutouts(
 ) -> Path: # the scene's folder, named after the photograph
     """Make a scene folder of a photograph and its cut-outs; corrections that are saved there stay. Raises `SceneError`
     if they do not fit together, or `out` has results of another photograph of this name."""
+    cutouts = without_named_twice(cutouts, {'photograph': photo, 'mask': mask, 'background': background})
     sources = Sources([p for p in (photo, *cutouts, mask, background) if p is not None])
     id = scene_id(Path(photo).stem)
     if id in RESERVED_NAMES: id += '_'
@@ -257,7 +261,6 @@ def write_cutouts(
     if results.exists() and sources.in_conflict(results):
         problem = 'would get the results, and is, holds or lies in what is read'
         raise SceneError(results, problem, 'choose another folder')
-    check_opaque_photo(photo)
     scene = from_pictures(photo, mask, cutouts, background, id=id, truth=mask is None)
     check_same_photo(scene, photo, Path(out))
     scene = with_saved_corrections(scene, Path(out)/'scenes'/id)

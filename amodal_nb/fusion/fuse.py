@@ -13,7 +13,7 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import exceeds, meeting_pairs, pairwise_overlap
+from ..core.geometry import box_of_mask, exceeds, meeting_pairs, pairwise_overlap
 from ..scenes.batches import make_batch, to_device
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor, wrap_predictor
@@ -62,13 +62,21 @@ def renormalize_valid(
     return kept*total.clamp(min=1e-6).reciprocal()                   # a product costs less than a quotient
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c014
+def _covered_window(alphas): # [B,1,H,W] of a slot
+    "Return the window of what it covers in any scene; elsewhere than on a CPU all of it, as finding it costs more."
+    if alphas.device.type != 'cpu': return slice(None), slice(None)
+    box = box_of_mask((alphas.detach().numpy() > 0).any((0, 1)))
+    return box.slices if box else (slice(0), slice(0))
+
 def blend_slots(
     slots: torch.Tensor, # [B,N+1,H,W] from `with_background_slot`
     batch: dict, # the batch
 ) -> torch.Tensor: # [B,3,H,W]
     "Return the weighted sum of the completions and the backdrop."
     total = slots[:, -1:]*backdrop(batch)
-    for k in range(slots.shape[1]-1): total.addcmul_(slots[:, k:k+1], batch['completions'][:, k])
+    for k in range(slots.shape[1]-1):
+        window = ..., *_covered_window(batch['alphas'][:, k])        # beyond it, the completion is black
+        total[window].addcmul_(slots[:, k:k+1][window], batch['completions'][:, k][window])
     return total
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c016

@@ -6,25 +6,24 @@ choice among the completions as they were given."""
 # %% auto #0
 __all__ = ['Visibility', 'estimate_visibility', 'extrapolated_in', 'widen', 'place_colours', 'correct_colours',
            'propagation_cell', 'propagate_residual', 'estimate_background', 'correct_background', 'warp_all_alphas',
-           'exact_completions', 'correct_alphas', 'second_visibility', 'given_colours', 'propagate_all_residuals',
-           'CorrectionReport', 'visible_pixels', 'correction_report', 'harmonise_and_report', 'harmonise', 'Harmoniser',
-           'find_harmoniser']
+           'correct_alphas', 'second_visibility', 'given_colours', 'propagate_all_residuals', 'CorrectionReport',
+           'visible_pixels', 'correction_report', 'harmonise_and_report', 'harmonise', 'Harmoniser', 'find_harmoniser']
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c2a70b35
 import math
 from dataclasses import dataclass, replace
 from typing import Callable, TypedDict
 
-import torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 
 from ..core.compositing import front_to_back, transmittance, transmittance_before
-from ..core.geometry import bounding_box, dilate, erode, exceeds, normalized_convolution
+from ..core.geometry import bounding_box, box_of_mask, dilate, erode, exceeds, normalized_convolution
 from ..core.progress import report_progress
 from ..scenes.scene import Scene
 from ..models.baselines import residual_order
 from ..models.registration import geman_mcclure_weight
 from .config import HarmoniseConfig
-from .correction import apply_correction, Correction, estimate_correction, fits_exactly
+from .correction import apply_correction, Correction, estimate_correction
 from .fuse import predict_order
 from .outlines import alpha_offset_levels, estimate_alpha_offset, offset_alpha, warp_alphas
 from .photometric import extrapolate_colours
@@ -76,13 +75,17 @@ def place_colours(
     alphas: torch.Tensor, # [N,1,H,W] in 0..1, corrected
 ) -> torch.Tensor: # [N,3,H,W] in 0..1
     "Return the completions with corrected colours in their boxes, black where alpha is 0."
-    placed = torch.empty_like(scene.completions)
+    given = scene.completions.numpy()
+    placed = torch.from_numpy(np.zeros(given.shape, given.dtype))    # NumPy's zeros take no time until they are written
     for k, (box, colour) in enumerate(zip(boxes, colours)):
         if colour is None:
             placed[k] = scene.completions[k]
             continue
-        covers, window = alphas[k].ceil(), (slice(None), *box)       # 1 where alpha is above 0
-        torch.mul(scene.completions[k], covers, out=placed[k])       # beyond the box, alpha may be faint
+        covers = exceeds(alphas[k], 0)
+        covered, window = box_of_mask(covers[0]), (slice(None), *box)
+        if covered is None: continue
+        whole = (slice(None), *covered.slices)
+        torch.mul(scene.completions[k][whole], covers[whole], out=placed[k][whole]) # beyond the box, alpha may be faint
         torch.mul(colour, covers[window], out=placed[k][window])
     return placed
 
@@ -102,7 +105,7 @@ def correct_colours(
             corrected = correct_completion(scene.partial, visible, completion, alpha, colour, box, config)
             if corrected.box != box: colour = widen(colour, box, corrected.box)
             if corrected.correction: colour = apply_correction(colour, corrected.correction)
-            colour = colour.clamp(0, 1)
+            colour = colour.clamp_(0, 1)
         colours.append(colour)
         corrections.append(corrected)
     return colours, corrections
@@ -145,7 +148,8 @@ def correct_background(
     "Correct the background where the scene has one."
     behind = estimate_background(scene)
     if scene.background is None: return behind, None, 0
-    free = (1-scene.alphas).prod(0)*(1-scene.mask)
+    free = 1 - scene.mask
+    for alpha in scene.alphas: free.mul_(1 - alpha)
     correction = estimate_correction(scene.partial, free, behind, torch.ones_like(free), config)
     if correction:
         behind = apply_correction(behind, correction).clamp(0, 1)
@@ -168,43 +172,28 @@ def warp_all_alphas(
         alphas[k][window] = warp_alphas(scene.alphas[k][window], correction, config)
     return alphas
 
-def exact_completions(
-    scene: Scene, # any scene
-    visibility: Visibility, # of its completions
-    config: HarmoniseConfig, # settings
-) -> set: # of indices
-    "Return the completions that equal the picture, to a grey level, where they are visible."
-    exact = set()
-    for k, box in enumerate(visibility.boxes):
-        if box is None: continue
-        window = (slice(None), *box)
-        picture, visible = scene.partial[window], visibility.visible[k][window]
-        if fits_exactly(picture, visible, scene.completions[k][window], scene.alphas[k][window], config): exact.add(k)
-    return exact
-
 def correct_alphas(
     scene: Scene, # any scene
     visibility: Visibility, # of its completions
     colours: list, # of [3,h,w] corrected, in the boxes
-    corrections: list, # a `Correction` or None for each
+    corrected: list, # a `CompletionCorrection` for each
     behind: torch.Tensor, # [3,H,W] what is behind all of them
     alphas: torch.Tensor, # [N,1,H,W] in 0..1 from `warp_all_alphas`, changed in place
     config: HarmoniseConfig, # settings
 ) -> list: # how much too wide each was, in px
     "Correct the outline of every alpha."
     sequence = visibility.sequence
-    exact = exact_completions(scene, visibility, config)
     behind, offsets_px = behind.clone(), [0.]*scene.n
     for k in reversed(sequence):                                     # those in front of each are as they were warped
         if visibility.boxes[k] is None: continue
         window = (slice(None), *visibility.boxes[k])
-        if config.use_alpha_offset and k not in exact:
-            levels = warp_alphas(alpha_offset_levels(scene.alphas[k][window]), corrections[k], config)
+        if config.use_alpha_offset and not corrected[k].fits_exactly:
+            levels = warp_alphas(alpha_offset_levels(scene.alphas[k][window]), corrected[k].correction, config)
             picture, back = scene.partial[window], behind[window]
             visible = transmittance_before(alphas[(slice(None), *window)], sequence, k)*(1-scene.mask[window])
             offsets_px[k] = estimate_alpha_offset(picture, visible, colours[k], levels, back, config)
             if offsets_px[k]: alphas[k][window] = offset_alpha(levels, -offsets_px[k])
-        behind[window] = torch.lerp(behind[window], colours[k], alphas[k][window])
+        behind[window].lerp_(colours[k], alphas[k][window])
     return offsets_px
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #w102
@@ -320,7 +309,7 @@ def harmonise_and_report(
     behind, background_correction, background_px = correct_background(scene, config)
     alphas = warp_all_alphas(scene, visibility.boxes, corrections, config)
     given = given_colours(alphas, visibility.boxes, corrections)
-    offsets_px = correct_alphas(scene, visibility, colours, corrections, behind, alphas, config)
+    offsets_px = correct_alphas(scene, visibility, colours, corrected, behind, alphas, config)
     if config.use_propagation: propagate_all_residuals(scene, visibility, colours, alphas, corrections)
     evidence_px = visible_pixels(scene, visibility)
     are_found = [c.is_found for c in corrected]

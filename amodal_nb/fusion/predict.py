@@ -255,9 +255,11 @@ def collect_result(
     order = [numbers[slot] for slot in sequence if numbers[slot] and covers_any[slot]]
     hole = (weights.sum(0) <= .5) & (scene.mask[0] > 0)
     uncovered_share = hole.sum()/scene.mask.sum().clamp(min=1)       # of what is filled: soft edges may cover a pixel together
-    result = fill_uncovered(fusion.result[0], hole, scene.alphas, uncovered)
+    unfilled = fusion.result[0]
+    result = fill_uncovered(unfilled, hole, scene.alphas, uncovered)
     fill = getattr(uncovered, '__name__', str(uncovered))
-    if fill != 'transparent' and torch.equal(result[:, hole], fusion.result[0][:, hole]): fill = 'keep' # nothing is known
+    is_filled = result is not unfilled and not torch.equal(result[:, hole], unfilled[:, hole])
+    if fill != 'transparent' and not is_filled: fill = 'keep'        # nothing is known
     return FusedScene(
         scene.id, result, weights, slots, pairs, order, uncovered_share.item(), prepared.report, scene,
         scene.object_names, fill)

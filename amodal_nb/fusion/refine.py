@@ -239,7 +239,8 @@ def repaint_batch(
     tensors = _scene_tensors(batch, 'partial', 'mask', 'completions', 'alphas', 'valid')
     pairs = [None]*len(order) if by_prior is None else by_prior
     scenes = zip(weights, old_order, order, *tensors)
-    return torch.stack([repaint(*scene, config, some) for scene, some in zip(scenes, pairs)])
+    repainted = [repaint(*scene, config, some) for scene, some in zip(scenes, pairs)]
+    return torch.stack(repainted) if len(repainted) > 1 else repainted[0][None] # one is not copied
 
 def refine_prediction(
     weights: torch.Tensor, # [B,N,H,W] or [B,N+1,H,W], from a predictor

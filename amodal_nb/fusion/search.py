@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np, torch, torch.nn.functional as F
 
-from ..core.geometry import Box, dilate, exceeds, warp_affine
+from ..core.geometry import Box, box_of_mask, dilate, exceeds, warp_affine
 from ..models.registration import fit_gain_bias
 from .affine import affine_problem, gauss_newton_step
 from .config import HarmoniseConfig
 from .correction import (Correction, EXACT_RESIDUAL, estimate_correction, estimate_correction_at,
-    fits_exactly, place_completion, visible_interior)
+    fits_exactly, place_completion, visible_interior, residual_as_given)
 from .photometric import extrapolate_colours, sample_pixels
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s006
@@ -72,6 +72,26 @@ class SearchLevel:
 def _pool(t, size): # mean of size x size pixels, what is missing at the border is 0
     return t if size == 1 else F.avg_pool2d(t[None], size, ceil_mode=True, divisor_override=size**2)[0]
 
+def _pool_visible(picture, visible, y, x, size): # the same of their product, at some places of the result: [3,P]
+    if size == 1: return picture[:, y, x]*visible[:, y, x]
+    h, w = visible.shape[-2:]
+    shown = torch.zeros(3, h + -h % size, w + -w % size)
+    torch.mul(picture, visible, out=shown[:, :h, :w])
+    blocks = shown.unflatten(2, (-1, size)).unflatten(1, (-1, size))[:, y, :, x] # [P,3,size,size]
+    return F.avg_pool2d(blocks, size, divisor_override=size**2)[..., 0, 0].T
+
+def _pool_completion(completion, size): # colours where something is, alpha and band: [5,h,w], 0 beyond their box
+    covered = exceeds(completion[3] + completion[4], 0)              # [h,w]; beyond it, all colours are 0
+    h, w = (-(-side//size) for side in covered.shape)
+    pooled, box = torch.zeros(5, h, w), box_of_mask(covered)
+    if box is None: return pooled
+    rows, columns = (slice(span.start//size, -(-span.stop//size)) for span in box.slices) # whole blocks
+    window = slice(rows.start*size, rows.stop*size), slice(columns.start*size, columns.stop*size)
+    share = _pool(covered[window].float()[None], size).clamp(min=1e-3)
+    part = _pool(completion[(slice(None), *window)], size)
+    pooled[:3, rows, columns], pooled[3:, rows, columns] = part[:3]/share, part[3:]
+    return pooled
+
 def search_level(
     picture: torch.Tensor, # [3,h,w] in 0..1
     visible: torch.Tensor, # [1,h,w] in 0..1: the picture is known, and no completion is in front
@@ -82,16 +102,14 @@ def search_level(
 ) -> SearchLevel: # with at most `search_pixels` pixels
     "Make a level of the pyramid."
     pixel = factor*unit
-    covered = (completion[3:].sum(0, keepdim=True) > 0).float()
-    share, seen = _pool(covered, pixel), _pool(visible, pixel)
-    colour = _pool(completion[:3]*covered, pixel)/share.clamp(min=1e-3)
-    shown = _pool(picture*visible, pixel)/seen.clamp(min=1e-3)
-    y, x = sample_pixels(seen > .3, config.search_pixels)
-    half_size = torch.tensor([*share.shape[:0:-1]])*pixel/2          # (w/2, h/2)
+    stack, seen = _pool_completion(completion, pixel), _pool(visible, pixel)
+    y, x = sample_pixels(exceeds(seen, .3), config.search_pixels)
+    known = seen[0, y, x]                                            # [P]
+    shown = _pool_visible(picture, visible, y, x, pixel)/known.clamp(min=1e-3)
+    half_size = torch.tensor([*seen.shape[:0:-1]])*pixel/2          # (w/2, h/2)
     centred = (torch.stack([x, y]) + .5)*pixel - half_size[:, None]
     points = torch.cat([centred, torch.ones(1, len(x))])
-    stack = torch.cat([colour, _pool(completion[3:], pixel)])
-    level = SearchLevel(stack, half_size, shown[:, y, x], seen[0, y, x], points, unit)
+    level = SearchLevel(stack, half_size, shown, known, points, unit)
     given = level.sample(search_maps(torch.zeros(1, SEARCH_PARAMETERS)))
     level.needed = .6*(given[3, 0] @ level.visible).item()
     return level
@@ -103,8 +121,15 @@ def with_outline_band(
     band_px: int, # px
 ) -> torch.Tensor: # [5,h,w] extrapolated colours, alpha, and 1 in the band outside of it
     "Stack a completion's colours, its alpha and the band along its outline."
-    colour = extrapolate_colours(completion, alpha, band_px)
-    return torch.cat([colour, alpha, dilate(alpha, band_px) - alpha])
+    stack = torch.zeros(5, *alpha.shape[-2:])
+    box = box_of_mask(exceeds(alpha[0], 0))
+    if box is None: return stack
+    window = (slice(None), *box.pad(band_px, alpha.shape[-2:]).slices) # beyond it, all is 0
+    colour, own, band = stack[window].split([3, 1, 1])
+    colour[:] = extrapolate_colours(completion[window], alpha[window], band_px)
+    own[:] = alpha[window]
+    torch.sub(dilate(own, band_px), own, out=band)
+    return stack
 
 LEVEL_FACTORS = 4, 2, 1 # how much smaller the pyramid's levels are
 MIN_LEVEL_PX = 75 # px of a completion's area below which a level is left out
@@ -377,6 +402,7 @@ class CompletionCorrection:
     correction: 'Correction | None' # None: the completion stays as it was given
     is_found: 'bool | None' # whether its place in the picture was found; None: too little is visible to tell
     is_far: bool = False # whether it was found by the search
+    fits_exactly: bool = False # whether it equals the picture, as it was given, where it is visible
 
 def is_found(
     place: Place, # the best
@@ -425,14 +451,15 @@ def correct_completion(
 ) -> CompletionCorrection: # of this completion
     "Estimate the correction of a completion, and search farther where the first one does not fit."
     window = (slice(None), *box)
-    first = estimate_correction(picture[window], visible[window], colour, alpha[window], config)
-    y, x = sample_pixels(exceeds(alpha[window], .9) & exceeds(visible[window], 0), config.max_sampled_pixels)
-    if not config.use_search or len(y) < config.min_visible_px: return CompletionCorrection(box, first, None)
-    residual = picture[window][:, y, x] - colour[:, y, x]
-    if is_exact(residual, EXACT_SHARE): return CompletionCorrection(box, first, True)
+    inside = picture[window], visible[window], colour, alpha[window]
+    residual = residual_as_given(*inside, config)
+    correction = estimate_correction(*inside, config, residual)
+    first = CompletionCorrection(box, correction, None, fits_exactly=fits_exactly(residual))
+    if not config.use_search or residual.shape[1] < config.min_visible_px: return first
+    if is_exact(residual, EXACT_SHARE): return replace(first, is_found=True)
     visible_px = (alpha[window]*visible[window]).sum()/search_unit(alpha, config)**2
-    if visible_px < config.min_search_visible_px: return CompletionCorrection(box, first, None)
-    return search_farther(picture, visible, completion, alpha, CompletionCorrection(box, first, True), config)
+    if visible_px < config.min_search_visible_px: return first
+    return search_farther(picture, visible, completion, alpha, replace(first, is_found=True), config)
 
 FIRST_REACH_PX = 3 # of the first search; its result is not trusted beyond
 
@@ -456,7 +483,7 @@ def search_farther(
     is_limit = bool(first.correction) and max(map(abs, first.correction.alpha_shift)) > FIRST_REACH_PX
     given = Place(affine, place_fit(level, affine, config), is_limit)
     is_textured = given.fit.correlation > config.flat_correlation
-    is_untouched = first.correction is None and fits_exactly(picture, visible, stack[:3], stack[3:4], config)
+    is_untouched = first.correction is None and first.fits_exactly
     if is_untouched and is_textured or not is_limit and fits_well(given.fit, config): return first
     levels = [*make_levels(picture, visible, stack, unit, config, LEVEL_FACTORS[:-1]), level]
     start = exhaustive_shifts(levels[0], config)
@@ -464,14 +491,16 @@ def search_farther(
     place = search_place(picture, visible, stack, levels, start, config)
     if is_better_place(place, given, level, config):
         placed = place_completion(stack[:3], alpha, (0, 0), place.affine)
-        correction, _ = estimate_correction_at(picture, visible, stack[:3], placed, config)
+        support = visible_interior(placed.alpha, visible)
+        correction, _ = estimate_correction_at(picture, support, stack[:3], placed, config)
         is_flat = max(place.fit.correlation, given.fit.correlation) < config.flat_correlation
         if is_flat: correction = correction or placing_correction(place.affine, config)
         moved_px = map_distance(place.affine, torch.eye(2, 3), level.half_size)
         is_far = moved_px > FIRST_REACH_PX*unit
-        if correction and is_found(place, config): return CompletionCorrection(new.slices, correction, True, is_far)
+        far = replace(first, box=new.slices, correction=correction, is_far=is_far)
+        if correction and is_found(place, config): return far
     if is_found(given, config) and not is_beyond(place, given): return first
-    return CompletionCorrection(first.box, None, False)
+    return replace(first, correction=None, is_found=False)
 
 def is_beyond(
     place: Place, # by the search

@@ -370,7 +370,8 @@ def scene_windows(
     colours = resize_premultiplied(*flat).view(*small_alphas.shape[:2], 3, *size)
     threshold = .999 if size < tuple(mask.shape[-2:]) else .5        # when averaged down, a pixel is visible only as a whole
     seen = (visibility > threshold).to(mask)
-    return pair_windows(picture, seen, colours, small_alphas, resize(background, size), has_background, scenes)
+    behind = resize(background, size) if has_background.any() else torch.zeros_like(picture) # not read
+    return pair_windows(picture, seen, colours, small_alphas, behind, has_background, scenes)
 
 def empty_windows(
     like: torch.Tensor, # of the wanted dtype and device

@@ -47,8 +47,6 @@ def scene_to_item(
     def in_slots(t): # copied only if need be
         t = t if len(kept) == len(t) else t[kept]
         return F.pad(t, (0, 0)*3 + (0, n_empty)) if n_empty else t
-    def or_else(t, default): return default if t is None else t
-    zeros = torch.zeros_like(scene.partial)
     front = front_matrix(scene.pairs, scene.n)[kept][:, kept]
     numbers = [0 if k+1 in scene.empty else k+1 for k in kept] + [0]*n_empty
     numbers = torch.tensor(numbers)
@@ -57,8 +55,8 @@ def scene_to_item(
         'has_background': torch.tensor(scene.background is not None),
         'has_order': torch.tensor(scene.pairs is not None)}
     pictures = {
-        'image': or_else(scene.image, scene.partial),
-        'background': or_else(scene.background, zeros)}
+        'image': scene.partial if scene.image is None else scene.image,
+        'background': torch.zeros_like(scene.partial) if scene.background is None else scene.background}
     slots = {
         'completions': in_slots(scene.completions), # [N,3,H,W]
         'alphas': in_slots(scene.alphas),           # [N,1,H,W]

@@ -22,7 +22,7 @@ from PIL import Image
 from ..core.errors import AmodalError, Interrupted, SceneError, warn_once
 from ..core.files import atomic_write, unique_keys
 from ..core.parallel import map_in_threads
-from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, path_exists, PICTURE_SUFFIX, read_levels,
+from ..core.pictures import (MAX_LEVEL_16, MAX_SCENE_PIXELS, path_exists, PICTURE_SUFFIX, PICTURE_SUFFIXES, read_levels,
     read_mask, read_picture, read_pictures, write_picture)
 from .scene import (check_corrections, check_pairs, check_ranks, make_scene, near_is_bright,
     ORIGINS, Scene, with_profile)
@@ -555,6 +555,19 @@ def _scenes_in(folder):
     "Return the scenes directly in a folder, except hidden ones."
     return sorted(p for p in folder.iterdir() if is_scene(p) and not p.name.startswith('.'))
 
+def _no_scene(root):
+    "Return the `SceneError` of a folder without scenes, with what its pictures may be."
+    own = sorted(p for p in root.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    inner = sorted(p for p in root.glob('*/*') if p.suffix.lower() in PICTURE_SUFFIXES)
+    form = 'expected <id>/<id>_mask.png, <id>/<id>_comp1.png, …'
+    foreign = next((p for p in own + inner if re.search(r'_comp\d+$', p.stem)), None)
+    if foreign:
+        problem = f'does not begin with the name of its folder, {foreign.parent.name}'
+        return SceneError(foreign, problem, form)
+    if not own: return SceneError(root, 'holds no scene', form)
+    fix = f'name the photograph and its cut-outs one by one, or rename them: {form}'
+    return SceneError(root, 'holds pictures, but no scene', fix)
+
 def find_scenes(
     root: 'str | Path', # a scene, a folder of scenes, or a folder of splits
     split: 'str | None' = None, # look only here: `<root>/<split>`
@@ -571,7 +584,7 @@ def find_scenes(
         else:
             _warn_unfinished(p)
             scenes += _scenes_in(p)
-    if not scenes: raise SceneError(root, 'holds no scene', 'expected <id>/<id>_mask.png, <id>/<id>_comp1.png, …')
+    if not scenes: raise _no_scene(root)
     longest_first = sorted(scenes, key=lambda p: -len(p.parts))
     unique = {p.resolve(): p for p in longest_first} # of several paths to a folder the shortest stays
     return sorted(unique.values())

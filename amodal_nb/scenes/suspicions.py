@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['SOFT_ALPHA', 'MIN_SOFT_PX', 'MIN_EXCESS', 'MIN_MULTIPLIED_SHARE', 'BLOCKS_PER_SIDE', 'MIN_BLOCK_PX', 'MIN_BLOCKS',
            'MAX_CAST', 'NEAR_COLOUR', 'MAX_NEAR_SHARE', 'MAX_FIT_CORRELATION', 'MAX_MASKED', 'MIN_HOLE_SHARE',
-           'HOLE_TOLERANCE', 'OTHER_COLOUR', 'SAMPLED_PX', 'MAX_COVERED', 'is_premultiplied', 'block_colours',
-           'fits_nowhere', 'suspicious_mask', 'equal_completions', 'unmasked_hole', 'suspicious_completions',
+           'HOLE_TOLERANCE', 'OTHER_COLOUR', 'SAMPLED_PX', 'MAX_COVERED', 'MASK_STEP_PX', 'MIN_WHITE',
+           'MAX_SHOWN_WHITE', 'MAX_NAMED_PAIRS', 'is_premultiplied', 'block_colours', 'fits_nowhere', 'suspicious_mask',
+           'only_touching', 'equal_completions', 'unmasked_hole', 'is_mask_picture', 'suspicious_completions',
            'suspicious_inputs', 'warn_of_suspicions']
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c003
 import numpy as np, torch, torch.nn.functional as F
 
 from ..core.errors import log_warning
-from ..core.geometry import (bounding_box, box_of_mask, count_covering, erode,
-    exceeds, pairwise_overlap, pixel_indices, take_pixels)
+from ..core.geometry import (box_of_mask, count_covering, dilate_masks, erode,
+    exceeds, MIN_OVERLAP_PX, pairwise_overlap, pixel_indices, take_pixels)
 from .scene import Scene
 
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c005
@@ -28,10 +29,8 @@ def is_premultiplied(
     alpha: torch.Tensor, # [1,H,W] in 0..1
 ) -> bool: # False where it cannot be told
     "Tell if soft pixels are no brighter than their alpha although the object beside them is."
-    (low, high), box = SOFT_ALPHA, bounding_box(alpha[0])            # with a margin: what is outside does not count
-    if box is None: return False
-    colours, alpha = (t[(slice(None), *box)] for t in (colours, alpha))
-    soft = pixel_indices((alpha > low) & (alpha < high))             # [P]
+    (low, high), values = SOFT_ALPHA, alpha.numpy()
+    soft = torch.from_numpy(np.flatnonzero((values > low) & (values < high))) # [P]
     if len(soft) < MIN_SOFT_PX: return False
     def at_soft(t): return take_pixels(t, soft)                      # [...,P]
     is_multiplied = at_soft(colours).amax(0) <= at_soft(alpha)[0] + 2/255
@@ -101,6 +100,17 @@ def suspicious_mask(
     if scene.background is None and bare > .5:
         return f'the mask covers {share:.0%} of the picture, and nothing covers {bare:.0%} of the mask: {hint}'
 
+def only_touching(
+    scene: Scene, # any
+    covers: torch.Tensor, # bool [N,H,W], what each covers
+) -> 'str | None': # what is odd, and what to do
+    "Describe completions that share a border and no pixel, as the visible parts of objects do."
+    if scene.pairs is not None or scene.n < 2: return None
+    if np.count_nonzero(count_covering(covers).numpy() > 1) >= MIN_OVERLAP_PX: return None
+    border_px = pairwise_overlap(dilate_masks(covers, 1)).fill_diagonal_(0)
+    if border_px.max() < MIN_OVERLAP_PX: return None
+    return 'completions share borders but no pixels: are they visible parts? a completion shows its whole object'
+
 def equal_completions(
     scene: Scene, # any
     covers: torch.Tensor, # bool [N,H,W], what each covers
@@ -122,8 +132,8 @@ def unmasked_hole(
     covers: torch.Tensor, # bool [N,H,W], what each completion covers
 ) -> 'str | None': # what is odd, and what to do
     "Describe a region of one colour that no completion there has, in a picture that is said to be known everywhere."
+    if scene.mask.numpy().any() or not covers.numpy().any(): return None
     covered = covers.any(0)
-    if scene.mask.any() or not covered.any(): return None
     pixels = take_pixels(scene.partial, pixel_indices(covered))      # [3,P]
     sample = pixels[:, ::-(-pixels.shape[1]//SAMPLED_PX)]
     kinds, counts = sample.unique(dim=1, return_counts=True)
@@ -141,25 +151,42 @@ def unmasked_hole(
 # %% ../../nbs/2_scenes/07_suspicions.ipynb #c010
 MAX_COVERED = .95 # share of the picture that an object may cover
 
+MASK_STEP_PX = 4 # every so many rows and columns are looked at
+MIN_WHITE, MAX_SHOWN_WHITE = .98, .8 # of a mask's colours in 0..1; of the picture on average where it should be white
+
+def is_mask_picture(
+    picture: torch.Tensor, # [3,H,W] in 0..1
+    colours: torch.Tensor, # [3,H,W] in 0..1, of a completion
+    visible: torch.Tensor, # bool [H,W], where the picture should show the completion
+) -> bool: # False where it cannot be told
+    "Tell if a completion is pure white, as the picture of a mask is, where the picture is not."
+    step = slice(None, None, MASK_STEP_PX)
+    seen = visible[step, step]
+    if not seen.any() or colours[:, step, step][:, seen].min() < MIN_WHITE: return False
+    return bool(picture[:, step, step][:, seen].mean() < MAX_SHOWN_WHITE)
+
+def _odd_colours(picture, colours, alpha, visible):
+    "Return what is odd about the colours of a completion; None for nothing."
+    if is_premultiplied(colours, alpha): return 'premultiplied'
+    if is_mask_picture(picture, colours, visible): return 'mask'
+    return 'misplaced' if fits_nowhere(picture, colours, visible) else None
+
 def suspicious_completions(
     scene: Scene, # any
     covers: torch.Tensor, # bool [N,H,W], what each covers
 ) -> dict: # what is odd -> numbers of the completions
     "Find what is odd about single completions, at most one thing for each."
-    known = scene.mask[0] == 0
-    def any_of(t): return t.numpy().any()                            # 250 times as fast as torch's
-    n_covering = count_covering(covers)
+    known, n_covering = scene.mask[0].numpy() == 0, count_covering(covers).numpy() # in NumPy, as are the tests below
     shows_one, is_contested = (n_covering == 1) & known, (n_covering > 1) & ~known
-    odd = {kind: [] for kind in ('everywhere', 'empty', 'premultiplied', 'misplaced', 'hidden')}
-    for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers), 1):
+    odd = {kind: [] for kind in ('everywhere', 'empty', 'premultiplied', 'mask', 'misplaced', 'hidden')}
+    for k, (colours, alpha, covered) in enumerate(zip(scene.completions, scene.alphas, covers.numpy()), 1):
         if k in scene.empty: continue
-        covered_px = np.count_nonzero(covered.numpy())
-        if covered_px > MAX_COVERED*covered.numel(): odd['everywhere'].append(k)
+        covered_px, shown = np.count_nonzero(covered), torch.from_numpy(covered & shows_one)
+        if covered_px > MAX_COVERED*covered.size: odd['everywhere'].append(k)
         elif not covered_px: odd['empty'].append(k)
-        elif is_premultiplied(colours, alpha): odd['premultiplied'].append(k)
-        elif fits_nowhere(scene.partial, colours, covered & shows_one): odd['misplaced'].append(k)
-        elif scene.pairs is not None or any_of(covered & known): continue
-        elif any_of(covered & is_contested): odd['hidden'].append(k) # its order is a guess
+        elif kind := _odd_colours(scene.partial, colours, alpha, shown): odd[kind].append(k)
+        elif scene.pairs is not None or (covered & known).any(): continue
+        elif (covered & is_contested).any(): odd['hidden'].append(k) # its order is a guess
     return odd
 
 _LINES = { # what is odd -> what to say of one completion, and of several
@@ -169,11 +196,15 @@ _LINES = { # what is odd -> what to say of one completion, and of several
               '{} cover nothing: leave them out, or check their alpha'),
     'premultiplied': ('{} seems to have colours multiplied by alpha: export straight alpha, or divide by it',
                       '{} seem to have colours multiplied by alpha: export straight alpha, or divide by it'),
+    'mask': ('{} is white where the picture is not: is it a mask? a cut-out has the colours of its object',
+             '{} are white where the picture is not: are they masks? a cut-out has the colours of its object'),
     'misplaced': ('{} fits nowhere where the picture shows it: is it of this picture, at this size and place?',
                   '{} fit nowhere where the picture shows them: are they of this picture, at this size and place?'),
     'hidden': ('nothing of {} is visible outside the mask: its place in the order is a guess',
                'nothing of {} is visible outside the mask: their places in the order are guesses'),
 }
+
+MAX_NAMED_PAIRS = 4 # of equal completions, in a line
 
 def suspicious_inputs(
     scene: Scene, # any
@@ -183,13 +214,16 @@ def suspicious_inputs(
     checks = suspicious_mask, suspicious_completions, equal_completions
     mask, odd, equal = (check(scene, covers) for check in checks)
     mask = mask or unmasked_hole(scene, covers)
-    if mask: odd['misplaced'] = [] # what the picture shows is not known then
+    if mask: odd['misplaced'] = odd['mask'] = [] # what the picture shows is not known then
     lines = [mask] if mask else []
     for kind, numbers in odd.items():
         one, several = _LINES[kind]
         names = ', '.join(map(scene.name_of, numbers))
         if numbers: lines.append((one if len(numbers) == 1 else several).format(names))
-    pairs = ', '.join(f'{scene.name_of(i)} and {scene.name_of(j)}' for i, j in equal)
+    touching = only_touching(scene, covers)
+    if touching: lines.append(touching)
+    pairs = ', '.join(f'{scene.name_of(i)} and {scene.name_of(j)}' for i, j in equal[:MAX_NAMED_PAIRS])
+    if len(equal) > MAX_NAMED_PAIRS: pairs += f' and {len(equal)-MAX_NAMED_PAIRS} more pairs'
     return lines + [f'the same picture twice, {pairs}: leave one out']*bool(equal)
 
 def warn_of_suspicions(
