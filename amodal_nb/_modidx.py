@@ -43,6 +43,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'amodal_nb.app.cli.shell_command': ('9_app/cli.html#shell_command', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.sigterm_as_exception': ( '9_app/cli.html#sigterm_as_exception',
                                                                                'amodal_nb/app/cli.py'),
+                                   'amodal_nb.app.cli.sleep_while_waiting': ('9_app/cli.html#sleep_while_waiting', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.train': ('9_app/cli.html#train', 'amodal_nb/app/cli.py'),
                                    'amodal_nb.app.cli.values_in_order': ('9_app/cli.html#values_in_order', 'amodal_nb/app/cli.py')},
             'amodal_nb.app.demo': { 'amodal_nb.app.demo.DemoRow': ('9_app/demo.html#demorow', 'amodal_nb/app/demo.py'),

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['app', 'EXAMPLES', 'PASS_THROUGH', 'inspect_folder', 'error_line', 'pause_garbage_collection', 'example',
            'joined_lines', 'documented', 'options', 'command', 'exit_if_failed', 'print_line', 'print_error',
-           'cutouts_to_scene', 'shell_command', 'engine_pools', 'fuse', 'refit', 'edit', 'read_scene_with_target',
-           'missing_measures', 'EvalJob', 'values_in_order', 'main_table', 'all_tables', 'eval', 'parse_numbers',
-           'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share', 'demo', 'convert', 'export',
-           'sigterm_as_exception', 'open_closed_streams', 'main']
+           'sleep_while_waiting', 'cutouts_to_scene', 'shell_command', 'engine_pools', 'fuse', 'refit', 'edit',
+           'read_scene_with_target', 'missing_measures', 'EvalJob', 'values_in_order', 'main_table', 'all_tables',
+           'eval', 'parse_numbers', 'bench', 'parse_range', 'scenes', 'run_with_config', 'train', 'launch', 'share',
+           'demo', 'convert', 'export', 'sigterm_as_exception', 'open_closed_streams', 'main']
 
 # %% ../../nbs/9_app/04_cli.ipynb #c003
 import gc, inspect, os, shlex, signal, sys, threading
@@ -135,6 +135,12 @@ def print_error(
     "Print a line on stderr. Line breaks, which the name of a file may hold, become spaces."
     with suppress(OSError): typer.echo(one_line(line), err=True)
 
+# %% ../../nbs/9_app/04_cli.ipynb #cw02
+def sleep_while_waiting():
+    "Let torch's threads sleep while they wait, unless `OMP_WAIT_POLICY` is set or torch is imported already."
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+
 # %% ../../nbs/9_app/04_cli.ipynb #c011
 _CONVERTED = {'.zip': 'rgba-stack', '.csv': 'manifest', '.json': 'manifest', '.ora': 'openraster', '.psd': 'psd'} # suffix -> format
 
@@ -210,6 +216,7 @@ def fuse(
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder or of shards. Scenes that cannot be used are
     named, and the exit status is then 1. The same command goes on after any interruption."""
+    sleep_while_waiting()
     with pause_garbage_collection():
         from amodal_nb.fusion.bulk import fuse_folder, FuseOptions, part_folder
         from amodal_nb.fusion.folder import REPORT_NAME
