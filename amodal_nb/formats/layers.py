@@ -19,8 +19,7 @@ from PIL import Image
 from ..core.compositing import composite_stack, front_to_back, layer_share, quantize_8bit
 from ..core.errors import FormatError
 from ..core.files import atomic_write, import_extra
-from ..core.pictures import to_uint8
-from ..core.png import encode_png
+from ..core.pictures import encode_png, to_uint8
 from ..scenes.scene import Scene
 from ..fusion.predict import decisive_order, FusedScene, harmonised_scene
 
