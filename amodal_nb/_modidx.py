@@ -2194,6 +2194,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'amodal_nb/fusion/refine.py'),
                                          'amodal_nb.fusion.refine.PairResiduals': ( '5_fusion/refine.html#pairresiduals',
                                                                                     'amodal_nb/fusion/refine.py'),
+                                         'amodal_nb.fusion.refine.PairResiduals.contrast': ( '5_fusion/refine.html#pairresiduals.contrast',
+                                                                                             'amodal_nb/fusion/refine.py'),
                                          'amodal_nb.fusion.refine.PairResiduals.differences': ( '5_fusion/refine.html#pairresiduals.differences',
                                                                                                 'amodal_nb/fusion/refine.py'),
                                          'amodal_nb.fusion.refine.PairResiduals.misfit': ( '5_fusion/refine.html#pairresiduals.misfit',
