@@ -2432,6 +2432,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'amodal_nb/fusion/summary.py'),
                                           'amodal_nb.fusion.summary.is_guess': ( '5_fusion/summary.html#is_guess',
                                                                                  'amodal_nb/fusion/summary.py'),
+                                          'amodal_nb.fusion.summary.lost_completions': ( '5_fusion/summary.html#lost_completions',
+                                                                                         'amodal_nb/fusion/summary.py'),
                                           'amodal_nb.fusion.summary.pair_probability': ( '5_fusion/summary.html#pair_probability',
                                                                                          'amodal_nb/fusion/summary.py'),
                                           'amodal_nb.fusion.summary.summarize': ( '5_fusion/summary.html#summarize',
