@@ -2020,6 +2020,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'amodal_nb/fusion/harmonise.py'),
                                             'amodal_nb.fusion.harmonise.Visibility': ( '5_fusion/harmonise.html#visibility',
                                                                                        'amodal_nb/fusion/harmonise.py'),
+                                            'amodal_nb.fusion.harmonise._correct_colour': ( '5_fusion/harmonise.html#_correct_colour',
+                                                                                            'amodal_nb/fusion/harmonise.py'),
                                             'amodal_nb.fusion.harmonise.correct_alphas': ( '5_fusion/harmonise.html#correct_alphas',
                                                                                            'amodal_nb/fusion/harmonise.py'),
                                             'amodal_nb.fusion.harmonise.correct_background': ( '5_fusion/harmonise.html#correct_background',
