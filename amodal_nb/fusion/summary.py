@@ -25,8 +25,8 @@ def is_guess(
     pair: dict, # of `FusedScene.pairs`
     lost: 'list | tuple' = (), # see `lost_completions`
 ) -> bool: # whether its order is a guess
-    """Tell if a pair's order is a guess: near even odds, from a prior, from no evidence at all, or from a completion that
-    has no place in the picture."""
+    """Tell if a pair's order is a guess: near even odds, from a prior, from no evidence at all, or of a
+    completion that has no place in the picture."""
     why, (low, high) = pair.get('why', 'evidence'), GUESS_RANGE # older records do not say why
     if why not in ('evidence', 'inferred', 'corrected') or low <= pair['p_a_front'] <= high: return True
     return why != 'corrected' and any(pair[k] in lost for k in 'ab')
