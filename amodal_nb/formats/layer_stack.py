@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..core.compositing import composite_stack, flatten_layers
+from ..core.compositing import flatten_layers
 from ..core.errors import FormatError
 from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS
 from .stacks import fills_canvas, MAX_FLATTENED_DIFFERENCE
@@ -199,16 +199,22 @@ class StackBuilder:
         if tuple(picture.shape[-2:]) != tuple(self.size):
             self.notes.append('the merged picture has another size than the canvas: left out')
             return None
-        if not self.is_covered.all():
+        flat, is_whole = self.flatten(), bool(self.is_covered.all())
+        error = (picture - flat[:3]*flat[3:]).abs()
+        if not is_whole:
             self.notes.append('the layers leave pixels empty, so the ground of the merged picture is unknown: left out')
-            return None
-        composite = composite_stack([l.rgba for l in self.layers])
-        error = (picture - composite).abs()
+            error = error[:, flat[3] > 1 - NO_DIFFERENCE/4] # where the ground does not show
+        is_like = self._note_difference(error)
+        return picture if is_whole and is_like else None
+
+    def _note_difference(self, error):
+        "Name a difference [3,...] of the merged picture from the layers; return whether it shows the same."
+        if not error.numel(): return True
         difference, n_px = error.mean().item(), int((error.amax(0) > NO_LOCAL_DIFFERENCE).sum())
         if difference <= NO_DIFFERENCE:
             if n_px: self.notes.append(f'the merged picture differs from the layers at {n_px} px: is the file damaged?')
-            return picture
+            return True
         line = f'the merged picture differs from the composite of the layers by {difference:.3f} on average'
-        if difference <= MAX_FLATTENED_DIFFERENCE: self.notes.append(line)
-        else: self.notes.append(f'{line}: left out')
-        return picture if difference <= MAX_FLATTENED_DIFFERENCE else None
+        is_like = difference <= MAX_FLATTENED_DIFFERENCE
+        self.notes.append(line if is_like else f'{line}: left out')
+        return is_like

@@ -46,6 +46,11 @@ class PairResiduals:
         "Return the mean residual of that one of two completions that fits better."
         smaller = torch.minimum(self.front, self.behind)
         return (smaller + smaller.T)/(self.compared_px + self.compared_px.T).clamp(min=1)
+    @property
+    def contrast(self) -> torch.Tensor: # [N,N], symmetric, in 0..1; 0 where nothing differs
+        "Return the difference of two residuals as a share of their sum: 1 where one of two completions fits exactly."
+        both = self.front + self.behind
+        return self.differences.abs()/(both + both.T).clamp(min=EXACT_RESIDUAL)
 
 def compare_residuals(
     picture: torch.Tensor, # [3,H,W] in 0..1
@@ -71,13 +76,14 @@ def compare_residuals(
 # %% ../../nbs/5_fusion/09_refine.ipynb #4f48fa92
 def refine_log_odds(
     order: torch.Tensor, # [N,N] log-odds of a predictor
-    differences: torch.Tensor, # [N,N] from `compare_residuals`
+    residuals: PairResiduals, # of its pairs
     config: HarmoniseConfig, # settings
 ) -> torch.Tensor: # [N,N] log-odds
     """Add residual evidence, and what it implies for other pairs, to an order. Without any, the order comes back as it
     was."""
+    differences = residuals.differences
     if not differences.any(): return order
-    evidence = config.residual_weight*differences.sign()*differences.abs().log1p()
+    evidence = config.residual_weight*residuals.contrast*differences.sign()*differences.abs().log1p()
     implied = transitive_log_odds(evidence[None])[0]
     return config.prior_order_weight*order + evidence + config.transitive_weight*implied
 
@@ -186,7 +192,7 @@ def refine_order(
     if not config.use_order_refinement or not _shows_enough(alphas, mask, config): return RefinedOrder(order, order)
     sequence = front_to_back(order[None], valid[None])[0].tolist()
     residuals = compare_residuals(picture, mask, completions, alphas, given, sequence)
-    decisive = refine_log_odds(order, residuals.differences, config)
+    decisive = refine_log_odds(order, residuals, config)
     return RefinedOrder(decisive, calibrate_log_odds(decisive, residuals.misfit, config))
 
 def repaint(
