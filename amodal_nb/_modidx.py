@@ -1877,6 +1877,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'amodal_nb.fusion.edit.RefitLayer': ('5_fusion/edit.html#refitlayer', 'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.RefitLayer.rgba': ( '5_fusion/edit.html#refitlayer.rgba',
                                                                                   'amodal_nb/fusion/edit.py'),
+                                       'amodal_nb.fusion.edit._moved_residual': ( '5_fusion/edit.html#_moved_residual',
+                                                                                  'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.apply_edit': ('5_fusion/edit.html#apply_edit', 'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.changed_placement': ( '5_fusion/edit.html#changed_placement',
                                                                                     'amodal_nb/fusion/edit.py'),
