@@ -274,7 +274,8 @@ def refit(
     if changes: made = edit_layers(made, changes)
     sources = Sources([p for p in (photo, layers, background, edits) if p is not None])
     folder = write_refit(made, out, sources)
-    print_line(f'see {folder}; in an image editor: {folder/(made.id + "_layers.ora")}')
+    for_editors = ' or '.join(sorted(p.name for p in folder.iterdir() if p.stem == f'{made.id}_layers'))
+    print_line(f'see {folder}; in an image editor: {for_editors}')
 
 @command
 def edit(
