@@ -1293,6 +1293,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'amodal_nb/formats/layer_stack.py'),
                                                'amodal_nb.formats.layer_stack.StackLayer': ( '8_formats/layer_stack.html#stacklayer',
                                                                                              'amodal_nb/formats/layer_stack.py'),
+                                               'amodal_nb.formats.layer_stack._is_no_object': ( '8_formats/layer_stack.html#_is_no_object',
+                                                                                                'amodal_nb/formats/layer_stack.py'),
                                                'amodal_nb.formats.layer_stack._readable': ( '8_formats/layer_stack.html#_readable',
                                                                                             'amodal_nb/formats/layer_stack.py'),
                                                'amodal_nb.formats.layer_stack.check_canvas': ( '8_formats/layer_stack.html#check_canvas',
