@@ -275,7 +275,8 @@ def refit(
     if changes: made = edit_layers(made, changes)
     sources = Sources([p for p in (photo, layers, background, edits) if p is not None])
     folder = write_refit(made, out, sources)
-    print_line(f'see {folder}; in an image editor: {folder/(made.id + "_layers.ora")}')
+    for_editors = ' or '.join(sorted(p.name for p in folder.iterdir() if p.stem == f'{made.id}_layers'))
+    print_line(f'see {folder}; in an image editor: {for_editors}')
 
 @command
 def edit(
@@ -452,15 +453,16 @@ def bench(
     json: Optional[Path] = None, # write a line of JSON for each pair, mask and method here
 ):
     "Measure the order of real completions and labelled pictures. Exit status 1 if a picture was left out."
-    from amodal_nb.formats.bench import (BenchSettings, check_bench_folder, report_tables, run_bench,
-        write_pair_lines, write_report)
+    from amodal_nb.formats.bench import (BenchSettings, check_bench_folder, describe_bench, report_tables,
+        run_bench, write_pair_lines, write_report)
     from amodal_nb.fusion.predict import DEFAULT_MODEL
     settings = BenchSettings(parse_numbers('hide', hide, float), parse_numbers('seeds', seeds, int), size, prior)
     check_bench_folder(out) # before anything is measured
     if json and json.exists() and json.resolve().is_relative_to(root.resolve()):
         raise ConfigError(json, f'lies in {root}, which is only read', 'choose another file')
     result = run_bench(root, [DEFAULT_MODEL, *model], settings, print_error)
-    for table in report_tables(result): typer.echo(table.markdown + '\n')
+    texts = [*describe_bench(result), *(table.markdown for table in report_tables(result))]
+    for text in texts: typer.echo(text + '\n')
     write_report(out, result)
     if json: write_pair_lines(json, result)
     print_line(f"{len(result.pictures)} pictures measured, {len(result.problems)} left out; look: {out/'bench.html'}")

@@ -326,10 +326,13 @@ def map_in_threads(
     f: Callable, # frees Python's lock for most of its time
     *arguments: list, # one list for each argument of `f`, all of one length
 ) -> Iterator: # of results, in the order of the arguments; the first error in this order is raised
-    "Call a function for each item in as many threads as torch may use."
-    n_threads = min(torch.get_num_threads(), len(arguments[0]))
+    "Call a function for each item in as many threads as torch may use, in each of which torch uses one."
+    n_threads = torch.get_num_threads()
     if n_threads < 2:
         yield from map(f, *arguments)
         return
-    with ThreadPoolExecutor(n_threads) as threads: yield from threads.map(f, *arguments)
+    try:
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield from threads.map(f, *arguments)
+    finally: torch.set_num_threads(n_threads) # here it never changed, but it is what new threads begin with
 

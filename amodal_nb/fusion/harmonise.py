@@ -12,12 +12,14 @@ __all__ = ['Visibility', 'estimate_visibility', 'extrapolated_in', 'widen', 'pla
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c2a70b35
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Callable, TypedDict
 
 import numpy as np, torch, torch.nn.functional as F
 
 from ..core.compositing import front_to_back, transmittance, transmittance_before
 from ..core.geometry import bounding_box, box_of_mask, dilate, erode, exceeds, normalized_convolution
+from ..core.parallel import map_in_threads
 from ..core.progress import report_progress
 from ..scenes.scene import Scene
 from ..models.baselines import residual_order
@@ -89,6 +91,17 @@ def place_colours(
         torch.mul(colour, covers[window], out=placed[k][window])
     return placed
 
+def _correct_colour(scene, visibility, config, k):
+    "Return the colours of one completion in its box, None if it is empty, and its `CompletionCorrection`."
+    box = visibility.boxes[k]
+    if box is None: return None, CompletionCorrection(box, None, None)
+    visible, completion, alpha = visibility.visible[k], scene.completions[k], scene.alphas[k]
+    colour = extrapolated_in(box, completion, alpha)
+    corrected = correct_completion(scene.partial, visible, completion, alpha, colour, box, config)
+    if corrected.box != box: colour = widen(colour, box, corrected.box)
+    if corrected.correction: colour = apply_correction(colour, corrected.correction)
+    return colour.clamp_(0, 1), corrected
+
 def correct_colours(
     scene: Scene, # any scene
     visibility: Visibility, # of its completions
@@ -96,16 +109,10 @@ def correct_colours(
 ) -> tuple: # (a list of colours [3,h,w] in 0..1, extrapolated, None for an empty completion; a `CompletionCorrection` for each, with their boxes)
     "Correct the colours of every completion that is visible enough."
     colours, corrections = [], []
-    for k, box in enumerate(visibility.boxes):
-        report_progress('harmonising completions', k, scene.n)
-        corrected, colour = CompletionCorrection(box, None, None), None
-        if box is not None:
-            visible, completion, alpha = visibility.visible[k], scene.completions[k], scene.alphas[k]
-            colour = extrapolated_in(box, completion, alpha)
-            corrected = correct_completion(scene.partial, visible, completion, alpha, colour, box, config)
-            if corrected.box != box: colour = widen(colour, box, corrected.box)
-            if corrected.correction: colour = apply_correction(colour, corrected.correction)
-            colour = colour.clamp_(0, 1)
+    report_progress('harmonising completions', 0, scene.n)
+    correct = partial(_correct_colour, scene, visibility, config)
+    for k, (colour, corrected) in enumerate(map_in_threads(correct, range(scene.n)), 1):
+        if k < scene.n: report_progress('harmonising completions', k, scene.n)
         colours.append(colour)
         corrections.append(corrected)
     return colours, corrections
