@@ -1281,6 +1281,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                         'amodal_nb/formats/layer_stack.py'),
                                                'amodal_nb.formats.layer_stack.StackBuilder._check_picture': ( '8_formats/layer_stack.html#stackbuilder._check_picture',
                                                                                                               'amodal_nb/formats/layer_stack.py'),
+                                               'amodal_nb.formats.layer_stack.StackBuilder._drop_picture': ( '8_formats/layer_stack.html#stackbuilder._drop_picture',
+                                                                                                             'amodal_nb/formats/layer_stack.py'),
                                                'amodal_nb.formats.layer_stack.StackBuilder._note_difference': ( '8_formats/layer_stack.html#stackbuilder._note_difference',
                                                                                                                 'amodal_nb/formats/layer_stack.py'),
                                                'amodal_nb.formats.layer_stack.StackBuilder._take_background': ( '8_formats/layer_stack.html#stackbuilder._take_background',
