@@ -146,7 +146,8 @@ def sleep_while_waiting():
 
 
 # %% ../../nbs/9_app/04_cli.ipynb #c011
-_CONVERTED = {'.zip': 'rgba-stack', '.csv': 'manifest', '.json': 'manifest', '.ora': 'openraster', '.psd': 'psd'} # suffix -> format
+_CONVERTED = {'.zip': 'rgba-stack', '.csv': 'manifest', '.json': 'manifest', '.jsonl': 'manifest', '.ora': 'openraster',
+              '.psd': 'psd'} # suffix -> format
 
 def cutouts_to_scene(
     root: str, # a photograph, a folder of scenes, or shards

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 
-from ..core.errors import SceneError
-from ..core.pictures import read_mask, read_picture, read_rgb
+from ..core.errors import AmodalError, SceneError
+from ..core.pictures import read_mask, read_picture, read_rgb, to_tensor
 from .scene import make_scene, Scene, with_profile
 
 # %% ../../nbs/2_scenes/08_inputs.ipynb #n003
@@ -71,6 +71,13 @@ def read_photograph(
     fix = 'name the photograph first and the cut-outs behind it; if a hole is transparent, give this file as --mask too'
     raise SceneError(path, 'is transparent in places, so it is no photograph', fix)
 
+def _without_opaque_alpha(picture):
+    "Convert a picture to a tensor, without an alpha channel that is 1 everywhere; what is no picture stays as it is."
+    try: t = to_tensor(picture, raw=True)
+    except AmodalError: return picture # `make_scene` reports this error
+    is_opaque = len(t) == 4 and t[3].min() == (255 if t.dtype == torch.uint8 else 1)
+    return t[:3] if is_opaque else t
+
 def from_pictures(
     picture: 'Image.Image | np.ndarray | torch.Tensor | str | Path', # RGB
     mask: 'Image.Image | np.ndarray | torch.Tensor | str | Path | None', # where to restore; None: the whole picture is known
@@ -92,6 +99,7 @@ def from_pictures(
         truth = truth and is_whole
     if _is_path(background): background = read_rgb(background)
     completions = [read_picture(p, ('RGB', 'RGBA')) if _is_path(p) else p for p in completions]
+    completions = [None if c is None else _without_opaque_alpha(c) for c in completions]
     scene = make_scene(picture, mask, completions, background, pairs, id=id, truth=truth, names=paths,
                        object_names=object_names)
     return with_profile(scene, *sources)
