@@ -1400,6 +1400,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'amodal_nb.formats.layers': { 'amodal_nb.formats.layers.Layer': ('8_formats/layers.html#layer', 'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers.LayerGroup': ( '8_formats/layers.html#layergroup',
                                                                                    'amodal_nb/formats/layers.py'),
+                                          'amodal_nb.formats.layers._add_entry': ( '8_formats/layers.html#_add_entry',
+                                                                                   'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers._add_layers': ( '8_formats/layers.html#_add_layers',
                                                                                     'amodal_nb/formats/layers.py'),
                                           'amodal_nb.formats.layers._add_psd_layer': ( '8_formats/layers.html#_add_psd_layer',
