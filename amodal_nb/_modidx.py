@@ -1887,6 +1887,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'amodal_nb.fusion.edit.Refit.unpainted': ( '5_fusion/edit.html#refit.unpainted',
                                                                                   'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.RefitLayer': ('5_fusion/edit.html#refitlayer', 'amodal_nb/fusion/edit.py'),
+                                       'amodal_nb.fusion.edit.RefitLayer.alpha': ( '5_fusion/edit.html#refitlayer.alpha',
+                                                                                   'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit.RefitLayer.rgba': ( '5_fusion/edit.html#refitlayer.rgba',
                                                                                   'amodal_nb/fusion/edit.py'),
                                        'amodal_nb.fusion.edit._moved_residual': ( '5_fusion/edit.html#_moved_residual',

@@ -38,6 +38,10 @@ class RefitLayer:
     def rgba(self) -> torch.Tensor: # [4,H,W] in 0..1
         "Return the whole object: visible over hidden."
         return flatten_layers([self.hidden, self.visible])
+    @property
+    def alpha(self) -> torch.Tensor: # [1,H,W] in 0..1
+        "Return the alpha of the whole object, that of `rgba`."
+        return (self.visible[3:] + self.hidden[3:]*(1-self.visible[3:])).clamp(0, 1)
 
 @dataclass(repr=False)
 class Refit:
@@ -70,7 +74,7 @@ class Refit:
     def unpainted(self) -> torch.Tensor: # bool [H,W]
         "Return the pixels that show inpainted background: nobody painted them."
         through = torch.ones_like(self.picture[0])
-        for layer in self.layers: through = through*(1-layer.rgba[3])
+        for layer in self.layers: through = through*(1-layer.alpha[0])
         return (through > .5) & ~self.known
     def edit(self,
         edits: list, # of dicts, see `edit_layers`
@@ -255,7 +259,7 @@ def object_centre(
     size: tuple, # (height, width) of the canvas in px
 ) -> tuple: # (y, x) in px
     "Return the centre of a layer's bounding box; that of the canvas for an empty layer."
-    box = bounding_box(layer.rgba[3])
+    box = bounding_box(layer.alpha[0])
     if box is None: return size[0]/2, size[1]/2
     return tuple((s.start+s.stop)/2 for s in box)
 
@@ -282,7 +286,7 @@ def place_layers(
         if number in numbers: number, free = free, free+1
         numbers.add(number)
         layer = RefitLayer(number, p.name, *parts, through)
-        alpha = layer.rgba[3:]
+        alpha = layer.alpha
         if p.is_moved and not alpha.any():
             raise ConfigError(p.name, 'nothing of it is left on the canvas', 'move or scale it less, or delete it')
         placed.append(layer)
