@@ -4,7 +4,7 @@ import numpy as np, pytest, torch
 from PIL import Image, features
 from amodal_nb.core.errors import AmodalError, FormatError, SceneError
 from amodal_nb.app.cli import main
-from amodal_nb.core.pictures import icc_profile, read_mask, read_picture, to_tensor
+from amodal_nb.core.pictures import icc_profile, read_mask, read_picture, to_tensor, to_uint8
 from amodal_nb.formats.common import raise_format_error, shuffled_order
 from amodal_nb.formats.convert import convert
 from amodal_nb.formats.export import export
@@ -471,6 +471,46 @@ def test_copies_of_layers_are_named_and_capitals_do_not_matter(stack, caplog):
     (record,) = caplog.records
     assert record.getMessage().endswith(': layer 2.png, layer_1 (1).png: passed over, as the names are not those of layers')
     assert torch.equal(scene.completions, expected.completions)
+
+def test_a_flattened_picture_is_found_without_a_layer_that_hides_it(stack):
+    folder, scene = stack
+    save(folder/'layer_0.png', to_uint8(scene.image))
+    (again,) = from_rgba_stack(folder)
+    assert again.background is None and torch.equal(again.image, scene.image) and torch.equal(again.completions, scene.completions)
+    assert not again.mask.any() and again.pairs == scene.pairs
+
+@pytest.mark.parametrize('format', ['pix2gestalt', 'mulan', 'cocoa', 'openraster', 'rgba-stack'])
+def test_what_macos_adds_to_a_folder_is_ignored(stack, pictures, format):
+    folder, scene = stack
+    src = pictures/'source'
+    if format == 'pix2gestalt':
+        for k, a in enumerate((RED, BLUE)): save(src/f'o{k}.png', a)
+    elif format in ('mulan', 'rgba-stack'):
+        for k, a in enumerate((BOTTOM, RED, BLUE)): save(src/(f'x-layer_{k}.png' if format == 'mulan' else f'layer_{k}.png'), a)
+    elif format == 'openraster': export('ora', write_scene(scene, pictures/'in').parent, src)
+    else:
+        src.mkdir()
+        (src/'a.json').write_text(json.dumps(SINGLE))
+    for p in [*src.iterdir()]: (src/f'._{p.name}').write_bytes(b'\0\5\x16\7')
+    (src/'.DS_Store').write_bytes(b'\0')
+    report = convert(format, src, pictures/'out', pictures/'p.png' if format in ('pix2gestalt', 'cocoa') else None)
+    assert len(report['done']) == 1 and not report['failed']
+
+def test_cutouts_of_a_photograph_that_was_not_turned_are_named(pictures):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(pictures/'p.png', BOTTOM[:30, :, :3], exif=exif)
+    save(pictures/'c1.png', RED[:30])
+    with pytest.raises(SceneError, match="48x30 but the picture is 30x48: turn one of them by 90 degrees"): from_pictures(pictures/'p.png', None, [pictures/'c1.png'])
+
+@pytest.mark.parametrize('ground', [0, 255])
+def test_alpha_that_is_1_everywhere_is_no_alpha(pictures, ground):
+    plain = [np.where(a[..., 3:] > 0, a[..., :3], ground).astype(np.uint8) for a in (RED, BLUE)]
+    rgba = [np.dstack([a, np.full((SIDE, SIDE), 255, np.uint8)]) for a in plain]
+    expected = from_pictures(pictures/'p.png', None, plain)
+    in_memory = from_pictures(pictures/'p.png', None, [Image.fromarray(rgba[0]), rgba[1]])
+    in_files = from_pictures(pictures/'p.png', None, [save(pictures/f'c{k}.png', a) for k, a in enumerate(rgba)])
+    assert expected.alphas.mean() < .5 and all(torch.equal(s.alphas, expected.alphas) for s in (in_memory, in_files))
 
 def test_a_zip_with_backslashes_is_a_folder(stack, tmp_path):
     folder, _ = stack

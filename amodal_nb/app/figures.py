@@ -20,7 +20,7 @@ from ..core.errors import ConfigError
 from ..core.geometry import box_of_mask
 from ..scenes.scene import Scene
 from ..fusion.predict import DEFAULT_MODEL, full_order, fuse_scene, FusedScene
-from ..fusion.summary import is_guess, pair_probability, summarize
+from ..fusion.summary import is_guess, lost_completions, pair_probability, summarize
 
 # %% ../../nbs/9_app/07_figures.ipynb #f005
 FIGURE_INCHES = {'single': 3.3, 'double': 6.9} # widths of a paper's column and page
@@ -149,7 +149,7 @@ def pair_label(
     p = pair_probability(fused.pairs, front, behind)
     if p is None: return 'apart', APART_COLOUR
     pair = next(o for o in fused.pairs if {o['a'], o['b']} == {front, behind})
-    if is_guess(pair): return f'{p:.0%}\nguess', GUESS_COLOUR
+    if is_guess(pair, lost_completions(fused)): return f'{p:.0%}\nguess', GUESS_COLOUR
     return f'{p:.0%}', DOUBT_COLOUR if p < .5 else '#000000'
 
 GAP_INCHES, LABEL_INCHES, MAX_SIDE_INCHES = .42, .24, 1.1 # between neighbours; above a completion; a completion

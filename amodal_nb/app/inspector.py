@@ -32,7 +32,7 @@ from ..scenes.scene import check_corrections, Scene
 from ..fusion.predict import (apply_order_corrections, decisive_order, DEFAULT_MODEL, full_order, fuse_scene,
     FusedScene, harmonised_scene, without_order_corrections)
 from ..fusion.refine import recomposite_weights
-from ..fusion.summary import is_guess
+from ..fusion.summary import is_guess, lost_completions
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c010
 def downscale(
@@ -209,7 +209,8 @@ def state_meta(
                'weights under the pointer are exact, from the kernel.')
     colours = slot_colours(scene.n, scene.background is not None)
     inks = [contrasting_ink(c) for c in colours]
-    pairs = [o | {'guess': is_guess(o)} for o in fused.pairs]
+    lost = lost_completions(fused)
+    pairs = [o | {'guess': is_guess(o, lost)} for o in fused.pairs]
     masked = f'{float(scene.mask.mean()):.0%}'
     uncovered = f'{fused.uncovered:.1%}' if fused.uncovered else ''
     return dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=[width, height],

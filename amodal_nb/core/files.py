@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_NAME_BYTES', 'atomic_write', 'remove_temporaries', 'write_json', 'safe_join', 'open_regular', 'unique_keys',
-           'read_json', 'expect_form', 'import_extra', 'assets']
+           'read_json', 'read_json_lines', 'expect_form', 'import_extra', 'assets']
 
 # %% ../../nbs/1_core/02_files.ipynb #c003
 import errno, importlib, json, os, stat
@@ -96,18 +96,33 @@ def unique_keys(
         raise FormatError(path, problem, 'remove one')
     return record
 
+def _read_text(path):
+    "Read untrusted text in UTF-8. Raises `FormatError` if it cannot be read."
+    try:
+        with open_regular(path) as f: return f.read().decode('utf-8-sig')
+    except IsADirectoryError: raise FormatError(path, 'is a folder', 'give the .json that is in it') from None
+    except OSError as e:
+        raise FormatError(path, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
+    except UnicodeDecodeError: raise FormatError(path, 'is not JSON, or damaged', 'write it again') from None
+
+def _parse_json(text, where):
+    "Parse JSON. Raises `FormatError` if it is none, or repeats a key in one record."
+    try: return json.loads(text, object_pairs_hook=unique_keys(where))
+    except AmodalError: raise
+    except (ValueError, RecursionError): raise FormatError(where, 'is not JSON, or damaged', 'write it again') from None
+
 def read_json(
     path: 'str | Path', # a .json
 ): # dicts, lists, texts and numbers
     "Read untrusted JSON. Raises `FormatError` if it cannot be read, is not JSON, or repeats a key in one record."
-    try:
-        with open_regular(path) as f: text = f.read().decode('utf-8-sig')
-        return json.loads(text, object_pairs_hook=unique_keys(path))
-    except IsADirectoryError: raise FormatError(path, 'is a folder', 'give the .json that is in it') from None
-    except OSError as e:
-        raise FormatError(path, f'cannot be read ({e.strerror})', 'check it and its permissions') from None
-    except AmodalError: raise
-    except (ValueError, RecursionError): raise FormatError(path, 'is not JSON, or damaged', 'write it again') from None
+    return _parse_json(_read_text(path), path)
+
+def read_json_lines(
+    path: 'str | Path', # a .jsonl: a record a line
+) -> list: # of what the lines hold; empty lines are left out
+    "Read untrusted JSON lines. Raises `FormatError` as `read_json` does, naming the line."
+    lines = enumerate(_read_text(path).split('\n'), 1) # JSON itself may hold other separators of lines
+    return [_parse_json(line, f'{path}, line {i}') for i, line in lines if line.strip()]
 
 @contextmanager
 def expect_form(

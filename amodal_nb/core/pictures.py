@@ -170,7 +170,9 @@ def size_mismatch(
     (h, w), (full_h, full_w) = size, mask_size
     has_other_aspect = abs(h*full_w - w*full_h) > max(full_h, full_w) # beyond rounding
     fix = 'bring them to one size'
-    if h <= full_h and w <= full_w and has_other_aspect:
+    if (h, w) == (full_w, full_h):
+        fix = "turn one of them by 90 degrees: the camera's orientation was perhaps applied to one alone"
+    elif h <= full_h and w <= full_w and has_other_aspect:
         fix = f'place it where it belongs on a canvas of that size, or {fix}'
     return SceneError(where, problem, fix)
 

@@ -82,9 +82,11 @@ class BenchSettings:
 
     def __post_init__(self):
         if not self.hide or not all(0 < share <= 1 for share in self.hide):
-            raise ConfigError(f'hide {self.hide}', 'is not in 0..1', 'give shares of the overlaps as 0.6,1')
+            shares = ','.join(f'{share:g}' for share in self.hide)
+            raise ConfigError(f'hide {shares}', 'is not above 0 and at most 1', 'give shares of the overlaps as 0.6,1')
         if not self.seeds or min(self.seeds) < 0:
-            raise ConfigError(f'seeds {self.seeds}', 'are no seeds', 'give whole numbers from 0 as 0,1,2')
+            seeds = ','.join(map(str, self.seeds))
+            raise ConfigError(f'seeds {seeds}', 'are no seeds', 'give whole numbers from 0 as 0,1,2')
         if self.side < MIN_SIDE_PX:
             raise ConfigError(f'size {self.side}', f'is under {MIN_SIDE_PX} px', 'give a larger one')
         check_prior(self.prior)

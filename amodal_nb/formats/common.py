@@ -6,7 +6,7 @@
 __all__ = ['OVERLAPS', 'MAX_COORDINATE_PX', 'find_picture', 'check_given_paths', 'find_mask', 'check_total_pixels',
            'scale_picture', 'keeps_aspect', 'check_sizes', 'NothingToRestore', 'overlap_mask', 'hide_overlaps',
            'shuffled_order', 'build_scene', 'SceneSource', 'raise_format_error', 'as_format_error', 'report_first',
-           'ScenePart', 'building_part', 'build_scenes', 'list_files', 'list_pictures', 'check_integers']
+           'ScenePart', 'building_part', 'build_scenes', 'is_of_macos', 'list_files', 'list_pictures', 'check_integers']
 
 # %% ../../nbs/8_formats/01_common.ipynb #c003
 import hashlib, zlib
@@ -251,12 +251,18 @@ def build_scenes(
         else: yield scene
 
 # %% ../../nbs/8_formats/01_common.ipynb #n007
+def is_of_macos(
+    name: str, # of a file or folder
+) -> bool: # True for `._photo.png` and `__MACOSX`
+    "Tell if macOS adds an entry of this name to archives and to disks of other systems."
+    return name.startswith('._') or name == '__MACOSX'
+
 def list_files(
     folder: 'str | Path', # that must exist
-) -> list: # of paths of files, in no order
+) -> list: # of paths of files, in no order, without those of `is_of_macos`
     "List the files of a folder. Raises `FormatError` if it is no folder."
     if not Path(folder).is_dir(): raise FormatError(folder, 'is no folder', 'give the one that holds the files')
-    return [p for p in Path(folder).iterdir() if p.is_file()]
+    return [p for p in Path(folder).iterdir() if p.is_file() and not is_of_macos(p.name)]
 
 def list_pictures(
     folder: 'str | Path', # that must exist

@@ -26,8 +26,8 @@ from ..core.pictures import MAX_PIXELS, MAX_SCENE_PIXELS, read_rgb
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
 from ..evaluation.layer_measures import DepthLabels
-from .common import (build_scene, build_scenes, find_mask, find_picture, raise_format_error,
-    report_first, SceneSource)
+from .common import (build_scene, build_scenes, find_mask, find_picture, list_files,
+    raise_format_error, report_first, SceneSource)
 
 # %% ../../nbs/8_formats/04_labels.ipynb #c058
 def _decompress_run_lengths(text):
@@ -465,7 +465,7 @@ def from_cocoa(
     src = Path(src).absolute()
     if src.is_dir() or _holds_annotations_alone(src):
         import_extra('pycocotools.mask')
-        files = sorted(src.glob('*.json')) if src.is_dir() else [src]
+        files = sorted(p for p in list_files(src) if p.suffix == '.json') if src.is_dir() else [src]
         if not files: raise FormatError(src, 'holds no .json', 'give a label file, or a folder of annotations')
         return build_scenes(_single_cocoa_sources(files, image, mask, on_error), on_error)
     reader, annotations = open_labels(src, src, image, mask, on_error)

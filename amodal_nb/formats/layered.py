@@ -24,8 +24,8 @@ from ..core.pictures import (icc_profile, open_picture, PICTURE_SUFFIX, PICTURE_
     read_rgba, same_profile)
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_profile
-from .common import (build_scenes, check_total_pixels, find_picture, MAX_COORDINATE_PX,
-    raise_format_error, SceneSource)
+from .common import (build_scenes, check_total_pixels, find_picture, is_of_macos, list_files,
+    MAX_COORDINATE_PX, raise_format_error, SceneSource)
 from .crops import paste_crop
 from .layer_stack import LayerStack, NO_DIFFERENCE, StackBuilder, StackLayer
 from .openraster import read_ora
@@ -141,8 +141,8 @@ def read_art(
 # %% ../../nbs/8_formats/14_layered.ipynb #l019
 def _see_through_files(path):
     "List the PSD files of a folder or a file, without those of depth."
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [p for p in files if p.suffix.lower() == '.psd' and not p.stem.endswith('_depth') and p.is_file()]
+    files = sorted(list_files(path)) if path.is_dir() else [path]
+    return [p for p in files if p.suffix.lower() == '.psd' and not p.stem.endswith('_depth')]
 
 def read_see_through(
     path: Path, # a .psd
@@ -371,7 +371,9 @@ def find_layouts(
     src, find = Path(src).absolute(), LAYOUTS[layout].find
     if not src.exists(): raise FormatError(src, 'missing', f'give {LAYOUTS[layout].expected}')
     found = find(src)
-    if not found and src.is_dir(): found = [f for child in sorted(src.iterdir()) for f in find(child)]
+    if not found and src.is_dir():
+        children = sorted(p for p in src.iterdir() if not is_of_macos(p.name))
+        found = [f for child in children for f in find(child)]
     if found: return found
     raise FormatError(src, f'holds no files of {layout}', f'it looks for {LAYOUTS[layout].expected}')
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 from ..core.errors import AmodalError, ConfigError, FormatError, log_warning
-from ..core.files import expect_form, open_regular, read_json, safe_join
+from ..core.files import expect_form, open_regular, read_json, read_json_lines, safe_join
 from ..core.pictures import PICTURE_SUFFIXES, read_mask, read_picture, read_rgb
 from ..scenes.inputs import from_pictures, named_pictures, scene_id
 from ..scenes.scene import Scene, with_profile
@@ -83,11 +83,13 @@ def _read_csv(src):
         raise FormatError(src, f'is not CSV in UTF-8 ({e!s:.60})', 'write it again') from None
 
 def manifest_records(
-    src: 'str | Path', # a .csv or .json
+    src: 'str | Path', # a .csv, .json or .jsonl
 ) -> list: # of dicts in the form of the JSON, unchecked
     "Read the records of a manifest. Raises `AmodalError`."
     src = Path(src)
-    if src.suffix.lower() != '.json': return [_csv_record(row) for row in _read_csv(src)]
+    suffix = src.suffix.lower()
+    if suffix in ('.jsonl', '.ndjson'): return read_json_lines(src)
+    if suffix != '.json': return [_csv_record(row) for row in _read_csv(src)]
     d = read_json(src)
     records = d.get('scenes') if isinstance(d, dict) else d
     if isinstance(records, list): return records
@@ -122,7 +124,7 @@ def _warn_of_unread(src, records):
     log_warning(f"{src}: {', '.join(map(repr, unread)):.80} names pictures, but what is read is {known}")
 
 def manifest_files(
-    src: 'str | Path', # a .csv or .json
+    src: 'str | Path', # a .csv, .json or .jsonl
     root: 'str | Path | None' = None, # the folder that its paths are relative to; None: the manifest's
 ) -> Iterator: # of paths; those that lead out of `root` are left out
     "List the pictures that a manifest names."
@@ -197,7 +199,7 @@ def _record_id(record, i, src): # of the scene; `i` counts records from 1
     return f'{scene_id(src.stem)}_{i}' if id in (None, '') else scene_id(id)
 
 def from_manifest(
-    src: 'str | Path', # a .csv or .json, see the table
+    src: 'str | Path', # a .csv, .json or .jsonl, see the table
     image: 'str | Path | None' = None, # the folder that its paths are relative to; None: the manifest's
     mask: 'str | None' = None, # None: a scene without mask is known everywhere; `OVERLAPS`: it is hidden where completions overlap
     on_error: Callable = raise_format_error, # called with (id, error) for what cannot be read

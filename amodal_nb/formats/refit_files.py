@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['refit_layers', 'exception_records', 'refit_pictures', 'check_refit_target', 'write_refit', 'is_refit_folder',
-           'read_refit', 'read_layers_for_refit', 'layers_to_scene']
+           'read_refit', 'ranks_of_pairs', 'with_known_order', 'read_layers_for_refit', 'layers_to_scene']
 
 # %% ../../nbs/8_formats/15_refit_files.ipynb #76807686
 import os, re, shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, torch
@@ -18,7 +19,8 @@ from ..core.files import atomic_write, expect_form, read_json, write_json
 from ..core.geometry import box_of_mask
 from ..core.pictures import icc_profile, read_levels, read_mask, read_picture, read_rgb, write_picture
 from ..scenes.folders import read_scene, replace_folder, Sources, target_taken, temporary_beside
-from ..scenes.inputs import from_pictures, scene_id
+from ..scenes.inputs import from_pictures, number_repeated_names, scene_id
+from ..scenes.scene import Scene, with_hints
 from ..fusion.edit import Refit, RefitLayer
 from ..fusion.memory import memory_guard
 from .common import list_pictures, scale_picture
@@ -161,16 +163,39 @@ def read_refit(
 # %% ../../nbs/8_formats/15_refit_files.ipynb #2c71a57c
 def _is_scene_folder(path): return any(path.glob(f'{path.name}_comp*.png'))
 
-def _scene_layers(folder):
-    "Return the layers of a scene folder by name, its background, and what their order means."
-    scene = read_scene(folder)
-    pictures = {scene.name_of(k+1): torch.cat([scene.completions[k], scene.alphas[k]]) for k in range(scene.n)}
-    return pictures, scene.background, 'none'
+def ranks_of_pairs(
+    pairs: list, # (front, back), numbers from 1
+    n: int, # number of objects
+) -> tuple: # one rank an object, the smaller in front, None for one in no pair; () if the pairs form a cycle
+    "Rank objects by the pairs whose order is known; a pair in both orders is interlocked, and has none."
+    known = [(f, b) for f, b in pairs if (b, f) not in pairs]
+    ranks = {number: 0 for pair in known for number in pair}
+    for _ in range(n):
+        behind = {b: ranks[f]+1 for f, b in known if ranks[b] <= ranks[f]}
+        if not behind: return tuple(ranks.get(k) for k in range(1, n+1)) if ranks else ()
+        ranks |= behind
+    return ()
+
+def with_known_order(
+    scene: Scene, # a photograph and the completions of a scene folder
+    known: Scene, # that folder's
+) -> Scene: # the same completions
+    "Keep what a scene folder knows of the order of its completions."
+    ranks = known.ranks or ranks_of_pairs(known.pairs or [], known.n)
+    depth = None if known.depth is None else scale_picture(known.depth, scene.size)
+    return replace(with_hints(scene, depth, ranks=ranks, origin=known.origin), corrections=known.corrections)
+
+def _scene_layers(scene):
+    "Return the layers of a scene by name, its background, and what their order means."
+    names = number_repeated_names([scene.name_of(k) for k in range(1, scene.n+1)])
+    pictures = [torch.cat(parts) for parts in zip(scene.completions, scene.alphas)]
+    return dict(zip(names, pictures)), scene.background, 'none'
 
 def _cutout_layers(folder):
     "Return the pictures of a folder, each an object, by name; no background; and that they are in no order."
-    pictures = {p.stem: read_picture(p, ('RGB', 'RGBA')) for p in list_pictures(folder)}
-    return pictures, None, 'none'
+    paths = list_pictures(folder)
+    names = number_repeated_names([p.stem for p in paths])
+    return {name: read_picture(p, ('RGB', 'RGBA')) for name, p in zip(names, paths)}, None, 'none'
 
 def _stack_layers(path):
     "Return the layers of a stack by name, the topmost first, its background, and what their order means."
@@ -182,11 +207,9 @@ def _stack_layers(path):
     return pictures, stack.background, 'front' if is_editors else 'stack'
 
 def read_layers_for_refit(
-    path: 'str | Path', # see `layers_to_scene`
+    path: Path, # a file or folder, see `layers_to_scene`, but no scene folder
 ) -> tuple: # (dict: name -> [3,H,W] or [4,H,W]; background [3,H,W] or None; one of `STACK_ORDERS`)
     "Read layers from any file or folder. Raises `AmodalError` if it holds none."
-    path = Path(path).absolute()
-    if path.is_dir() and _is_scene_folder(path): return _scene_layers(path)
     try: return _stack_layers(path)
     except FormatError as e:
         if not path.is_dir() or NO_LAYERS not in str(e): raise
@@ -201,11 +224,13 @@ def layers_to_scene(
     resize: bool = False, # scale the layers to the size of the photograph
 ) -> tuple: # (a `Scene` whose completions are in the order of the stack; one of `STACK_ORDERS`)
     "Make a scene of a photograph and its layers. Raises `AmodalError` if they cannot be read or do not fit together."
-    picture, id = read_rgb(photo), scene_id(Path(photo).stem)
-    pictures, ground, stack_order = read_layers_for_refit(layers)
+    picture, id, path = read_rgb(photo), scene_id(Path(photo).stem), Path(layers).absolute()
+    known = read_scene(path) if path.is_dir() and _is_scene_folder(path) else None
+    pictures, ground, stack_order = read_layers_for_refit(path) if known is None else _scene_layers(known)
     if background is not None: ground = read_rgb(background)
     if resize:
         size = tuple(picture.shape[-2:])
         pictures = {name: scale_picture(p, size) for name, p in pictures.items()}
         if ground is not None: ground = scale_picture(ground, size)
-    return from_pictures(photo, None, pictures, ground, id=id), stack_order
+    scene = from_pictures(photo, None, pictures, ground, id=id)
+    return scene if known is None else with_known_order(scene, known), stack_order

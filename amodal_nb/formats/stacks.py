@@ -24,7 +24,7 @@ from ..core.pictures import PICTURE_SUFFIX, PICTURE_SUFFIXES, read_rgb, read_rgb
 from ..scenes.inputs import scene_id
 from ..scenes.scene import Scene, with_hints, with_profile
 from .common import (as_format_error, build_scene, build_scenes, check_sizes, check_total_pixels, find_mask,
-    find_picture, list_files, OVERLAPS, raise_format_error, report_first, scale_picture, SceneSource)
+    find_picture, is_of_macos, list_files, OVERLAPS, raise_format_error, report_first, scale_picture, SceneSource)
 
 # %% ../../nbs/8_formats/02_stacks.ipynb #c025
 _LAYER = re.compile(rf'(?!\.)(?:(.*)[_-])?(\d{{1,6}})_?{PICTURE_SUFFIX}', re.IGNORECASE)
@@ -102,11 +102,19 @@ def fills_canvas(
 
 def bottom_is_flattened(
     layers: list, # of [4,H,W], bottom to top
-) -> bool: # True if the lowest is the composite of the others
+) -> bool: # True if the lowest is the composite of the others, or shows each of them
     "Tell if slot 0 is the flattened picture instead of a layer."
-    if len(layers) < 3 or not is_opaque(layers[0]) or not fills_canvas(layers[1]): return False
-    difference = layers[0][:3] - composite_stack([layers[0], *layers[1:]]) # what little shows through is the picture itself
-    return bool(difference.abs().mean() < MAX_FLATTENED_DIFFERENCE)
+    if len(layers) < 3 or not is_opaque(layers[0]): return False
+    composite = composite_stack(layers) # what little shows through is the picture itself
+    difference = (layers[0][:3] - composite).abs().mean(0)               # [H,W]
+    if fills_canvas(layers[1]): return bool(difference.mean() < MAX_FLATTENED_DIFFERENCE)
+    above = torch.zeros_like(difference, dtype=torch.bool)
+    for layer in reversed(layers[1:]):
+        covered = layer[3] > .5
+        on_top = covered & ~above
+        if difference[on_top].mean() >= MAX_FLATTENED_DIFFERENCE: return False # of no pixel it is NaN
+        above |= covered
+    return bool(above.any())
 
 def check_opaque_layers(
     id: str, # of the scene
@@ -214,7 +222,7 @@ def _unpack_entry(archive, entry, src, out):
 def _is_picture_entry(name):
     "Return whether an entry is a picture, and none of the copies that macOS adds."
     path = PurePosixPath(name.replace('\\', '/'))
-    return path.suffix.lower() in PICTURE_SUFFIXES and '__MACOSX' not in path.parts and not path.name.startswith('._')
+    return path.suffix.lower() in PICTURE_SUFFIXES and not any(map(is_of_macos, path.parts))
 
 def unpack(
     src: Path, # a zip

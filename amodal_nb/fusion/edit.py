@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EDIT_NUMBERS', 'EDIT_OPS', 'MAX_EDIT_VALUE', 'SCALE_LIMITS', 'RefitLayer', 'Refit', 'Placement', 'source_map',
            'shift_pixels', 'place_part', 'find_placement', 'check_edit', 'check_placement', 'changed_placement',
-           'apply_edit', 'placements_after', 'object_centre', 'residual_parts', 'edited_residual', 'place_layers',
+           'apply_edit', 'placements_after', 'object_centre', 'residual_parts', 'place_layers', 'edited_residual',
            'edit_layers', 'read_edits']
 
 # %% ../../nbs/5_fusion/13_edit.ipynb #038a2122
@@ -19,7 +19,7 @@ from PIL import Image
 from ..core.compositing import composite_stack, flatten_layers, quantize_8bit
 from ..core.errors import ConfigError, log_warning
 from ..core.files import read_json
-from ..core.geometry import bounding_box, warp_affine
+from ..core.geometry import bounding_box, box_of_mask, warp_affine
 from ..core.pictures import to_uint8
 
 # %% ../../nbs/5_fusion/13_edit.ipynb #8d5ce96f
@@ -255,21 +255,6 @@ def residual_parts(
     numbers = owner.unique().tolist()
     return {number or None: made.residual*(owner == number) for number in numbers}
 
-def edited_residual(
-    made: Refit, # before
-    placements: list, # of `Placement`, those that are shown
-    centres: dict, # completion number -> (y, x) in px
-    follows: bool, # whether a region goes with its object
-) -> 'torch.Tensor | None': # [4,H,W] in 0..1; None without a residual layer
-    "Return the residual layer after the edits."
-    parts = residual_parts(made)
-    if not parts or not follows: return made.residual
-    moved = [parts[None]] if None in parts else []
-    for p in placements:
-        if p.layer.number in parts: moved.append(place_part(parts[p.layer.number], p, centres[p.layer.number]))
-    if not moved: return torch.zeros_like(made.residual)
-    return quantize_8bit(flatten_layers(moved)) if len(moved) > 1 else moved[0]
-
 def place_layers(
     placements: list, # of `Placement`, front to back, those that are shown
     centres: dict, # completion number -> (y, x) in px
@@ -290,6 +275,36 @@ def place_layers(
         through = through*(1-alpha)
     return placed
 
+def _moved_residual(made, placements, placed, centres):
+    "Return the residual layer's parts after the edits, bottom to top: [(number of the object or None, [4,H,W])]."
+    parts = residual_parts(made)
+    moved = [(None, parts[None])] if None in parts else []
+    for p, layer in zip(placements, placed):
+        number = p.layer.number
+        if number in parts: moved.append((layer.number, place_part(parts[number], p, centres[number])))
+    return moved
+
+def edited_residual(
+    made: Refit, # before
+    placements: list, # of `Placement`, those that are shown
+    placed: list, # of `RefitLayer`, the same ones after the edits
+    centres: dict, # completion number -> (y, x) in px
+) -> tuple: # (the residual layer [4,H,W] in 0..1; its regions, see `Refit`; a list of 'box', 'px', 'is_darker', 'near')
+    "Move the regions of the residual layer with their objects, each object's as one."
+    darker = {region['near']: region['is_darker'] for region in made.report['unexplained']}
+    residual, report = torch.zeros_like(made.residual), []
+    regions = np.zeros(made.residual.shape[-2:], int)
+    moved = _moved_residual(made, placements, placed, centres)
+    old_numbers = {layer.number: p.layer.number for p, layer in zip(placements, placed)}
+    for number, part in moved:
+        where = (part[3] > 0).numpy()
+        if number is None or not where.any(): continue
+        regions[where] = len(report)+1
+        report.append({'box': list(box_of_mask(where)), 'px': int(where.sum()),
+                       'is_darker': darker[old_numbers[number]], 'near': number})
+    if moved: residual = quantize_8bit(flatten_layers([part for _, part in moved])) if len(moved) > 1 else moved[0][1]
+    return residual, regions, report
+
 def edit_layers(
     made: Refit, # a refitted photograph, or an edited one
     edits: list, # of dicts, see the table
@@ -301,13 +316,17 @@ def edit_layers(
     if made.layers and not shown:
         log_warning(f'{made.id}: the edits leave no object, only the background: delete or hide fewer')
     centres = {layer.number: object_centre(layer, made.picture.shape[-2:]) for layer in made.layers}
-    edited = replace(made, layers=place_layers(shown, centres), pairs=[], exceptions=[], regions=None,
-                     residual=edited_residual(made, shown, centres, residual_follows))
+    placed = place_layers(shown, centres)
+    residual, regions, unexplained = made.residual, None, []
+    if residual_follows and residual is not None:
+        residual, regions, unexplained = edited_residual(made, shown, placed, centres)
+    edited = replace(made, layers=placed, pairs=[], exceptions=[], residual=residual, regions=regions)
     before, after = made.composite(), edited.composite()
     changed = (after != before).any(0)
     edited.picture = torch.where(changed, after, made.picture)
     unpainted_px = int((edited.unpainted & changed).sum())
-    edited.report = {'edits': edits, 'changed_px': int(changed.sum()), 'unpainted_px': unpainted_px, 'unexplained': []}
+    edited.report = {'edits': edits, 'changed_px': int(changed.sum()), 'unpainted_px': unpainted_px}
+    edited.report['unexplained'] = unexplained
     return edited
 
 # %% ../../nbs/5_fusion/13_edit.ipynb #53cc950f
