@@ -110,6 +110,11 @@ def layer_name(
     text = ''.join(_readable(c) for c in str(name).strip('\0 '))
     return text.strip()[:200] or f'layer {number}'
 
+def _is_no_object(top, lowest):
+    "Return whether the topmost layer is one that `fusion_layers` adds: the whole picture, or a patch."
+    covers_all = not ((lowest.rgba[3] > .5) & (top.rgba[3] <= .5)).any()
+    return top.name == 'patch' or top.name == 'picture' and covers_all
+
 class StackBuilder:
     "Collects the layers of a file, the lowest first, and lines on what was done to them."
     def __init__(self,
@@ -179,11 +184,15 @@ class StackBuilder:
         "Return the layers. Raises `FormatError` if there are none."
         if not self.layers: raise FormatError(self.path, 'shows no layer', 'make its layers visible in the editor')
         picture, layers = self._check_picture(picture), list(self.layers)
-        while picture is not None and len(layers) > 1 and layers[-1].name in ('picture', 'patch'):
-            self.note(layers.pop().name, 'is the picture and no object: left out')
+        if picture is not None: self._drop_picture(layers)
         background = None
         if len(layers) > 1 and fills_canvas(layers[0].rgba): background = self._take_background(layers)
         return LayerStack(layers, background, picture, True, self.notes, icc)
+
+    def _drop_picture(self, layers):
+        "Remove topmost layers that are no objects."
+        while len(layers) > 1 and _is_no_object(layers[-1], layers[0]):
+            self.note(layers.pop().name, 'is the picture and no object: left out')
 
     def _take_background(self, layers):
         "Remove the lowest layer and return its colours."

@@ -156,6 +156,12 @@ def _stack_xml(layers):
     _add_layers(ElementTree.SubElement(image, 'stack'), layers, itertools.count())
     return ElementTree.tostring(image, encoding='UTF-8', xml_declaration=True)
 
+def _add_entry(archive, name, content):
+    "Add an entry to a zip, with the earliest time that it can bear."
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = 0o600 << 16 # who may read it once it is unpacked, as `writestr` sets it for a bare name
+    archive.writestr(entry, content)
+
 def write_ora(
     path: 'str | Path', # a .ora
     layers: list, # of `Layer` and `LayerGroup`, top to bottom
@@ -166,13 +172,13 @@ def write_ora(
     thumbnail = Image.fromarray(picture)
     thumbnail.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, 'w', zipfile.ZIP_STORED) as z: # PNG is compressed already
-        z.writestr('mimetype', 'image/openraster')
-        z.writestr('stack.xml', _stack_xml(layers))
+        _add_entry(z, 'mimetype', 'image/openraster')
+        _add_entry(z, 'stack.xml', _stack_xml(layers))
         for i, l in enumerate(ungrouped(layers)):
             rgba = torch.cat([l.picture, l.alpha])
-            z.writestr(_layer_file(i), encode_png(to_uint8(rgba), icc))
-        z.writestr('mergedimage.png', encode_png(picture, icc))
-        z.writestr('Thumbnails/thumbnail.png', encode_png(np.asarray(thumbnail), icc))
+            _add_entry(z, _layer_file(i), encode_png(to_uint8(rgba), icc))
+        _add_entry(z, 'mergedimage.png', encode_png(picture, icc))
+        _add_entry(z, 'Thumbnails/thumbnail.png', encode_png(np.asarray(thumbnail), icc))
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c020
 MAX_PSD_SIDE_PX = 30000 # of the format
