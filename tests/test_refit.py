@@ -226,7 +226,7 @@ def test_refitted_and_edited_scenes_are_exported_in_every_format(stacks, format,
     assert capsys.readouterr().err == '' # nothing is estimated, nothing missing
 
 @pytest.mark.parametrize('edits, says', [
-    ('[]', 'holds no edits'), ('{"version": 1, "edits": [1]}', 'edit 1: is no edit'), ('{"version": 1', 'JSON'),
+    ('[]', 'holds a bare list'), ('{"version": 1, "edits": [1]}', 'edit 1: is no edit'), ('{"version": 1', 'JSON'),
     ('{"version": 1, "edits": [{"op": "delete", "layer": 9}]}', "no layer 9"),
     ('{"version": 1, "edits": [{"op": "move", "layer": 1, "dx": 1e9, "dy": 0}]}', 'give a number'),
     ('{"version": 1, "edits": [{"op": "move", "layer": 1, "dx": 5000, "dy": 0}]}', 'nothing of it is left'),

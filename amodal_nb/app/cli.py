@@ -268,7 +268,7 @@ def refit(
     """Refit finished layers to their photograph: what is seen and what was invented apart, and a stack that is the
     photograph."""
     from amodal_nb.formats.refit_files import layers_to_scene, write_refit
-    from amodal_nb.fusion.edit import edit_layers, read_edits
+    from amodal_nb.fusion.edit import edit_layers, named_edits, read_edits
     from amodal_nb.fusion.predict import load_predictor
     from amodal_nb.fusion.refit import refit_scene, refit_summary
     from amodal_nb.scenes.folders import Sources
@@ -276,7 +276,8 @@ def refit(
     scene, stack_order = layers_to_scene(photo, layers, background, resize)
     made = refit_scene(scene, stack_order, predictor, residual, prior)
     for line in refit_summary(made): print_line(line)
-    if changes: made = edit_layers(made, changes)
+    if changes:
+        with named_edits(edits): made = edit_layers(made, changes)
     sources = Sources([p for p in (photo, layers, background, edits) if p is not None])
     folder = write_refit(made, out, sources)
     for_editors = ' or '.join(sorted(p.name for p in folder.iterdir() if p.stem == f'{made.id}_layers'))
@@ -295,10 +296,11 @@ def edit(
     "Edit a refitted photograph or a fused scene: move, scale, turn, duplicate, reorder, hide or delete its objects."
     from amodal_nb.formats.editable import read_editable
     from amodal_nb.formats.refit_files import write_refit
-    from amodal_nb.fusion.edit import edit_layers, read_edits
+    from amodal_nb.fusion.edit import edit_layers, named_edits, read_edits
     from amodal_nb.scenes.folders import Sources
     changes = read_edits(edits)
-    made = edit_layers(read_editable(folder, fused, model), changes, residual_follows)
+    layers = read_editable(folder, fused, model)
+    with named_edits(edits): made = edit_layers(layers, changes, residual_follows)
     written = write_refit(made, out, Sources([p for p in (folder, edits, fused) if p is not None]))
     changed_px, unpainted_px = made.report['changed_px'], made.report['unpainted_px']
     print_line(f'{changed_px} px changed, {unpainted_px} of them inpainted; see {written}')
