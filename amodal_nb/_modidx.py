@@ -2237,6 +2237,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'amodal_nb/fusion/refine.py'),
                                          'amodal_nb.fusion.refine._shows_enough': ( '5_fusion/refine.html#_shows_enough',
                                                                                     'amodal_nb/fusion/refine.py'),
+                                         'amodal_nb.fusion.refine._sum_products': ( '5_fusion/refine.html#_sum_products',
+                                                                                    'amodal_nb/fusion/refine.py'),
                                          'amodal_nb.fusion.refine.blend_undecided_pairs': ( '5_fusion/refine.html#blend_undecided_pairs',
                                                                                             'amodal_nb/fusion/refine.py'),
                                          'amodal_nb.fusion.refine.calibrate_log_odds': ( '5_fusion/refine.html#calibrate_log_odds',
