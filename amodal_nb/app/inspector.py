@@ -223,11 +223,11 @@ def state_meta(
     lost = lost_completions(fused)
     pairs = [o | {'guess': is_guess(o, lost)} for o in fused.pairs]
     uncovered = f'{fused.uncovered:.1%}' if fused.uncovered else ''
+    masked, suspicions = _masked_share(scene.mask), _suspicions(scene, fused)
     return dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=[width, height],
                 step=grid.step, boxes=grid.boxes, pairs=pairs, order=full_order(fused, scene.n),
                 done=fused.harmonise or [], colours=colours, inks=inks,
-                masked=_masked_share(scene.mask), note=reduced if grid.step > 1 else '',
-                suspicions=_suspicions(scene, fused),
+                masked=masked, note=reduced if grid.step > 1 else '', suspicions=suspicions,
                 names=list(scene.object_names), record=scene_record(scene),
                 fill=fused.uncovered_fill, uncovered=uncovered)
 
