@@ -212,6 +212,15 @@ def test_guesses_are_called_guesses_in_amber(inspector, fused, scene):
     i.wait('i => i.why.textContent.includes("your correction")')
     assert not i.js('(i, [a, b]) => i.fusion.isGuess(a - 1, b - 1)', [a, b])
 
+def test_what_is_suspicious_stands_above_the_picture_and_no_mask_is_called_none(page, scene):
+    twice = replace(scene, mask=0*scene.mask, partial=scene.image, completions=scene.completions[[0, 0, 1]], alphas=scene.alphas[[0, 0, 1]], pairs=None, object_names=('loaf', 'copy', 'bear'))
+    show_widgets(page, WeightInspector(twice, fuse_scene(twice, 'vote', harmonise=False)))
+    i = Inspector(page)
+    assert i.box.locator('.ai-check').all_inner_texts() == ['the same picture twice, loaf and copy: leave one out']
+    assert '3 completions · no mask' in i.box.locator('.ai-title').inner_text() and 'The photograph itself' in i.box.locator('.ai-meanings').inner_text()
+    bottom = i.box.bounding_box()
+    assert bottom['y'] + bottom['height'] <= 900
+
 def pixels_of_pdf(data):
     "The picture in a PDF that `pdf.js` wrote."
     w, h = map(int, re.search(rb'/Width (\d+) /Height (\d+)', data).groups())

@@ -29,10 +29,11 @@ from ..core.progress import listen_to_progress
 from ..scenes.folders import (completion_files, earlier_states, keep_state, read_corrections, read_scene,
     read_scene_record, scene_record)
 from ..scenes.scene import check_corrections, Scene
+from ..scenes.suspicions import suspicious_inputs
 from ..fusion.predict import (apply_order_corrections, decisive_order, DEFAULT_MODEL, full_order, fuse_scene,
     FusedScene, harmonised_scene, without_order_corrections)
 from ..fusion.refine import recomposite_weights
-from ..fusion.summary import is_guess, lost_completions
+from ..fusion.summary import is_guess, lost_completions, summarize
 
 # %% ../../nbs/9_app/01_inspector.ipynb #c010
 def downscale(
@@ -197,8 +198,18 @@ class InspectorState:
     meta: dict # names, sizes, pairs, order, colours
     data: dict # pictures as bytes
 
+def _masked_share(mask):
+    "Format the share of a mask; '' for an empty one."
+    share = float(mask.mean())
+    return '' if not share else f'{share:.0%}' if share >= .005 else '<1%'
+
+def _suspicions(given, fused):
+    "List what is odd about a scene as given and its fusion; that of files does not hold it."
+    if not fused.suspicions: fused = replace(fused, suspicions=tuple(suspicious_inputs(given)))
+    return summarize(fused)['suspicions']
+
 def state_meta(
-    scene: Scene, # as it was fused
+    scene: Scene, # as it was given
     fused: FusedScene, # its fusion
     grid: ShownGrid, # how it is shown
 ) -> dict: # JSON
@@ -211,12 +222,12 @@ def state_meta(
     inks = [contrasting_ink(c) for c in colours]
     lost = lost_completions(fused)
     pairs = [o | {'guess': is_guess(o, lost)} for o in fused.pairs]
-    masked = f'{float(scene.mask.mean()):.0%}'
     uncovered = f'{fused.uncovered:.1%}' if fused.uncovered else ''
+    masked, suspicions = _masked_share(scene.mask), _suspicions(scene, fused)
     return dict(id=scene.id, title=scene.id, n=scene.n, slots=fused.slots, full=[w, h], shown=[width, height],
                 step=grid.step, boxes=grid.boxes, pairs=pairs, order=full_order(fused, scene.n),
                 done=fused.harmonise or [], colours=colours, inks=inks,
-                masked=masked, note=reduced if grid.step > 1 else '',
+                masked=masked, note=reduced if grid.step > 1 else '', suspicions=suspicions,
                 names=list(scene.object_names), record=scene_record(scene),
                 fill=fused.uncovered_fill, uncovered=uncovered)
 
@@ -250,7 +261,7 @@ def inspector_state(
     data = dict(mask=mask, target=grid.rgb(scene.image), background=grid.rgb(scene.background),
                 given=grid.rgb(fused.result), completions=completions, weights=weights,
                 originals=original_pictures(given, fused, grid))
-    return InspectorState(state_meta(scene, fused, grid), data)
+    return InspectorState(state_meta(given, fused, grid), data)
 
 # %% ../../nbs/9_app/01_inspector.ipynb #a104
 def static_folder() -> Path: # of JavaScript, CSS and templates

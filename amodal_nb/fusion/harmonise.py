@@ -242,14 +242,15 @@ def propagate_all_residuals(
 ):
     "Continue the residual of every corrected completion from the mask's rim into the mask."
     cell = propagation_cell(scene)
-    for k, correction in enumerate(corrections):
-        if correction is None: continue
+    def propagated(k):
+        if corrections[k] is None: return colours[k]
         window = (slice(None), *visibility.boxes[k])
         picture, mask = scene.partial[window], scene.mask[window]
-        if not mask.any(): continue                                  # nothing is hidden in the box
+        if not mask.any(): return colours[k] # nothing is hidden in the box
         light = transmittance_before(alphas[(slice(None), *window)], visibility.sequence, k)
         topmost = light*(alphas[k][window] > .9)
-        colours[k] = propagate_residual(picture, mask, colours[k], topmost, cell)
+        return propagate_residual(picture, mask, colours[k], topmost, cell)
+    colours[:] = map_in_threads(propagated, range(scene.n))
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c044
 class CorrectionReport(TypedDict):

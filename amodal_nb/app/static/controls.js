@@ -66,7 +66,7 @@ export const controls = {
   // Return the largest height of the picture, in px.
   stageHeight() {
     const {innerHeight} = globalThis;
-    if (!this.isNarrow) return innerHeight - OTHER_ROWS_PX;
+    if (!this.isNarrow) return innerHeight - OTHER_ROWS_PX - this.check.offsetHeight;
     return (this.meta.slots.length > FEW_SLOTS ? 0.34 : 0.44) * innerHeight;
   },
 
@@ -78,7 +78,8 @@ export const controls = {
 
   describeScene() {
     const {meta} = this;
-    const counts = `${meta.n} completion${meta.n > 1 ? 's' : ''} · ${meta.masked} masked`;
+    const region = meta.masked ? `${meta.masked} masked` : 'no mask';
+    const counts = `${meta.n} completion${meta.n > 1 ? 's' : ''} · ${region}`;
     const bare = meta.uncovered ? ` · ${meta.uncovered} of it uncovered` : '';
     return `${meta.full[0]} × ${meta.full[1]} px · ${counts}${bare}`;
   },
@@ -98,12 +99,29 @@ export const controls = {
     const buttons = [this.undoButton, this.redoButton, this.resetButton, this.dropButton, this.saveButton];
     const title = el('strong', {}, meta.title);
     const size = this.get('_toolbar') ? el('span', {className: 'ai-dim'}, this.describeScene()) : null;
+    this.check = this.suspicionNote();
     this.header = el(
       'div',
       {className: 'ai-head'},
       el('div', {className: 'ai-title'}, ...[title, size, this.guessCount()].filter(Boolean)),
       el('div', {className: 'ai-actions'}, this.count, ...buttons),
+      this.check,
     );
+  },
+
+  // What is odd about the inputs, a line each.
+  suspicionNote() {
+    const lines = this.meta.suspicions ?? [];
+    const note = {className: 'ai-check', role: 'note', 'aria-label': 'Check', hidden: !lines.length};
+    return el('div', note, ...lines.map(line => el('div', {}, line)));
+  },
+
+  // What a view shows; what the result is depends on the mask.
+  about(view) {
+    const {masked, uncovered} = this.meta;
+    if (view !== 'result') return ABOUT[view];
+    if (!masked) return 'The photograph itself, as nothing of it is to be restored: what came out is the order';
+    return `${ABOUT[view]}${uncovered ? '; hatched where nothing covers it' : ''}`;
   },
 
   buildStage() {
@@ -158,7 +176,7 @@ export const controls = {
     if (this.listed !== slot && this.fusion.overlaps.length > 12) this.listPairs();
     const ofSlot = OF_SLOT.includes(view) ? `: ${this.slotName(slot - 1)}` : '';
     const overlay = this.showsOverlay() ? `, with overlay ${this.get('overlay')}` : '';
-    this.canvas.setAttribute('aria-label', `${ABOUT[view]}${ofSlot}${overlay}`);
+    this.canvas.setAttribute('aria-label', `${this.about(view)}${ofSlot}${overlay}`);
     this.draw();
   },
 

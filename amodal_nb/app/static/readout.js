@@ -2,7 +2,6 @@
 
 import {VALUE_RANGE, CIVIDIS_STOPS} from './colours.js';
 import {clamp, el, number, percent} from './elements.js';
-import {ABOUT} from './views.js';
 
 const note = text => el('span', {className: 'ai-dim', title: text}, text);
 
@@ -65,7 +64,7 @@ export const readout = {
     if (overlay in VALUE_RANGE) parts.push(this.rampKey(overlay, slot, this.overlayRamp(overlay, slot)));
     if (views.includes('completion') || views.includes('original')) parts.push(note(this.describeHarmonising(slot)));
     const isPlainMap = parts.length === 1 && view in VALUE_RANGE && view !== 'weight';
-    if (!parts.length || isPlainMap) parts.push(note(ABOUT[view]));
+    if (!parts.length || isPlainMap) parts.push(note(this.about(view)));
     this.meanings.replaceChildren(...parts);
   },
 
