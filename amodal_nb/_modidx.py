@@ -3401,6 +3401,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                        'amodal_nb/training/distributed.py'),
                                                 'amodal_nb.training.distributed.DistributedContext.warn_once': ( '7_training/distributed.html#distributedcontext.warn_once',
                                                                                                                  'amodal_nb/training/distributed.py'),
+                                                'amodal_nb.training.distributed.DistributedContext.warnings_of_first_rank': ( '7_training/distributed.html#distributedcontext.warnings_of_first_rank',
+                                                                                                                              'amodal_nb/training/distributed.py'),
                                                 'amodal_nb.training.distributed.Watchdog': ( '7_training/distributed.html#watchdog',
                                                                                              'amodal_nb/training/distributed.py'),
                                                 'amodal_nb.training.distributed.Watchdog.__enter__': ( '7_training/distributed.html#watchdog.__enter__',

@@ -503,6 +503,17 @@ def test_cutouts_of_a_photograph_that_was_not_turned_are_named(pictures):
     save(pictures/'c1.png', RED[:30])
     with pytest.raises(SceneError, match="48x30 but the picture is 30x48: turn one of them by 90 degrees"): from_pictures(pictures/'p.png', None, [pictures/'c1.png'])
 
+class OnGpu(torch.Tensor):
+    "Refuses what a tensor on a GPU refuses: to become an array of NumPy's. A stand-in, as tests need no GPU."
+    def cpu(self): return self.as_subclass(torch.Tensor)
+    def numpy(self, *args, **options): raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+def test_tensors_on_a_gpu_are_copied_from_it(caplog):
+    picture, mask, *rest = (torch.from_numpy(np.atleast_3d(a)).movedim(2, 0) for a in (BOTTOM[..., :3], REGION, RED, BLUE[..., :3], BOTTOM[..., :3]))
+    fused = [fuse_pictures(move(picture), move(mask), list(map(move, rest[:2])), move(rest[2]), model='vote') for move in (lambda t: t, lambda t: t.as_subclass(OnGpu))]
+    assert torch.equal(fused[0].weights, fused[1].weights) and torch.equal(fused[0].result, fused[1].result)
+    with pytest.raises(TypeError): np.asarray(picture.as_subclass(OnGpu))
+
 @pytest.mark.parametrize('ground', [0, 255])
 def test_alpha_that_is_1_everywhere_is_no_alpha(pictures, ground):
     plain = [np.where(a[..., 3:] > 0, a[..., :3], ground).astype(np.uint8) for a in (RED, BLUE)]

@@ -76,11 +76,10 @@ def _lines_of_lost(fused, not_found):
     "Explain in a line that positions are not found, and what to do."
     if not not_found or fused.suspicions: return [] # which are why
     names = ', '.join(_name_of(fused, k) for k in not_found)
-    shown = 'nothing in the picture at or near'
-    line = f'{shown} its place looks like {names}, which stays there, its order not sure: is it'
-    if len(not_found) > 1:
-        line = f'{shown} their places looks like {names}, which stay there, their order not sure: are they'
-    return [f'{line} of this photograph, drawn on its whole canvas?']
+    stays = 'which stays as given, its order not sure: it is'
+    if len(not_found) > 1: stays = 'which stay as given, their order not sure: they are'
+    why = 'rough, or not of this photograph, or not drawn on its whole canvas'
+    return [f'no exact place in the picture was found for {names}, {stays} {why}']
 
 # %% ../../nbs/5_fusion/16_summary.ipynb #s008
 def _count(n, noun): return f'{n} {noun}' + ('' if n == 1 else 's')

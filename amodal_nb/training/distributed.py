@@ -10,13 +10,14 @@ __all__ = ['RUN_VARIABLE', 'COLLECTIVE_GRACE_S', 'PUBLISH_INTERVAL_S', 'STRAGGLE
 
 # %% ../../nbs/7_training/02_distributed.ipynb #c003
 import json, os, signal, socket, sys, threading, time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import torch, torch.distributed as dist
 
-from ..core.errors import AmodalError, ConfigError, warn_once
+from ..core.errors import AmodalError, ConfigError, logger, warn_once
 from ..core.files import write_json
 from ..core.parallel import die_with_parent
 
@@ -45,6 +46,14 @@ class DistributedContext:
     ):
         "Log a line as a warning, once and on rank 0 alone: for what every rank notices."
         if self.rank == 0: warn_once(line)
+
+    @contextmanager
+    def warnings_of_first_rank(self): # a context manager
+        "Keep the library's warnings back on all ranks but the first: what they do inside, rank 0 does alike."
+        before = logger.disabled
+        logger.disabled = before or self.rank > 0
+        try: yield
+        finally: logger.disabled = before
 
 COLLECTIVE_GRACE_S = 60 # s by which a collective's time limit exceeds that of `Watchdog`, which names the rank that is waited for
 

@@ -502,7 +502,7 @@ def training_data(
     context: DistributedContext, # of this process
 ) -> tuple: # (`DataLoader` of this rank; number of training scenes; validation scenes, `val_scenes` at most)
     "Find the scenes of a run. Raises `SceneError` if none is left for training."
-    folders, val = find_data(config.data, config.val)
+    with context.warnings_of_first_rank(): folders, val = find_data(config.data, config.val)
     if not folders: raise SceneError(config.data, 'no scene is left for training', 'add scenes or lower val')
     data = SceneDataset(folders, config.n_max_completions, config.on_extra, on_bad='next', need_image=True)
     loader = make_loader(data, config.batch_size, True, config.seed, config.workers, context.rank, context.world_size,
