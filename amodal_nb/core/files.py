@@ -109,7 +109,9 @@ def _parse_json(text, where):
     "Parse JSON. Raises `FormatError` if it is none, or repeats a key in one record."
     try: return json.loads(text, object_pairs_hook=unique_keys(where))
     except AmodalError: raise
-    except (ValueError, RecursionError): raise FormatError(where, 'is not JSON, or damaged', 'write it again') from None
+    except (ValueError, RecursionError) as e:
+        place = f', at line {e.lineno}' if isinstance(e, json.JSONDecodeError) and '\n' in text.strip() else ''
+        raise FormatError(where, f'is not JSON, or damaged{place}', 'write it again') from None
 
 def read_json(
     path: 'str | Path', # a .json
