@@ -645,7 +645,7 @@ def convert(
 @command
 def export(
     format: str, # ora (OpenRaster), psd, coco, scenes, or shards (WebDataset; OUT must be new)
-    root: Path, # scenes
+    root: Path, # scenes, or what `amodal refit` and `amodal edit` wrote
     *,
     out: Path, # gets <id>.ora, <id>.psd, <id>/, images/ and annotations.json, or 000000.tar; and report.json
     fused: Optional[Path] = None, # the folder that `amodal fuse` has written; without it, scenes are fused now

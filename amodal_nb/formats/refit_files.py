@@ -83,8 +83,10 @@ def _write_refit_files(made, folder):
     order = {'order': made.order, 'names': names, 'pairs': made.pairs, 'exceptions': exception_records(made.exceptions)}
     write_json(folder/f'{id}_order.json', order)
     write_json(folder/f'{id}_report.json', made.report)
-    if sorted(made.order) == list(range(1, len(made.order)+1)):
-        write_json(folder/f'{id}_scene.json', {'version': 1, 'names': [names[k] for k in sorted(names, key=int)]})
+    numbers = sorted(made.order)
+    if numbers == list(range(1, len(numbers)+1)):
+        ranks = [made.order.index(k) for k in numbers]
+        write_json(folder/f'{id}_scene.json', {'version': 1, 'names': [names[str(k)] for k in numbers], 'ranks': ranks})
     write_ora(folder/f'{id}_layers.ora', refit_layers(made), made.icc)
     try: write_psd(folder/f'{id}_layers.psd', refit_layers(made), made.icc)
     except AmodalError as e: log_warning(f'{id}: no PSD: {e}')
