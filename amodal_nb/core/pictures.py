@@ -395,8 +395,9 @@ def _warn_of_dark_labels(t, where):
     levels = t[0].numpy()
     middle = levels[1:-1, 1:-1]
     is_inside = (middle > 0) & (middle < 128)
-    neighbours = levels[:-2, 1:-1], levels[2:, 1:-1], levels[1:-1, :-2], levels[1:-1, 2:]
-    for neighbour in neighbours: is_inside &= neighbour == middle
+    rows, columns = levels[:, 1:-1], levels[1:-1]
+    above_and_below, left_and_right = (rows[:-2], rows[2:]), (columns[:, :-2], columns[:, 2:])
+    for neighbour in above_and_below + left_and_right: is_inside &= neighbour == middle
     if np.count_nonzero(is_inside) < _MIN_LABEL_PX: return
     dark = ', '.join(map(str, np.unique(middle[is_inside])))
     warn_once(f'{where}: its areas of {dark} are not read as the region, those from 128 are: paint all of it 255')
