@@ -8,7 +8,7 @@ __all__ = ['PATCH', 'LAYER_TOLERANCE', 'THUMBNAIL_PX', 'ORA_DEFAULTS', 'MAX_PSD_
            'fit_known_colours', 'fusion_layers', 'patched_fraction', 'write_ora', 'write_psd']
 
 # %% ../../nbs/8_formats/07_layers.ipynb #c003
-import itertools, zipfile
+import itertools, re, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -136,12 +136,14 @@ THUMBNAIL_PX = 256 # largest side of a thumbnail, by the OpenRaster specificatio
 
 def _layer_file(i): return f'data/layer{i:03}.png' # of the layer of this index, in the zip
 
+_NO_XML = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]') # characters that XML 1.0 cannot hold
+
 ORA_DEFAULTS = {'x': '0', 'y': '0', 'opacity': '1.0', 'composite-op': 'svg:src-over'}
 
 def _add_layers(stack, layers, numbers):
     "Add layers and groups to an element of stack.xml."
     for entry in layers:
-        own = {'name': entry.name}
+        own = {'name': _NO_XML.sub('\N{REPLACEMENT CHARACTER}', entry.name)}
         if isinstance(entry, LayerGroup):
             group = ElementTree.SubElement(stack, 'stack', own | ORA_DEFAULTS | {'isolation': 'isolate'})
             _add_layers(group, entry.layers, numbers)
