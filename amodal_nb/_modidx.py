@@ -605,6 +605,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'amodal_nb/core/pictures.py'),
                                          'amodal_nb.core.pictures._warn_of_16_bits': ( '1_core/pictures.html#_warn_of_16_bits',
                                                                                        'amodal_nb/core/pictures.py'),
+                                         'amodal_nb.core.pictures._warn_of_dark_labels': ( '1_core/pictures.html#_warn_of_dark_labels',
+                                                                                           'amodal_nb/core/pictures.py'),
                                          'amodal_nb.core.pictures._without_batch_axes': ( '1_core/pictures.html#_without_batch_axes',
                                                                                           'amodal_nb/core/pictures.py'),
                                          'amodal_nb.core.pictures.binary_mask': ( '1_core/pictures.html#binary_mask',

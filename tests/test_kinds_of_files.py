@@ -88,6 +88,19 @@ def test_a_palette_mask_is_read(tmp_path):
     im.save(tmp_path/'m.png')
     assert torch.equal(read_mask(tmp_path/'m.png')[0] > 0, torch.from_numpy(REGION > 0))
 
+def test_dark_objects_of_a_label_map_are_named_and_rims_are_not(tmp_path, caplog):
+    labels = Image.fromarray(REGION//255 + disc(8, 40, 6)//255*2)
+    labels.putpalette([0, 0, 0, 128, 0, 0, 64, 0, 0])                # as those of DAVIS, whose eighth object is dark
+    labels.save(tmp_path/'labels.png')
+    assert torch.equal(read_mask(tmp_path/'labels.png', soft=True)[0] > 0, torch.from_numpy(REGION > 0))
+    assert 'labels.png: its areas of 64 are not read as the region' in caplog.text
+    caplog.clear()
+    big = Image.fromarray(REGION).resize((96, 96), Image.Resampling.NEAREST).rotate(30, Image.Resampling.BICUBIC)
+    big.resize((SIDE, SIDE), Image.Resampling.BOX).save(tmp_path/'rim.png')
+    big.save(tmp_path/'rim.jpg', quality=60)
+    for name in 'rim.png', 'rim.jpg': assert read_mask(tmp_path/name, soft=True).any()
+    assert not caplog.records
+
 def test_a_mask_of_three_values_names_them(tmp_path):
     path = save(tmp_path/'m.png', REGION//255*2 + disc(5, 5, 4)//255)
     with pytest.raises(SceneError, match=r'has 3 values \(0, 1, 2\)'): read_mask(path)

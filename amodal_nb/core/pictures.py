@@ -386,6 +386,22 @@ def _mask_channel(t, where):
     warn_once(f'{where}: its colours are no mask: its transparent part is read as the region to restore')
     return 255 - alpha
 
+_MAX_LABELS, _MIN_LABEL_PX = 16, 16 # values of a label map, black among them; pixels inside of a dark area
+
+def _warn_of_dark_labels(t, where):
+    "Name the values of dark areas that lie on black, in a picture of few values: they are no rim, and left out."
+    values = t.unique()
+    if values[0] != 0 or len(values) > _MAX_LABELS: return
+    levels = t[0].numpy()
+    middle = levels[1:-1, 1:-1]
+    is_inside = (middle > 0) & (middle < 128)
+    rows, columns = levels[:, 1:-1], levels[1:-1]
+    above_and_below, left_and_right = (rows[:-2], rows[2:]), (columns[:, :-2], columns[:, 2:])
+    for neighbour in above_and_below + left_and_right: is_inside &= neighbour == middle
+    if np.count_nonzero(is_inside) < _MIN_LABEL_PX: return
+    dark = ', '.join(map(str, np.unique(middle[is_inside])))
+    warn_once(f'{where}: its areas of {dark} are not read as the region, those from 128 are: paint all of it 255')
+
 def _soft_mask(t, where):
     "Return where a grey mask [1,H,W] is bright. Raises `SceneError` if it is nowhere."
     if t.max() < 128:
@@ -393,6 +409,7 @@ def _soft_mask(t, where):
         raise SceneError(where, problem, 'paint the region 255 and the rest 0')
     grey = _grey_share(t)
     if grey > MAX_GREY_SHARE: warn_once(f'{where}: {grey:.0%} of it is neither black nor white: is it a mask?')
+    _warn_of_dark_labels(t, where)
     return t >= 128
 
 def _has_two_values(levels):
