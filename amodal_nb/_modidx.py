@@ -2073,6 +2073,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'amodal_nb/fusion/harmonise.py'),
                                             'amodal_nb.fusion.harmonise.harmonise_and_report': ( '5_fusion/harmonise.html#harmonise_and_report',
                                                                                                  'amodal_nb/fusion/harmonise.py'),
+                                            'amodal_nb.fusion.harmonise.has_hard_outline': ( '5_fusion/harmonise.html#has_hard_outline',
+                                                                                             'amodal_nb/fusion/harmonise.py'),
                                             'amodal_nb.fusion.harmonise.place_colours': ( '5_fusion/harmonise.html#place_colours',
                                                                                           'amodal_nb/fusion/harmonise.py'),
                                             'amodal_nb.fusion.harmonise.propagate_all_residuals': ( '5_fusion/harmonise.html#propagate_all_residuals',

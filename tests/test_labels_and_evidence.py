@@ -4,21 +4,24 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 import pytest, torch
+from PIL import Image
 from amodal_nb.app.cli import main, main_table
 from amodal_nb.core.compositing import composite_weights
 from amodal_nb.core.geometry import dilate, erode
-from amodal_nb.core.pictures import write_picture
+from amodal_nb.core.pictures import to_uint8, write_picture
 from amodal_nb.evaluation.evaluate import evaluate, order_table, published_table, PUBLISHED_SCORES
 from amodal_nb.evaluation.measures import order_scores
 from amodal_nb.formats.common import build_scene, OVERLAPS, shuffled_order
 from amodal_nb.formats.convert import CONVERT_FORMATS
 from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report
-from amodal_nb.fusion.predict import fuse_scene
+from amodal_nb.fusion.predict import fuse_pictures, fuse_scene
 from amodal_nb.fusion.refine import compare_residuals, with_harmonisation
 from amodal_nb.models.baselines import BASELINES
 from amodal_nb.scenes.batches import make_batch
 from amodal_nb.scenes.folders import read_scene
+from amodal_nb.synthesis.compose import rgba_layers
 from amodal_nb.synthesis.composer import Composer
+from amodal_nb.synthesis.degrade import jpeg_compress
 
 SHARED = Path(__file__).resolve().parents[2]/'shared'
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason='needs ../shared, which is not part of the project')
@@ -61,6 +64,22 @@ def test_only_given_colours_are_evidence():
         a, b = (compare_residuals(done.partial, done.mask, c, done.alphas, done.given, sequence).differences for c in (done.completions, wild))
         assert torch.equal(a, b)
     assert n_grown > 0
+
+def on_white(layer):
+    "An RGBA layer as JPEG on white, without alpha."
+    white = Image.new('RGBA', (layer.shape[1], layer.shape[0]), 'white')
+    return jpeg_compress(Image.alpha_composite(white, Image.fromarray(layer)).convert('RGB'), 80)
+
+@pytest.mark.parametrize('i', [6, 7])
+def test_white_rims_of_estimated_outlines_are_no_evidence(i):
+    "The mask hides just the overlaps, so that only outlines could be compared."
+    scene = Composer(size=96, n_objects=3, seed=7800)[i]
+    overlap = (dilate((scene.alphas > .5).sum(0) > 1)[0]).numpy()
+    picture = jpeg_compress(Image.fromarray(to_uint8(scene.image)), 80)
+    fused = fuse_pictures(picture, overlap, [on_white(layer) for layer in rgba_layers(scene)])
+    shown = [p for p in fused.pairs if p['why'] == 'evidence']
+    p_true = [p['p_a_front'] if (p['a'], p['b']) in scene.pairs else 1-p['p_a_front'] for p in shown]
+    assert shown and min(p_true) > .1
 
 def test_batches_carry_where_colours_are_given():
     done = harmonise(noisy()[0])

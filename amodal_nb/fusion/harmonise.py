@@ -6,8 +6,9 @@ choice among the completions as they were given."""
 # %% auto #0
 __all__ = ['Visibility', 'estimate_visibility', 'extrapolated_in', 'widen', 'place_colours', 'correct_colours',
            'propagation_cell', 'propagate_residual', 'estimate_background', 'correct_background', 'warp_all_alphas',
-           'correct_alphas', 'second_visibility', 'given_colours', 'propagate_all_residuals', 'CorrectionReport',
-           'visible_pixels', 'correction_report', 'harmonise_and_report', 'harmonise', 'Harmoniser', 'find_harmoniser']
+           'correct_alphas', 'second_visibility', 'has_hard_outline', 'given_colours', 'propagate_all_residuals',
+           'CorrectionReport', 'visible_pixels', 'correction_report', 'harmonise_and_report', 'harmonise', 'Harmoniser',
+           'find_harmoniser']
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c2a70b35
 import math
@@ -219,17 +220,25 @@ def second_visibility(
     return replace(estimate_visibility(placed, predictor), boxes=visibility.boxes)
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #h302
+def has_hard_outline(
+    alpha: torch.Tensor, # [1,H,W] in 0..1
+) -> bool: # True also of an empty alpha
+    "Return whether an alpha is 0 or 1 everywhere."
+    return not (exceeds(alpha, 0) & exceeds(-alpha, -1)).any()
+
 def given_colours(
+    alphas: torch.Tensor, # [N,1,H,W] in 0..1, as they were given
     warped: torch.Tensor, # [N,1,H,W] in 0..1 from `warp_all_alphas`
     boxes: list, # of two slices each, or None for an empty completion
     corrections: list, # a `Correction` or None for each completion
 ) -> torch.Tensor: # bool [N,1,H,W]
-    "Return where corrected colours come from given ones and not from extrapolation."
+    "Return where corrected colours come from given ones, not from extrapolation or from a doubtful rim."
     given = exceeds(warped, .5)
     for k, correction in enumerate(corrections):
-        if correction is None: continue
-        around = (slice(None), *(slice(max(0, s.start-1), s.stop+1) for s in boxes[k])) # beyond, alpha is faint
-        given[k][around] = exceeds(erode(warped[k][around]), .5)
+        px = int(correction is not None) + int(has_hard_outline(alphas[k]))
+        if boxes[k] is None or px == 0: continue
+        around = (slice(None), *(slice(max(0, s.start-px), s.stop+px) for s in boxes[k])) # beyond, alpha is faint
+        given[k][around] = exceeds(erode(warped[k][around], px), .5)
     return given
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #6bd13147
@@ -316,7 +325,7 @@ def harmonise_and_report(
     corrections = [c.correction for c in corrected]
     behind, background_correction, background_px = correct_background(scene, config)
     alphas = warp_all_alphas(scene, visibility.boxes, corrections, config)
-    given = given_colours(alphas, visibility.boxes, corrections)
+    given = given_colours(scene.alphas, alphas, visibility.boxes, corrections)
     offsets_px = correct_alphas(scene, visibility, colours, corrected, behind, alphas, config)
     if config.use_propagation: propagate_all_residuals(scene, visibility, colours, alphas, corrections)
     evidence_px = visible_pixels(scene, visibility)
