@@ -1,7 +1,8 @@
 "Fusing many scenes: killed, asked to stop, out of room or memory, damaged shards, servers that fail: what is done stays done, and the end is the same bytes."
 import http.server, json, os, random, re, shutil, tarfile, threading
+from contextlib import suppress
 from pathlib import Path
-import pytest
+import psutil, pytest
 from test_bad_input import good_scene, here, leftovers, refused
 from amodal_nb.fusion import bulk, results
 from amodal_nb.scenes.folders import find_scenes
@@ -77,6 +78,24 @@ def test_killed_anywhere_nothing_is_lost_and_the_end_is_the_same(many, tmp_path,
         assert listing(out) == listing(many/expected) and not leftovers(out)
         shutil.rmtree(out)
         if kills >= wanted: break
+
+ORPHAN = """
+import os, pathlib, signal, sys, time
+from amodal_nb.core import parallel
+PARENT, die_with_parent = os.getpid(), parallel.die_with_parent
+def die_late():
+    pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+    os.kill(PARENT, signal.SIGKILL)
+    while os.getppid() == PARENT: time.sleep(.01)
+    die_with_parent()
+parallel.die_with_parent = die_late
+list(parallel.TaskPool(lambda: print, 1).run([1]))
+"""
+
+def test_a_worker_whose_parent_ended_at_once_ends_too(tmp_path, forks):
+    "The kernel tells nothing of a parent that was gone before; such a worker would hold the lock of its folder for ever."
+    assert forks(ORPHAN, tmp_path/'pid').returncode == -9
+    with suppress(psutil.NoSuchProcess): psutil.Process(int((tmp_path/'pid').read_text())).wait(20)
 
 @pytest.mark.parametrize('workers', ['0', '1'])
 def test_sigterm_leaves_a_report_and_no_temporary_files(many, tmp_path, forks, workers):

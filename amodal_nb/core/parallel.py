@@ -136,6 +136,7 @@ def _serve(pipe, prepare):
     "Do the tasks that come through a pipe, in a worker process."
     for number in signal.SIGINT, signal.SIGTERM: signal.signal(number, signal.SIG_IGN) # the parent decides
     die_with_parent()
+    if os.getppid() != multiprocessing.parent_process().pid: return
     runner = TaskRunner(prepare)
     pipe.send(runner.reply(error=runner.error))
     if runner.error: return
