@@ -77,11 +77,12 @@ def ridge_regression(
     prior: torch.Tensor, # [M], the precision of each unknown about 0
 ) -> torch.Tensor: # [C,M]
     """Return the solution of weighted least squares with a Gaussian prior about 0 (ridge regression), for each of C
-    problems."""
-    weighted = features*weight
-    normal_matrix = weighted @ features.mT + torch.diag(prior)
-    right_side = (weighted @ target[..., None])[..., 0]
-    return torch.linalg.solve(normal_matrix, right_side)
+    problems; computed in 64 bits."""
+    wide = features.double()
+    weighted = wide*weight
+    normal_matrix = weighted @ wide.mT + torch.diag(prior)
+    right_side = (weighted @ target.double()[..., None])[..., 0]
+    return torch.linalg.solve(normal_matrix, right_side).to(features)
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #c023
 def sample_pixels(
@@ -126,8 +127,9 @@ def robust_precision(
     """Return the precision of each pixel's equation in one round of reweighted least squares: Geman-McClure weight
     over weighted variance."""
     weight = support*geman_mcclure_weight(residual, scale)[0]
-    variance = (weight @ residual.square().mean(0))/weight.sum().clamp(min=1)
-    return weight/(correlated_pixels*variance.clamp(min=1e-5))
+    squares = (weight*residual.square().mean(0)).sum(dtype=torch.float64)
+    variance = squares/weight.sum(dtype=torch.float64).clamp(min=1)
+    return weight/(correlated_pixels*variance.clamp(min=1e-5)).to(weight)
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #9d3c7e90
 FIXED_PRECISION = 1e9 # precision of a prior that leaves an unknown where it is

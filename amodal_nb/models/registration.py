@@ -37,11 +37,11 @@ def shift_costs(
     k = 2*reach + 1
     shifted = F.pad(fine[:, 1], (reach,)*4).unfold(1, k, 1).unfold(2, k, 1)[:, ::step, ::step] # [K,h/2,w/2,k,k]
     difference = (shifted - picture_fine).abs_().clamp_(max=cutoff)
-    error = difference.mul_(weight).sum((1, 2))                      # [K,k,k], for shifts reach..-reach
-    total = weight.sum((1, 2)) + 1                                   # [K,1,1]
+    error = difference.mul_(weight).sum((1, 2), dtype=torch.float64)                      # [K,k,k], for shifts reach..-reach
+    total = weight.sum((1, 2), dtype=torch.float64) + 1                                   # [K,1,1]
     offsets = torch.arange(-reach, reach + 1).to(error)
     squared_distance = offsets[:, None]**2 + offsets**2
-    return error.flip(1, 2)/total + 1e-4*squared_distance
+    return (error.flip(1, 2)/total + 1e-4*squared_distance).to(picture)
 
 # %% ../../nbs/4_models/04_registration.ipynb #c012
 def locate_minimum(
@@ -81,15 +81,15 @@ def fit_gain_bias(
 ) -> tuple: # (gain [...,3,1] in 0.7..1.4, bias [...,3,1] in -0.15..0.15), such that gain*completion + bias is like the picture
     "Estimate the gain and bias of each channel by iteratively reweighted ridge regression."
     gain, bias = torch.ones_like(picture[..., :1]), torch.zeros_like(picture[..., :1])
-    def total(t): return t.sum(-1, keepdim=True)
+    def total(t): return t.sum(-1, keepdim=True, dtype=torch.float64)
     for _ in range(rounds):
         weight = support*geman_mcclure_weight(picture - gain*completion - bias, channels=-2)
         weighted = weight*completion
         n, c, p = total(weight) + BIAS_PENALTY, total(weighted), total(weight*picture)
         cc, cp = total(weighted*completion) + GAIN_PENALTY, total(weighted*picture) + GAIN_PENALTY
         determinant = n*cc - c*c
-        gain = ((n*cp - c*p)/determinant).clamp(.7, 1.4)
-        bias = ((cc*p - c*cp)/determinant).clamp(-.15, .15)
+        gain = ((n*cp - c*p)/determinant).clamp(.7, 1.4).to(picture)
+        bias = ((cc*p - c*cp)/determinant).clamp(-.15, .15).to(picture)
     return gain, bias
 
 # %% ../../nbs/4_models/04_registration.ipynb #c023
