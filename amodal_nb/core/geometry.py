@@ -6,7 +6,8 @@
 __all__ = ['FAINT_ALPHA', 'MIN_OVERLAP_PX', 'SEAM_PX', 'MAX_TRANSLATION_PX', 'Box', 'box_of_lines', 'box_of_mask', 'bounding_box',
            'bounding_boxes', 'pairwise_overlap', 'exceeds', 'pixel_indices', 'take_pixels', 'count_covering',
            'sliding_maximum', 'dilate', 'erode', 'dilate_masks', 'meeting_pairs', 'normalized_convolution', 'CellGrids',
-           'cell_grids', 'translate', 'translate_each', 'PictureStack', 'warp_affine', 'average_areas', 'resize']
+           'cell_grids', 'translate', 'translate_whole', 'translate_each', 'PictureStack', 'normalized_maps',
+           'warp_each', 'warp_affine', 'average_areas', 'resize']
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c003
 import math
@@ -243,7 +244,7 @@ def _map_columns(t, columns):
     "Multiply each row of [K,C,H,W] by the matrix [K,W,V] of its box."
     return torch.bmm(t.flatten(1, 2), columns).unflatten(1, t.shape[1:3])
 
-def _cell_maps(lengths, length, cell):
+def _cell_maps(lengths, length, cell, times):
     "Return the maps along one side: [K,n,length] to the smoothed means of cells, [K,length,n] back to pixels."
     lengths = lengths[:, None]                                       # [K,1]
     n_cells = -(-lengths//cell)
@@ -256,16 +257,18 @@ def _cell_maps(lengths, length, cell):
     pool, smooth = (t/t.sum(2, keepdim=True).clamp(min=1) for t in (belongs, near))
     source = ((pixel + .5)*n_cells/lengths - .5).clamp(min=0).minimum(n_cells - 1) # [K,length]
     hat = (1 - (source[..., None] - index).abs()).clamp(min=0)       # of linear interpolation
-    return smooth @ pool, hat*is_pixel[..., None]
+    for _ in range(times): pool = smooth @ pool
+    return pool, hat*is_pixel[..., None]
 
 def cell_grids(
     heights: torch.Tensor, # [K] px, at most the height of `size`
     widths: torch.Tensor, # [K] px, at most its width
     size: tuple, # (height, width) of the padded batch in px
     cell: int = 4, # px, see `normalized_convolution`
+    times: int = 1, # see `normalized_convolution`
 ) -> CellGrids: # of these boxes
     "Make the maps of boxes that lie in the top left corners of a batch."
-    pool, spread = _cell_maps(torch.cat([heights, widths]), max(size), cell)
+    pool, spread = _cell_maps(torch.cat([heights, widths]), max(size), cell, times)
     pools, spreads = pool.chunk(2), spread.chunk(2)                  # rows and columns
     n, m = (-(-side//cell) for side in size)
     pool_rows, pool_columns = pools[0][:, None, :n, :size[0]], pools[1][:, :m, :size[1]].mT
@@ -292,20 +295,29 @@ def translate(
     return rows[..., -w:] if fx == 0 else torch.lerp(rows[..., 1:], rows[..., :-1], fx)
 
 # %% ../../nbs/1_core/04_geometry.ipynb #p18d
+def _take_moved(t, first, size): # windows of a padded batch that begin at `first`, [K,2] row and column in the padded pictures
+    n, channels = t.shape[:2]
+    padded = F.pad(t, (MAX_TRANSLATION_PX + 1,)*4)
+    planes = torch.arange(n*channels, device=t.device).view(n, channels, 1)
+    rows = planes*padded.shape[2] + first[:, :1, None] + torch.arange(size[0], device=t.device)
+    starts = rows*padded.shape[3] + first[:, 1:, None]               # [K,C,height]
+    return padded.flatten().unfold(0, size[1], 1)[starts]            # [K,C,*size]
+
+def translate_whole(
+    t: torch.Tensor, # [K,C,h,w]
+    shifts: torch.Tensor, # [K,2] whole px down and to the right, at most `MAX_TRANSLATION_PX`
+) -> torch.Tensor: # [K,C,h,w], 0 where nothing came from
+    "Move several pictures, each by its own whole pixels."
+    return _take_moved(t, MAX_TRANSLATION_PX + 1 - shifts.long(), t.shape[2:])
+
 def translate_each(
     t: torch.Tensor, # [K,C,h,w]
     shifts: torch.Tensor, # [K,2] px down and to the right, at most `MAX_TRANSLATION_PX`
 ) -> torch.Tensor: # [K,C,h,w], 0 where nothing came from
     "Move several pictures, each by its own shift, as `translate` does."
-    (n, channels, h, w), margin = t.shape, MAX_TRANSLATION_PX + 1
     whole = shifts.floor()
     down, across = (shifts - whole).to(t)[:, :, None, None, None].unbind(1) # [K,1,1,1]
-    padded = F.pad(t, (margin,)*4)
-    first = margin - 1 - whole.long()                                # [K,2] row and column of what moves to the corner
-    planes = torch.arange(n*channels, device=t.device).view(n, channels, 1)
-    rows = planes*padded.shape[2] + first[:, :1, None] + torch.arange(h + 1, device=t.device)
-    starts = rows*padded.shape[3] + first[:, 1:, None]               # [K,C,h+1]
-    near = padded.flatten().unfold(0, w + 1, 1)[starts]              # [K,C,h+1,w+1]
+    near = _take_moved(t, MAX_TRANSLATION_PX - whole.long(), [side + 1 for side in t.shape[2:]])
     moved = torch.lerp(near[:, :, 1:], near[:, :, :-1], down)
     return torch.lerp(moved[..., 1:], moved[..., :-1], across)
 
@@ -332,6 +344,34 @@ class PictureStack:
         return self.values.unfold(0, width, 1)[torch.from_numpy(starts).to(self.values.device)]
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c017
+def normalized_maps(
+    affine: torch.Tensor, # [...,2,3]: the source of each pixel, in px (x, y) from the centre of its box
+    half_size: torch.Tensor, # [...,2] (w/2, h/2) in px, of the boxes
+    size: tuple, # (height, width) in px of the padded batch, in whose top left corners the boxes lie
+) -> torch.Tensor: # [...,2,3]: the source in the coordinates of `grid_sample`
+    "Return where affine maps read a padded batch."
+    scale = 2/torch.tensor([*size[::-1]], device=affine.device)
+    offset = affine[..., 2] + half_size
+    return torch.cat([affine[..., :2]*scale[:, None], (offset*scale - 1)[..., None]], -1)
+
+def warp_each(
+    t: torch.Tensor, # [K,C,h,w], K boxes in their top left corners
+    affine: torch.Tensor, # [K,2,3]: the source of each pixel, in px (x, y) from the centre of its box
+    half_size: torch.Tensor, # [K,2] (w/2, h/2) in px, of the boxes
+    shift: 'torch.Tensor | None' = None, # [K,2] px down and to the right, afterwards
+    mode: str = 'bilinear', # or 'bicubic', which blurs less
+) -> torch.Tensor: # [K,C,h,w], 0 where nothing came from; undefined beyond the boxes
+    "Resample boxes, each under an affine map (rotation, scale, shear), followed by a translation."
+    h, w = t.shape[-2:]
+    linear, half = affine[..., :2].double(), half_size.double()
+    moved = half if shift is None else half + shift.flip(1)          # what lies there comes from the centre
+    canvas = torch.tensor([w, h], device=t.device)/2
+    from_centre = (linear @ (canvas - moved)[..., None])[..., 0]
+    offset = (affine[..., 2] + from_centre + half)/canvas - 1        # the source of the centre of the batch
+    theta = torch.cat([linear*canvas/canvas[:, None], offset[..., None]], -1)
+    grid = F.affine_grid(theta.to(t), (len(t), 1, h, w), align_corners=False)
+    return F.grid_sample(t, grid, mode=mode, align_corners=False)
+
 def warp_affine(
     t: torch.Tensor, # [C,h,w]
     affine: torch.Tensor, # [2,3]: the source of each pixel, in px (x, y) from the centre
@@ -340,11 +380,8 @@ def warp_affine(
     mode: str = 'bilinear', # or 'bicubic', which blurs less
 ) -> torch.Tensor: # [C,h,w], 0 where nothing came from
     "Resample a picture under an affine map (rotation, scale, shear), followed by a translation."
-    h, w = t.shape[-2:]
-    before = affine @ torch.tensor([[w/2, 0, -dx], [0, h/2, -dy], [0, 0, 1]])
-    normalized = before[None]/torch.tensor([[w/2], [h/2]])
-    grid = F.affine_grid(normalized, (1, 1, h, w), align_corners=False)
-    return F.grid_sample(t[None], grid, mode=mode, align_corners=False)[0]
+    half_size = torch.tensor([[t.shape[-1]/2, t.shape[-2]/2]])
+    return warp_each(t[None], affine[None], half_size, torch.tensor([[dy, dx]]), mode)[0]
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c020
 def average_areas(

@@ -37,9 +37,9 @@ def shift_costs(
     k = 2*reach + 1
     shifted = F.pad(fine[:, 1], (reach,)*4).unfold(1, k, 1).unfold(2, k, 1)[:, ::step, ::step] # [K,h/2,w/2,k,k]
     difference = (shifted - picture_fine).abs_().clamp_(max=cutoff)
-    error = difference.mul_(weight).sum((1, 2), dtype=torch.float64)                      # [K,k,k], for shifts reach..-reach
-    total = weight.sum((1, 2), dtype=torch.float64) + 1                                   # [K,1,1]
-    offsets = torch.arange(-reach, reach + 1).to(error)
+    error = difference.mul_(weight).sum(2).sum(1, dtype=torch.float64)                      # [K,k,k], for shifts reach..-reach
+    total = weight.sum(2).sum(1, dtype=torch.float64) + 1                                   # [K,1,1]
+    offsets = torch.arange(-reach, reach + 1, dtype=error.dtype, device=error.device)
     squared_distance = offsets[:, None]**2 + offsets**2
     return (error.flip(1, 2)/total + 1e-4*squared_distance).to(picture)
 
@@ -51,13 +51,13 @@ def locate_minimum(
     k = costs.shape[-1]
     best = costs.flatten(1).argmin(1)                                # [K]
     place = torch.stack([best//k, best % k], 1)                      # [K,2]
-    padded = F.pad(costs[:, None], (1, 1, 1, 1), mode='replicate').flatten(1)
+    padded = F.pad(costs[:, None], (1, 1, 1, 1), mode='replicate').flatten(1).double() # so that a vertex at the border is exact
     centre = (place[:, :1] + 1)*(k + 2) + place[:, 1:] + 1           # [K,1] in `padded`
     steps = torch.tensor([-k - 2, 0, k + 2, -1, 0, 1], device=costs.device) # above to below, left to right
     before, middle, after = padded.gather(1, centre + steps).view(-1, 2, 3).unbind(2) # [K,2] each
     curvature = (before + after - 2*middle).clamp(min=1e-6)
     vertex = (.5*(before - after)/curvature).clamp(-.5, .5)          # of the parabola through three neighbours
-    return place - k//2 + vertex.double()
+    return place - k//2 + vertex
 
 # %% ../../nbs/4_models/04_registration.ipynb #c020
 def geman_mcclure_weight(
@@ -106,9 +106,29 @@ class CompletionBoxes:
 
     def grids(self,
         cell: int, # px
+        times: int = 1, # see `normalized_convolution`
     ) -> CellGrids: # of these boxes
         "Make the grids on which residuals are averaged."
-        return cell_grids(self.heights, self.widths, self.inside.shape[-2:], cell)
+        return cell_grids(self.heights, self.widths, self.inside.shape[-2:], cell, times)
+    @property
+    def half_size(self) -> torch.Tensor: # [K,2] (w/2, h/2) of the boxes in px
+        return torch.stack([self.widths, self.heights], 1)/2
+    def select(self,
+        keep: torch.Tensor, # bool [K]
+    ) -> 'CompletionBoxes': # in a batch of the size of the largest
+        "Return some of the completions."
+        if keep.all(): return self
+        heights, widths = self.heights[keep], self.widths[keep]
+        h, w = (int(lengths.max()) if len(lengths) else 0 for lengths in (heights, widths))
+        padded = self.picture, self.seen, self.completion, self.alpha, self.inside
+        return CompletionBoxes(*(t[:, :, :h, :w][keep] for t in padded), heights, widths)
+    def erode(self,
+        t: torch.Tensor, # [K,1,h,w] in 0..1
+        px: int = 1, # how far
+    ) -> torch.Tensor: # [K,1,h,w], 0 beyond the boxes
+        "Return the minimum within `px` to each side, of what lies within each box."
+        if len(t) == 1: return erode(t, px)                          # the batch is its box
+        return erode(torch.where(self.inside, t, 1.), px)*self.inside
 
 @dataclass
 class RegisteredCompletions:
