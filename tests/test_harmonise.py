@@ -1,16 +1,18 @@
 "Harmonising: any scene gives a picture, nothing outside the mask changes, and what is not visible stays as it is."
-import json
+import json, math
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from unittest.mock import patch
 import numpy as np, pytest, torch, torch.nn.functional as F
 from amodal_nb.fusion import predict
+import amodal_nb.fusion.harmonise as harmonising
 from amodal_nb.app.cli import main
 from amodal_nb.core.compositing import composite_weights, front_to_back
 from amodal_nb.core.files import assets
 from amodal_nb.formats.programs import program_predictor
 from amodal_nb.fusion.config import HarmoniseConfig
 from amodal_nb.fusion.fuse import predict_scene
-from amodal_nb.fusion.harmonise import harmonise, harmonise_and_report, Harmoniser
+from amodal_nb.fusion.harmonise import estimate_visibility, harmonise, harmonise_and_report, Harmoniser
 from amodal_nb.fusion.refine import with_harmonisation, with_order_refinement
 from amodal_nb.models.baselines import BASELINES, order_by_residual, true_order
 from amodal_nb.models.checkpoint import load_weights
@@ -243,3 +245,22 @@ def test_a_program_is_harmonised_and_compared_as_its_model():
         outputs = [with_harmonisation(p) for p in (ours, program)]
         c, d = (predict_scene(p, scene)[0] for p in outputs)
         torch.testing.assert_close(c.order, d.order, atol=1e-3, rtol=1e-4)
+
+def test_scenes_that_are_harmonised_together_come_out_as_alone():
+    "In padded batches of several scenes, with what a GPU would put together in one as well."
+    scenes = [Composer('cc0', seed=40 + k, size=96, n_objects=2 + k % 4, noise=noise)[k] for k, noise in enumerate(['noisy', 'wild', 'clean']*3)]
+    alone = [harmonise_and_report(scene) for scene in scenes]
+    for limits in (harmonising.PACKED_PIXELS, harmonising.PADDING), (2**23, math.inf):
+        with patch.multiple(harmonising, PACKED_PIXELS=limits[0], PADDING=limits[1]): together = harmonising.harmonise_scenes(scenes)
+        for (a, report), (b, expected) in zip(together, alone):
+            for name in 'completions', 'alphas', 'background': assert (getattr(a, name) - getattr(b, name)).abs().max() < 1e-4
+            assert [(r['changed'], r['found']) for r in report] == [(r['changed'], r['found']) for r in expected]
+
+def test_tensors_are_made_where_the_scenes_are():
+    "As on a GPU, where a tensor on another device would stop it: here, every tensor without a device would be on one that holds no values."
+    scenes = [Composer('cc0', seed=50 + k, size=96, n_objects=4, noise=noise)[k] for k, noise in enumerate(['noisy', 'wild'])]
+    def on_the_cpu(*args): # predictors make their batches there
+        with torch.device('cpu'): return estimate_visibility(*args)
+    with patch.object(harmonising, 'estimate_visibility', on_the_cpu), torch.device('meta'): elsewhere = harmonising.harmonise_scenes(scenes)
+    for (a, report), (b, expected) in zip(elsewhere, harmonising.harmonise_scenes(scenes)):
+        assert torch.equal(a.completions, b.completions) and torch.equal(a.alphas, b.alphas) and report == expected
