@@ -19,6 +19,7 @@ from amodal_nb.models.checkpoint import load_weights
 from amodal_nb.models.order import MAX_PAIR_LOG_ODDS
 from amodal_nb.models.predictor import model_predictor, Predictor
 from amodal_nb.models.transitivity import transitive_log_odds
+from amodal_nb.models.windows import PackingLimits
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.scenes.scene import Scene
 from amodal_nb.synthesis.composer import Composer
@@ -247,14 +248,18 @@ def test_a_program_is_harmonised_and_compared_as_its_model():
         torch.testing.assert_close(c.order, d.order, atol=1e-3, rtol=1e-4)
 
 def test_scenes_that_are_harmonised_together_come_out_as_alone():
-    "In padded batches of several scenes, with what a GPU would put together in one as well."
-    scenes = [Composer('cc0', seed=40 + k, size=96, n_objects=2 + k % 4, noise=noise)[k] for k, noise in enumerate(['noisy', 'wild', 'clean']*3)]
+    "In padded batches of scenes of two sizes, one with an empty completion, and with what a GPU would put together in one batch as well."
+    scenes = [Composer('cc0', seed=40 + k, size=96 - 16*(k % 2), n_objects=2 + k % 4, noise=noise)[k] for k, noise in enumerate(['noisy', 'wild', 'clean']*3)]
+    keep = torch.arange(scenes[0].n).view(-1, 1, 1, 1) > 0
+    scenes[0] = replace(scenes[0], alphas=scenes[0].alphas*keep, completions=scenes[0].completions*keep)
     alone = [harmonise_and_report(scene) for scene in scenes]
-    for limits in (harmonising.PACKED_PIXELS, harmonising.PADDING), (2**23, math.inf):
-        with patch.multiple(harmonising, PACKED_PIXELS=limits[0], PADDING=limits[1]): together = harmonising.harmonise_scenes(scenes)
+    for limits in harmonising.CPU_LIMITS, PackingLimits(2**23, math.inf):
+        with patch.object(harmonising, 'CPU_LIMITS', limits): together = harmonising.harmonise_scenes(scenes)
         for (a, report), (b, expected) in zip(together, alone):
             for name in 'completions', 'alphas', 'background': assert (getattr(a, name) - getattr(b, name)).abs().max() < 1e-4
+            assert (a.given != b.given).float().mean() < 1e-4
             assert [(r['changed'], r['found']) for r in report] == [(r['changed'], r['found']) for r in expected]
+    assert harmonising.harmonise_scenes([]) == []
 
 def test_tensors_are_made_where_the_scenes_are():
     "As on a GPU, where a tensor on another device would stop it: here, every tensor without a device would be on one that holds no values."

@@ -380,8 +380,8 @@ def warp_affine(
     mode: str = 'bilinear', # or 'bicubic', which blurs less
 ) -> torch.Tensor: # [C,h,w], 0 where nothing came from
     "Resample a picture under an affine map (rotation, scale, shear), followed by a translation."
-    half_size = torch.tensor([[t.shape[-1]/2, t.shape[-2]/2]])
-    return warp_each(t[None], affine[None], half_size, torch.tensor([[dy, dx]]), mode)[0]
+    half_size, shift = torch.tensor([[t.shape[-1]/2, t.shape[-2]/2], [dy, dx]], device=t.device).split(1)
+    return warp_each(t[None], affine[None], half_size, shift, mode)[0]
 
 # %% ../../nbs/1_core/04_geometry.ipynb #c020
 def average_areas(

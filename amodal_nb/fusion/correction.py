@@ -17,7 +17,7 @@ from ..core.geometry import exceeds, translate_each, translate_whole, warp_each
 from ..models.registration import CompletionBoxes, locate_minimum, shift_costs
 from .affine import estimate_affine
 from .config import HarmoniseConfig
-from .photometric import (apply_kernel, cosine_basis, estimate_photometric, extract_patches,
+from .photometric import (apply_kernel, dct_basis, estimate_photometric, extract_patches,
     fractional_shift_kernel, sample_dct_products, sample_pixels)
 
 # %% ../../nbs/5_fusion/05_correction.ipynb #c014
@@ -63,7 +63,7 @@ def apply_corrections(
     else: warped = warp_each(colour, together('affine'), torch.stack([widths, heights], 1)/2, mode='bicubic')
     filtered = _filter_each(_replicate_border(warped, heights, widths, kernel.shape[1]//2), kernel)
     def basis(side, lengths): # [K,n_frequencies,side]
-        return cosine_basis(torch.arange(side, device=colour.device)[None], lengths, cast.shape[-1])
+        return dct_basis(torch.arange(side, device=colour.device)[None], lengths, cast.shape[-1])
     down, across = basis(colour.shape[2], heights), basis(colour.shape[3], widths)
     field = down.mT[:, None] @ cast @ across[:, None]                # [K,3,h,w]
     return filtered.mul_(gain[..., None, None]).add_(field)
@@ -142,7 +142,7 @@ class SampledResiduals:
         middle = ((self.px - 1)/2).long().clamp(min=0)
         return errors.sort(1).values.gather(1, middle[:, None])[:, 0]
     def are_exact(self,
-        share: float = .5, # of the pixels, 0..1
+        share: float, # of the pixels, 0..1
     ) -> torch.Tensor: # bool [K], False where no pixel counts
         "Return which completions equal the picture, to a grey level, at a share of the pixels."
         errors, counts = self.values.abs().mean(1).cpu().numpy(), self.counts.cpu().numpy() > 0
@@ -209,7 +209,7 @@ def comparison_step(
     return max(2, round((area/COMPARED_PIXELS)**.5))
 
 def estimate_shifts(
-    boxes: CompletionBoxes, # with extrapolated colours
+    boxes: CompletionBoxes, # with extrapolated colours, of one `comparison_step`
 ) -> torch.Tensor: # float64 [K,2] (dy, dx) in px, fractions too
     "Estimate the translations of completions by exhaustive search on their visible parts."
     step = comparison_step(int((boxes.heights*boxes.widths).max()))
@@ -228,10 +228,11 @@ def estimate_corrections(
     "Estimate what makes completions match the picture where they are visible."
     residuals = residuals or residuals_as_given(boxes, config)
     keep = (residuals.px >= config.min_visible_px) & ~fit_exactly(residuals)
-    found, index = [None]*len(keep), keep.nonzero()[:, 0].tolist()
-    if not index: return found
-    for k, correction in zip(index, _estimate_translated_or_warped(boxes.select(keep), config)): found[k] = correction
-    return found
+    corrections, index = [None]*len(keep), keep.nonzero()[:, 0].tolist()
+    if not index: return corrections
+    visible = boxes.select(keep)
+    for k, own in zip(index, _estimate_translated_or_warped(visible, config)): corrections[k] = own
+    return corrections
 
 def _estimate_translated_or_warped(boxes, config):
     "Return a `Correction` or None for each completion: the better one of those by a translation and by an affine map."
@@ -242,9 +243,10 @@ def _estimate_translated_or_warped(boxes, config):
     if not config.use_affine: return best
     index, affine = estimate_affine(boxes, support, shift, config)
     if len(index) == 0: return best
-    bent = boxes.select(torch.zeros_like(boxes.heights, dtype=torch.bool).index_fill(0, index, True))
-    warped = place_by_map(bent, affine)
-    by_affine, affine_residuals = estimate_corrections_at(bent, visible_interior(bent, warped.alpha), warped, config)
+    subset = boxes.select(torch.zeros_like(boxes.heights, dtype=torch.bool).index_fill(0, index, True))
+    warped = place_by_map(subset, affine)
+    support = visible_interior(subset, warped.alpha)
+    by_affine, affine_residuals = estimate_corrections_at(subset, support, warped, config)
     closer = (affine_residuals < residuals[index]).tolist()
     for k, correction, is_better in zip(index.tolist(), by_affine, closer):
         if correction and (is_better or best[k] is None): best[k] = correction

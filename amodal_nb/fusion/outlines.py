@@ -58,7 +58,7 @@ class VisibleRim:
     place: tuple # ([P] rows, [P] columns) in its box
     picture: torch.Tensor # [3,P] in 0..1
     front: torch.Tensor # [3,P] the completion, corrected
-    alphas: torch.Tensor # [K,1,P] for each of `alpha_offsets_px`
+    alphas: torch.Tensor # [C,1,P] for each of C `alpha_offsets_px`
 
 # %% ../../nbs/5_fusion/06_outlines.ipynb #k611
 def visible_rims(
@@ -72,7 +72,7 @@ def visible_rims(
     sample = sample_pixels(rim, config.max_sampled_pixels)
     own = sample.read(levels).unbind(1)                              # [K,P] each
     candidates = [offset_alpha(own, -px) for px in config.alpha_offsets_px]
-    alphas = torch.stack(candidates, 1)[:, :, None]                  # [K,n,1,P]
+    alphas = torch.stack(candidates, 1)[:, :, None]                  # [K,C,1,P]
     def rim_of(n, y, x, picture, front, alphas):
         if n < config.min_visible_px: return None
         return VisibleRim((y[:n], x[:n]), picture[:, :n], front[:, :n], alphas[..., :n])
@@ -86,7 +86,7 @@ def estimate_alpha_offset(
     config: HarmoniseConfig, # settings
 ) -> float: # px; 0 if the residual falls by less than 5 %
     "Estimate how much too wide an alpha is, by comparing composites with the picture along its rim."
-    residual = (behind + rim.alphas*(rim.front - behind) - rim.picture).abs() # [K,3,P]
+    residual = (behind + rim.alphas*(rim.front - behind) - rim.picture).abs() # [C,3,P]
     costs = residual.mean(1).clamp(max=.15).sum(1, dtype=torch.float64).tolist()
     is_better = min(costs) < .95*costs[config.alpha_offsets_px.index(0)]
     return refine_offset(costs, config.alpha_offsets_px) if is_better else 0.

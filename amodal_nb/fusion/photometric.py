@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIXED_PRECISION', 'KERNEL_PRECISION', 'extrapolate_colours', 'PixelSample', 'sample_pixels',
-           'fractional_shift_kernel', 'extract_patches', 'cosine_basis', 'sample_dct_products', 'ridge_regression',
+           'fractional_shift_kernel', 'extract_patches', 'dct_basis', 'sample_dct_products', 'ridge_regression',
            'robust_precision', 'photometric_prior', 'estimate_gain_cast', 'apply_kernel', 'estimate_kernel',
            'estimate_photometric']
 
@@ -116,7 +116,7 @@ def extract_patches(
     return patches.unflatten(2, (-1, sample.y.shape[1])).mul_(is_inside)
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #c014
-def cosine_basis(
+def dct_basis(
     place: torch.Tensor, # [...,P] in px from the beginning of a side
     length: torch.Tensor, # [...] px, of that side
     n_frequencies: int, # how many
@@ -133,7 +133,7 @@ def sample_dct_products(
     n_frequencies: int, # along each side
 ) -> torch.Tensor: # [K,n_frequencies**2,P]
     "Return the two-dimensional cosines at some pixels."
-    down, across = cosine_basis(sample.y, heights, n_frequencies), cosine_basis(sample.x, widths, n_frequencies)
+    down, across = dct_basis(sample.y, heights, n_frequencies), dct_basis(sample.x, widths, n_frequencies)
     return (down[:, :, None]*across[:, None]).flatten(1, 2)
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #c020
@@ -204,20 +204,20 @@ def estimate_gain_cast(
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #k303
 def apply_kernel(
-    kernel: torch.Tensor, # [...,K]
-    patches: torch.Tensor, # [...,3,K,P] from `extract_patches`
+    kernel: torch.Tensor, # [...,T] of T taps
+    patches: torch.Tensor, # [...,3,T,P] from `extract_patches`
 ) -> torch.Tensor: # [...,3,P]
     "Return the colours at sampled pixels after a kernel."
     return (kernel[..., None, None, :] @ patches)[..., 0, :]
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #k304
 def estimate_kernel(
-    patches: torch.Tensor, # float64 [...,K,3P] from `extract_patches`, one channel after the other
+    patches: torch.Tensor, # float64 [...,T,3P] from `extract_patches`, one channel after the other
     remainder: torch.Tensor, # [...,3,P] what the picture shows there, without the cast and what `start` makes of the completion
     precision: torch.Tensor, # [...,P] of each pixel
     gain: torch.Tensor, # [...,3,1]
-    start: torch.Tensor, # [...,K], the mean of the prior
-) -> torch.Tensor: # [...,K]
+    start: torch.Tensor, # [...,T], the mean of the prior
+) -> torch.Tensor: # [...,T]
     "Estimate the kernel that all channels share, given their gain."
     weighted_gain = gain.double()*precision[..., None, :]            # [...,3,P]
     weighted = patches*(gain*weighted_gain).flatten(-2)[..., None, :]
@@ -228,14 +228,14 @@ def estimate_kernel(
 
 # %% ../../nbs/5_fusion/03_photometric.ipynb #k305
 def estimate_photometric(
-    patches: torch.Tensor, # [...,3,K,P] from `extract_patches`
+    patches: torch.Tensor, # [...,3,T,P] from `extract_patches`
     target: torch.Tensor, # [...,3,P] what the picture shows there
     support: torch.Tensor, # [...,P] in 0..1, how much each pixel counts
     basis: torch.Tensor, # [...,M,P] from `sample_dct_products`
-    start: torch.Tensor, # [...,K] the kernel to begin with
+    start: torch.Tensor, # [...,T] the kernel to begin with
     config: HarmoniseConfig, # settings
     scales: tuple = (.24, .12, .06, .06), # of `geman_mcclure_weight`, one for each round
-) -> tuple: # (kernel [...,K], sums to 1; gain [...,3,1]; cast [...,3,M])
+) -> tuple: # (kernel [...,T], sums to 1; gain [...,3,1]; cast [...,3,M])
     "Estimate kernel, gain and cast in turn, by iteratively reweighted ridge regression."
     kernel, gain = start, torch.ones_like(target[..., :1])
     cast = torch.zeros_like(target[..., :1]).expand(*target.shape[:-1], basis.shape[-2])

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SEARCH_PARAMETERS', 'LEVEL_FACTORS', 'MIN_LEVEL_PX', 'MAX_PATTERN_STEPS', 'CORRELATION_FLOOR', 'MIN_CORRELATED_PX',
-           'REFINING_SCALES', 'EXACT_SHARE', 'FIRST_REACH_PX', 'search_maps', 'SearchLevel', 'search_level',
-           'inside_boxes', 'with_outline_bands', 'SearchFit', 'search_fit', 'search_costs', 'pattern_search',
-           'exhaustive_shifts', 'search_map', 'level_factors', 'PlaceFit', 'place_fit', 'misfit', 'fits_well',
-           'correction_maps', 'placing_correction', 'recentre_maps', 'map_distance', 'refine_map', 'Place',
+           'REFINING_SCALES', 'EXACT_SHARE', 'MAX_SEARCHED', 'FIRST_REACH_PX', 'search_maps', 'SearchLevel',
+           'search_level', 'inside_boxes', 'with_outline_bands', 'SearchFit', 'search_fit', 'search_costs',
+           'pattern_search', 'exhaustive_shifts', 'search_map', 'level_factors', 'PlaceFit', 'place_fit', 'misfit',
+           'fits_well', 'correction_maps', 'placing_correction', 'recentre_maps', 'map_distance', 'refine_map', 'Place',
            'is_better_place', 'search_place', 'VisibleCompletion', 'search_unit', 'pad_together', 'cut_together',
            'box_sides', 'pack_completions', 'CompletionCorrection', 'is_found', 'is_confirmed', 'correct_completions',
            'SearchedCompletions', 'begin_search', 'search_farther', 'is_beyond']
@@ -507,31 +507,32 @@ def is_confirmed(
     return is_fair & (distance_px < config.confirmed_px*level.unit)
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s706
+MAX_SEARCHED = 256 # completions that are searched for at once, which bounds the memory: each takes some MB
+
 def correct_completions(
-    views: list, # K of `VisibleCompletion`
+    views: list, # K of `VisibleCompletion`, of one `search_unit` and one `comparison_step`
     colours: list, # K of [3,h,w] in 0..1, the completions in their boxes, extrapolated
     config: HarmoniseConfig, # settings
 ) -> list: # K of `CompletionCorrection`
     "Estimate the corrections of completions, and search farther where the first one does not fit."
     own, alphas = [view.box for view in views], [view.alpha[(slice(None), *view.box)] for view in views]
-    alpha = cut_together([view.alpha for view in views], own)
-    boxes = pack_completions(views, own, pad_together(colours, alpha.shape[2:]), alpha)
+    size = tuple(max(alpha.shape[axis] for alpha in alphas) for axis in (1, 2))
+    boxes = pack_completions(views, own, pad_together(colours, size), pad_together(alphas, size))
     residuals = residuals_as_given(boxes, config)
-    found = estimate_corrections(boxes, config, residuals)
-    exact = fit_exactly(residuals).tolist()
-    corrected = [CompletionCorrection(v.box, c, None, fits_exactly=e) for v, c, e in zip(views, found, exact)]
+    rows = zip(own, estimate_corrections(boxes, config, residuals), fit_exactly(residuals).tolist())
+    corrected = [CompletionCorrection(box, c, None, fits_exactly=is_exact) for box, c, is_exact in rows]
     if not config.use_search: return corrected
     visible_px = (boxes.alpha*boxes.seen).sum((1, 2, 3))/search_unit(views[0].alpha, config)**2
     is_shown, are_exact = residuals.px >= config.min_visible_px, residuals.are_exact(EXACT_SHARE)
     can_search = is_shown & ~are_exact & (visible_px >= config.min_search_visible_px)
     for k in (is_shown & are_exact | can_search).nonzero()[:, 0].tolist(): corrected[k].is_found = True
-    groups = {}
-    for k in can_search.nonzero()[:, 0].tolist():
-        factors = level_factors(alphas[k], search_unit(views[k].alpha, config))
-        groups.setdefault(factors, []).append(k)
-    for factors, some in groups.items():
-        farther = search_farther([views[k] for k in some], [corrected[k] for k in some], factors, config)
-        for k, correction in zip(some, farther): corrected[k] = correction
+    unit, groups = search_unit(views[0].alpha, config), {}
+    for k in can_search.nonzero()[:, 0].tolist(): groups.setdefault(level_factors(alphas[k], unit), []).append(k)
+    for factors, members in groups.items():
+        for start in range(0, len(members), MAX_SEARCHED):
+            indices = members[start:start + MAX_SEARCHED]
+            farther = search_farther([views[k] for k in indices], [corrected[k] for k in indices], factors, config)
+            for k, correction in zip(indices, farther): corrected[k] = correction
     return corrected
 
 FIRST_REACH_PX = 3 # of the first search; its result is not trusted beyond

@@ -106,20 +106,19 @@ class CompletionBoxes:
 
     def grids(self,
         cell: int, # px
-        times: int = 1, # see `normalized_convolution`
     ) -> CellGrids: # of these boxes
         "Make the grids on which residuals are averaged."
-        return cell_grids(self.heights, self.widths, self.inside.shape[-2:], cell, times)
+        return cell_grids(self.heights, self.widths, self.inside.shape[-2:], cell)
     @property
     def half_size(self) -> torch.Tensor: # [K,2] (w/2, h/2) of the boxes in px
         return torch.stack([self.widths, self.heights], 1)/2
     def select(self,
         keep: torch.Tensor, # bool [K]
     ) -> 'CompletionBoxes': # in a batch of the size of the largest
-        "Return some of the completions."
+        "Return some of the completions, at least one."
         if keep.all(): return self
         heights, widths = self.heights[keep], self.widths[keep]
-        h, w = (int(lengths.max()) if len(lengths) else 0 for lengths in (heights, widths))
+        h, w = int(heights.max()), int(widths.max())
         padded = self.picture, self.seen, self.completion, self.alpha, self.inside
         return CompletionBoxes(*(t[:, :, :h, :w][keep] for t in padded), heights, widths)
     def erode(self,
