@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from unittest.mock import patch
 import numpy as np, pytest, torch, torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from amodal_nb.fusion import predict
 import amodal_nb.fusion.harmonise as harmonising
 from amodal_nb.app.cli import main
@@ -269,3 +270,23 @@ def test_tensors_are_made_where_the_scenes_are():
     with patch.object(harmonising, 'estimate_visibility', on_the_cpu), torch.device('meta'): elsewhere = harmonising.harmonise_scenes(scenes)
     for (a, report), (b, expected) in zip(elsewhere, harmonising.harmonise_scenes(scenes)):
         assert torch.equal(a.completions, b.completions) and torch.equal(a.alphas, b.alphas) and report == expected
+
+class Kernels(TorchDispatchMode):
+    "Counts the operations that are not views."
+    n = 0
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.n += not operation.is_view
+        return operation(*args, **(kwargs or {}))
+
+def test_scenes_together_start_fewer_kernels_than_alone():
+    scenes = [Composer('cc0', seed=1, size=64, n_objects=5, noise='noisy')[k] for k in range(8)]
+    counts = []
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)                                         # what other threads start is not counted
+    try:
+        for batches in [[scene] for scene in scenes], [scenes]:
+            with patch.object(harmonising, 'CPU_LIMITS', PackingLimits(2**23, math.inf)), Kernels() as kernels:
+                for batch in batches: harmonising.harmonise_scenes(batch)
+            counts.append(kernels.n)
+    finally: torch.set_num_threads(n_threads)
+    assert counts[1] < .5*counts[0], counts

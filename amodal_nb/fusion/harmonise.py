@@ -26,14 +26,14 @@ from ..core.parallel import map_in_threads
 from ..core.progress import report_progress
 from ..scenes.scene import Scene
 from ..models.baselines import residual_order
-from ..models.registration import CompletionBoxes, geman_mcclure_weight, whole_boxes
+from ..models.registration import CompletionBoxes, geman_mcclure_weight, inside_boxes, whole_boxes
 from ..models.windows import group_boxes, packing_limits, PackingLimits
 from .config import HarmoniseConfig
 from .correction import apply_corrections, comparison_step, Correction, estimate_corrections
 from .fuse import predict_order
 from .outlines import alpha_offset_levels, estimate_alpha_offset, offset_alpha, visible_rims, warp_alphas
 from .photometric import extrapolate_colours
-from .search import (box_sides, CompletionCorrection, correct_completions, cut_together, inside_boxes, pad_together,
+from .search import (box_sides, CompletionCorrection, correct_completions, cut_together, pad_together,
     search_unit, VisibleCompletion)
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #f0e88685

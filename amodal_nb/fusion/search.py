@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SEARCH_PARAMETERS', 'LEVEL_FACTORS', 'MIN_LEVEL_PX', 'MAX_PATTERN_STEPS', 'CORRELATION_FLOOR', 'MIN_CORRELATED_PX',
            'REFINING_SCALES', 'EXACT_SHARE', 'MAX_SEARCHED', 'FIRST_REACH_PX', 'search_maps', 'SearchLevel',
-           'search_level', 'inside_boxes', 'with_outline_bands', 'SearchFit', 'search_fit', 'search_costs',
-           'pattern_search', 'exhaustive_shifts', 'search_map', 'level_factors', 'PlaceFit', 'place_fit', 'misfit',
-           'fits_well', 'correction_maps', 'placing_correction', 'recentre_maps', 'map_distance', 'refine_map', 'Place',
+           'search_level', 'with_outline_bands', 'SearchFit', 'search_fit', 'search_costs', 'pattern_search',
+           'exhaustive_shifts', 'search_map', 'level_factors', 'PlaceFit', 'place_fit', 'misfit', 'fits_well',
+           'correction_maps', 'placing_correction', 'recentre_maps', 'map_distance', 'refine_map', 'Place',
            'is_better_place', 'search_place', 'VisibleCompletion', 'search_unit', 'pad_together', 'cut_together',
            'box_sides', 'pack_completions', 'CompletionCorrection', 'is_found', 'is_confirmed', 'correct_completions',
            'SearchedCompletions', 'begin_search', 'search_farther', 'is_beyond']
@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 import torch, torch.nn.functional as F
 
 from ..core.geometry import Box, box_of_mask, dilate, exceeds, normalized_maps, warp_each
-from ..models.registration import CompletionBoxes, fit_gain_bias
+from ..models.registration import CompletionBoxes, fit_gain_bias, inside_boxes
 from .affine import affine_problem, gauss_newton_step
 from .config import HarmoniseConfig
 from .correction import (Correction, estimate_corrections, estimate_corrections_at,
@@ -116,15 +116,6 @@ def search_level(
     return level
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s011
-def inside_boxes(
-    heights: torch.Tensor, # [K] px
-    widths: torch.Tensor, # [K] px
-    size: tuple, # (height, width) of the padded batch in px
-) -> torch.Tensor: # bool [K,1,*size]
-    "Return where boxes are that lie in the top left corners of a padded batch."
-    def within(side, lengths): return torch.arange(side, device=lengths.device) < lengths[:, None]
-    return within(size[0], heights)[:, None, :, None] & within(size[1], widths)[:, None, None]
-
 def with_outline_bands(
     completions: list, # K of [3,h,w]
     alphas: list, # K of [1,h,w] in 0..1

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GAIN_PENALTY', 'BIAS_PENALTY', 'LEVEL_QUANTILE', 'LEVEL_UNKNOWN', 'shift_costs', 'locate_minimum',
-           'geman_mcclure_weight', 'fit_gain_bias', 'CompletionBoxes', 'RegisteredCompletions', 'residual_levels',
-           'register_completions', 'whole_boxes']
+           'geman_mcclure_weight', 'fit_gain_bias', 'inside_boxes', 'CompletionBoxes', 'RegisteredCompletions',
+           'residual_levels', 'register_completions', 'whole_boxes']
 
 # %% ../../nbs/4_models/04_registration.ipynb #c003
 from dataclasses import dataclass
@@ -93,6 +93,15 @@ def fit_gain_bias(
     return gain, bias
 
 # %% ../../nbs/4_models/04_registration.ipynb #c023
+def inside_boxes(
+    heights: torch.Tensor, # [K] px
+    widths: torch.Tensor, # [K] px
+    size: tuple, # (height, width) of the padded batch in px
+) -> torch.Tensor: # bool [K,1,*size]
+    "Return where boxes are that lie in the top left corners of a padded batch."
+    def within(side, lengths): return torch.arange(side, device=lengths.device) < lengths[:, None]
+    return within(size[0], heights)[:, None, :, None] & within(size[1], widths)[:, None, None]
+
 @dataclass
 class CompletionBoxes:
     "K completions, each cropped to its box, in a batch of the size of the largest; all is 0 beyond the boxes."

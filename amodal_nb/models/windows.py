@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np, torch
 
 from ..core.geometry import bounding_boxes, Box, box_of_lines, pairwise_overlap, PictureStack, resize
-from .registration import CompletionBoxes, register_completions
+from .registration import CompletionBoxes, inside_boxes, register_completions
 
 # %% ../../nbs/4_models/06_windows.ipynb #c006
 WORKING_PIXELS = 256**2
@@ -171,10 +171,8 @@ def crop_completions(
 ) -> CompletionBoxes: # of these completions
     "Cut completions and what the picture shows there into a padded batch."
     top, left, heights, widths = boxes.T
-    is_row, is_column = (np.arange(n) < lengths[:, None] for n, lengths in zip(size, (heights, widths))) # [K,h], [K,w]
-    arrays = is_row[:, None, :, None], is_column[:, None, None], heights, widths
-    is_row, is_column, heights, widths = (torch.from_numpy(a).to(objects.values.device) for a in arrays)
-    inside = is_row & is_column                                      # [K,1,h,w]
+    heights, widths = (torch.from_numpy(lengths).to(objects.values.device) for lengths in (heights, widths))
+    inside = inside_boxes(heights, widths, size)
     n_slots = objects.shape[0]//canvases.shape[0]
     crops = [canvases.crop(slots//n_slots, top, left, size), objects.crop(slots, top, left, size)]
     beyond = ~inside
