@@ -1,26 +1,25 @@
 "Harmonising: any scene gives a picture, nothing outside the mask changes, and what is not visible stays as it is."
-import json, math
+import json
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from unittest.mock import patch
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from amodal_nb.fusion import predict
-import amodal_nb.fusion.harmonise as harmonising
+import amodal_nb.core.geometry as geometry, amodal_nb.fusion.harmonise as harmonising
 from amodal_nb.app.cli import main
 from amodal_nb.core.compositing import composite_weights, front_to_back
 from amodal_nb.core.files import assets
 from amodal_nb.formats.programs import program_predictor
 from amodal_nb.fusion.config import HarmoniseConfig
 from amodal_nb.fusion.fuse import predict_scene
-from amodal_nb.fusion.harmonise import estimate_visibility, harmonise, harmonise_and_report, Harmoniser
+from amodal_nb.fusion.harmonise import estimate_visibilities, harmonise, harmonise_and_report, Harmoniser
 from amodal_nb.fusion.refine import with_harmonisation, with_order_refinement
 from amodal_nb.models.baselines import BASELINES, order_by_residual, true_order
 from amodal_nb.models.checkpoint import load_weights
 from amodal_nb.models.order import MAX_PAIR_LOG_ODDS
 from amodal_nb.models.predictor import model_predictor, Predictor
 from amodal_nb.models.transitivity import transitive_log_odds
-from amodal_nb.models.windows import PackingLimits
 from amodal_nb.scenes.folders import read_scene, write_scene
 from amodal_nb.scenes.scene import Scene
 from amodal_nb.synthesis.composer import Composer
@@ -249,15 +248,17 @@ def test_a_program_is_harmonised_and_compared_as_its_model():
         torch.testing.assert_close(c.order, d.order, atol=1e-3, rtol=1e-4)
 
 def test_scenes_that_are_harmonised_together_come_out_as_alone():
-    "In padded batches of scenes of two sizes, one with an empty completion, and with what a GPU would put together in one batch as well."
+    "Scenes of two sizes, one with an empty completion: in the batches of a CPU, and by the operations that a GPU would run."
     scenes = [Composer('cc0', seed=40 + k, size=96 - 16*(k % 2), n_objects=2 + k % 4, noise=noise)[k] for k, noise in enumerate(['noisy', 'wild', 'clean']*3)]
     keep = torch.arange(scenes[0].n).view(-1, 1, 1, 1) > 0
     scenes[0] = replace(scenes[0], alphas=scenes[0].alphas*keep, completions=scenes[0].completions*keep)
+    scenes[3] = replace(scenes[3], background=None)
     alone = [harmonise_and_report(scene) for scene in scenes]
-    for limits in harmonising.CPU_LIMITS, PackingLimits(2**23, math.inf):
-        with patch.object(harmonising, 'CPU_LIMITS', limits): together = harmonising.harmonise_scenes(scenes)
+    for devices in geometry.CPU_DEVICES, ():
+        with patch.object(geometry, 'CPU_DEVICES', devices): together = harmonising.harmonise_scenes(scenes)
         for (a, report), (b, expected) in zip(together, alone):
-            for name in 'completions', 'alphas', 'background': assert (getattr(a, name) - getattr(b, name)).abs().max() < 1e-4
+            names = ['completions', 'alphas', 'background'][:2 + (a.background is not None)]
+            for name in names: assert (getattr(a, name) - getattr(b, name)).abs().max() < 1e-4
             assert (a.given != b.given).float().mean() < 1e-4
             assert [(r['changed'], r['found']) for r in report] == [(r['changed'], r['found']) for r in expected]
     assert harmonising.harmonise_scenes([]) == []
@@ -266,8 +267,8 @@ def test_tensors_are_made_where_the_scenes_are():
     "As on a GPU, where a tensor on another device would stop it: here, every tensor without a device would be on one that holds no values."
     scenes = [Composer('cc0', seed=50 + k, size=96, n_objects=4, noise=noise)[k] for k, noise in enumerate(['noisy', 'wild'])]
     def on_the_cpu(*args): # predictors make their batches there
-        with torch.device('cpu'): return estimate_visibility(*args)
-    with patch.object(harmonising, 'estimate_visibility', on_the_cpu), torch.device('meta'): elsewhere = harmonising.harmonise_scenes(scenes)
+        with torch.device('cpu'): return estimate_visibilities(*args)
+    with patch.object(harmonising, 'estimate_visibilities', on_the_cpu), torch.device('meta'): elsewhere = harmonising.harmonise_scenes(scenes)
     for (a, report), (b, expected) in zip(elsewhere, harmonising.harmonise_scenes(scenes)):
         assert torch.equal(a.completions, b.completions) and torch.equal(a.alphas, b.alphas) and report == expected
 
@@ -285,8 +286,15 @@ def test_scenes_together_start_fewer_kernels_than_alone():
     torch.set_num_threads(1)                                         # what other threads start is not counted
     try:
         for batches in [[scene] for scene in scenes], [scenes]:
-            with patch.object(harmonising, 'CPU_LIMITS', PackingLimits(2**23, math.inf)), Kernels() as kernels:
+            with patch.object(geometry, 'CPU_DEVICES', ()), Kernels() as kernels:
                 for batch in batches: harmonising.harmonise_scenes(batch)
             counts.append(kernels.n)
     finally: torch.set_num_threads(n_threads)
     assert counts[1] < .5*counts[0], counts
+
+def test_a_scene_is_fused_as_well_by_the_operations_that_a_gpu_would_run():
+    model = predict.load_predictor('order')
+    for scene in noisy()[:4]:
+        ours = predict.fuse_scene(scene, model)
+        with patch.object(geometry, 'CPU_DEVICES', ()): other = predict.fuse_scene(scene, model)
+        assert (ours.weights - other.weights).abs().max() < 1e-4 and ours.order == other.order

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROUNDING', 'backdrop', 'with_background_slot', 'renormalize_valid', 'blend_slots', 'paste_in_mask',
            'order_from_weights', 'Fusion', 'uncovered_fraction', 'fuse', 'make_predictor_batch', 'predict_scene',
-           'predict_order', 'pair_probabilities']
+           'predict_orders', 'pair_probabilities']
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c003
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Callable
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import box_of_mask, exceeds, meeting_pairs, pairwise_overlap
+from ..core.geometry import box_of_mask, exceeds, meeting_pairs, pairwise_overlap, runs_on_cpu
 from ..scenes.batches import make_batch, to_device
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor, wrap_predictor
@@ -64,7 +64,7 @@ def renormalize_valid(
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c014
 def _covered_window(alphas): # [B,1,H,W] of a slot
     "Return the window of what it covers in any scene; elsewhere than on a CPU all of it, as finding it costs more."
-    if alphas.device.type != 'cpu': return slice(None), slice(None)
+    if not runs_on_cpu(alphas.device): return slice(None), slice(None)
     box = box_of_mask((alphas.detach().numpy() > 0).any((0, 1)))
     return box.slices if box else (slice(0), slice(0))
 
@@ -135,20 +135,23 @@ def fuse(
 
 # %% ../../nbs/5_fusion/01_fuse.ipynb #c026a
 def make_predictor_batch(
-    scene: Scene, # any scene
+    scenes: 'list[Scene] | Scene', # one or more scenes
     predictor: Predictor, # whose number of slots counts
     on_extra: str = 'error', # more completions than the predictor has slots: 'error', or 'largest' to keep the largest
     device: 'str | torch.device' = 'cpu', # where the tensors shall be
-) -> dict: # a batch of this one scene; without a number of slots of the predictor, it has at least 5
-    "Make the batch that a predictor takes. Raises `SceneError` if the scene has too many completions."
-    n_slots = predictor.n_slots or max(5, scene.n)
-    return to_device(make_batch(scene, n_slots, on_extra), device)
+) -> dict: # a batch of these scenes; without a number of slots of the predictor, it has at least 5
+    "Make the batch that a predictor takes. Raises `SceneError` if a scene has too many completions."
+    scenes = [scenes] if isinstance(scenes, Scene) else scenes
+    n_slots = predictor.n_slots or max(5, *(scene.n for scene in scenes))
+    return to_device(make_batch(scenes, n_slots, on_extra), device)
 
-def _apply_predictor(predictor, scene, on_extra='error', device='cpu'):
-    "Predict (weights, order) of one scene; also return the batch that was predicted, and that of the scene as given."
+def _apply_predictor(predictor, scenes, on_extra='error', device='cpu'):
+    "Predict (weights, order) of scenes; also return the batch that was predicted, and that of the scenes as given."
     predictor = wrap_predictor(predictor)
-    given = used = make_predictor_batch(scene, predictor, on_extra, device)
-    if predictor.preprocess: used = make_predictor_batch(predictor.preprocess(scene), predictor, on_extra, device)
+    given = used = make_predictor_batch(scenes, predictor, on_extra, device)
+    if predictor.preprocess:
+        prepared = [predictor.preprocess(scene) for scene in scenes]
+        used = make_predictor_batch(prepared, predictor, on_extra, device)
     return *predictor(used), used, given
 
 def predict_scene(
@@ -159,16 +162,17 @@ def predict_scene(
 ) -> tuple: # (Fusion, batch) of this one scene; the batch is that of the scene as it was given
     """Fuse one scene with any predictor, after the predictor's own preprocessing. Raises `SceneError` if it has too
     many completions."""
-    weights, order, used, given = _apply_predictor(predictor, scene, on_extra, device)
+    weights, order, used, given = _apply_predictor(predictor, [scene], on_extra, device)
     return fuse(used, weights, order), given
 
-def predict_order(
+def predict_orders(
     predictor: Callable, # a `Predictor`, or a function: batch -> (weights, order or None)
-    scene: Scene, # any scene
-) -> tuple: # ([1,N,N] log-odds that the row is in front of the column; the batch of the scene as it was given)
-    """Return the order of one scene by any predictor, without fusing; the one that its weights imply if it has none.
-    Raises `SceneError` if the scene has too many completions."""
-    weights, order, used, given = _apply_predictor(predictor, scene)
+    scenes: list, # of `Scene`, of one size
+    device: 'str | torch.device' = 'cpu', # where to predict
+) -> tuple: # ([B,N,N] log-odds that the row is in front of the column; the batch of the scenes as they were given)
+    """Return the orders of scenes by any predictor, without fusing; those that its weights imply if it has none.
+    Raises `SceneError` if a scene has too many completions."""
+    weights, order, used, given = _apply_predictor(predictor, scenes, device=device)
     if order is None: order = order_from_weights(with_background_slot(weights, used), used)
     return order, given
 

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['SEARCH_PARAMETERS', 'LEVEL_FACTORS', 'MIN_LEVEL_PX', 'MAX_PATTERN_STEPS', 'CORRELATION_FLOOR', 'MIN_CORRELATED_PX',
            'REFINING_SCALES', 'EXACT_SHARE', 'MAX_SEARCHED', 'FIRST_REACH_PX', 'search_maps', 'SearchLevel',
-           'search_level', 'with_outline_bands', 'SearchFit', 'search_fit', 'search_costs', 'pattern_search',
-           'exhaustive_shifts', 'search_map', 'level_factors', 'PlaceFit', 'place_fit', 'misfit', 'fits_well',
-           'correction_maps', 'placing_correction', 'recentre_maps', 'map_distance', 'refine_map', 'Place',
-           'is_better_place', 'search_place', 'VisibleCompletion', 'search_unit', 'pad_together', 'cut_together',
-           'box_sides', 'pack_completions', 'CompletionCorrection', 'is_found', 'is_confirmed', 'correct_completions',
+           'search_level', 'with_outline_bands', 'Pyramid', 'select_stack', 'search_pyramid', 'SearchFit', 'search_fit',
+           'search_costs', 'pattern_search', 'exhaustive_shifts', 'coarse_shifts', 'search_map', 'PlaceFit',
+           'place_fit', 'misfit', 'fits_well', 'correction_maps', 'placing_correction', 'recentre_maps', 'map_distance',
+           'refine_map', 'Place', 'is_better_place', 'search_place', 'VisibleCompletions', 'search_unit',
+           'pack_completions', 'CompletionCorrection', 'is_found', 'is_confirmed', 'correct_completions',
            'SearchedCompletions', 'begin_search', 'search_farther', 'is_beyond']
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s004
@@ -18,8 +18,9 @@ from dataclasses import dataclass, fields, replace
 
 import torch, torch.nn.functional as F
 
-from ..core.geometry import Box, box_of_mask, dilate, exceeds, normalized_maps, warp_each
-from ..models.registration import CompletionBoxes, fit_gain_bias, inside_boxes
+from ..core.geometry import (Box, box_of_mask, box_sides, dilate, exceeds, inside_boxes, normalized_maps, pad_together,
+    PictureStack, warp_each)
+from ..models.registration import CompletionBoxes, fit_gain_bias
 from .affine import affine_problem, gauss_newton_step
 from .config import HarmoniseConfig
 from .correction import (Correction, estimate_corrections, estimate_corrections_at,
@@ -118,25 +119,66 @@ def search_level(
 # %% ../../nbs/5_fusion/07_search.ipynb #s011
 def with_outline_bands(
     completions: list, # K of [3,h,w]
-    alphas: list, # K of [1,h,w] in 0..1
-    inside: torch.Tensor, # bool [K,1,H,W], where they are in a padded batch
+    alpha: torch.Tensor, # [K,1,H,W] in 0..1, in a padded batch
+    inside: torch.Tensor, # bool [K,1,H,W], where the completions are in it
     band_px: int, # px
 ) -> torch.Tensor: # [K,5,H,W] extrapolated colours, alpha, and 1 in the band outside of it
     "Stack completions' colours, their alphas and the bands along their outlines."
-    stack = completions[0].new_zeros(len(alphas), 5, *inside.shape[2:])
-    for own, completion, alpha in zip(stack, completions, alphas):
-        box = box_of_mask(exceeds(alpha[0], 0))
+    stack = alpha.new_zeros(len(alpha), 5, *alpha.shape[2:])
+    for own, completion, covers, shape in zip(stack[:, :3], completions, exceeds(alpha[:, 0], 0), alpha):
+        box = box_of_mask(covers)
         if box is None: continue
-        window = (slice(None), *box.pad(band_px, alpha.shape[-2:]).slices) # beyond it, all is 0
-        own[:3][window] = extrapolate_colours(completion[window], alpha[window], band_px)
-        own[3:4][window] = alpha[window]
-    alpha = stack[:, 3:4]
+        window = (slice(None), *box.pad(band_px, completion.shape[1:]).slices) # beyond it, all is 0
+        own[window] = extrapolate_colours(completion[window], shape[window], band_px)
+    stack[:, 3:4] = alpha
     torch.sub(dilate(alpha, band_px), alpha, out=stack[:, 4:]).mul_(inside)
     return stack
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s702
 LEVEL_FACTORS = 4, 2, 1 # how much smaller the pyramid's levels are
-MIN_LEVEL_PX = 75 # px of a completion's area below which a level is left out
+MIN_LEVEL_PX = 75 # px of a completion's area on a level, below which it is left out of the level
+
+@dataclass
+class Pyramid:
+    "The levels of K completions, coarse to fine; on a coarse one only those that are large enough."
+    levels: list # of `SearchLevel`; the last one holds all
+    members: list # of bool [K], one for each level: which completions it holds
+
+    @property
+    def finest(self) -> SearchLevel: # of all completions
+        return self.levels[-1]
+    def select(self,
+        keep: torch.Tensor, # bool [K]
+    ) -> 'Pyramid': # of those
+        "Return the pyramid of some of the completions."
+        if keep.all(): return self
+        pairs = [pair for pair in zip(self.levels, self.members) if pair[1][keep].any()]
+        return Pyramid([level.select(keep[own]) for level, own in pairs], [own[keep] for _, own in pairs])
+
+def select_stack(
+    stack: torch.Tensor, # [K,5,h,w] from `with_outline_bands`
+    keep: torch.Tensor, # bool [K]
+    boxes: CompletionBoxes, # those of `keep`
+) -> torch.Tensor: # in a batch of their size
+    "Return the stacks of some completions."
+    return stack if keep.all() else stack[:, :, :boxes.seen.shape[2], :boxes.seen.shape[3]][keep]
+
+def search_pyramid(
+    boxes: CompletionBoxes, # see `search_level`
+    stack: torch.Tensor, # [K,5,h,w] likewise
+    finest: SearchLevel, # the last level
+    config: HarmoniseConfig, # settings
+) -> Pyramid: # of all completions
+    "Make the coarse levels of a pyramid."
+    area_px = exceeds(boxes.alpha, .5).sum((1, 2, 3))/finest.unit**2
+    levels, members = [], []
+    for factor in LEVEL_FACTORS[:-1]:
+        own = area_px > MIN_LEVEL_PX*factor**2
+        if not own.any(): continue
+        some = boxes.select(own)
+        levels.append(search_level(some, select_stack(stack, own, some), factor, finest.unit, config))
+        members.append(own)
+    return Pyramid([*levels, finest], [*members, torch.ones_like(area_px, dtype=torch.bool)])
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s014
 @dataclass
@@ -224,33 +266,38 @@ def exhaustive_shifts(
         best = candidates[search_costs(level, candidates.expand(len(best), -1, -1), config).argmin(1)]
     return best
 
+def coarse_shifts(
+    pyramid: Pyramid, # of K completions
+    config: HarmoniseConfig, # settings
+) -> torch.Tensor: # [K,5] the best shifts
+    "Compare all shifts of each completion on its coarsest level."
+    is_open = torch.ones_like(pyramid.members[-1])
+    best = torch.zeros(len(is_open), SEARCH_PARAMETERS, device=is_open.device)
+    for level, own in zip(pyramid.levels, pyramid.members):
+        first, is_open = own & is_open, is_open & ~own
+        if first.any(): best[first] = exhaustive_shifts(level.select(first[own]), config)
+    return best
+
 def search_map(
-    levels: list, # of `SearchLevel`, coarse to fine
-    parameters: torch.Tensor, # [K,5] from `exhaustive_shifts`
+    pyramid: Pyramid, # of K completions
+    start: torch.Tensor, # [K,5] from `coarse_shifts`
     config: HarmoniseConfig, # settings
 ) -> torch.Tensor: # [K,5], see `search_maps`; at a limit where there is no minimum within reach
     "Search for the places of completions, from coarse to fine."
-    unit = levels[0].unit
-    half = levels[0].half_size.amax(1, keepdim=True)                 # [K,1]
+    unit = pyramid.finest.unit
+    half = torch.empty_like(start[:, :1])                            # [K,1] of the coarsest level
+    for level, own in reversed([*zip(pyramid.levels, pyramid.members)]):
+        half[own] = level.half_size.amax(1, keepdim=True)
     reach_px, turn = config.search_reach_px*unit, math.radians(config.search_turn_deg)
     limits = torch.tensor([reach_px, reach_px, turn, config.search_stretch, config.search_stretch], device=half.device)
-    parameters = parameters.clamp(-limits, limits)
-    step_px = 1.5*unit
-    for level in levels:
-        level.fit_colours(search_maps(parameters))
+    parameters, step_px = start.clamp(-limits, limits), torch.full_like(half, 1.5*unit)
+    for level, own in zip(pyramid.levels, pyramid.members):
+        level.fit_colours(search_maps(parameters[own]))
         turned = (2*step_px/half).expand(-1, SEARCH_PARAMETERS - 2)
-        steps = torch.cat([torch.full_like(turned[:, :2], step_px), turned], 1)
-        parameters = pattern_search(level, parameters, steps, limits, config)
-        step_px = step_px/2
+        steps = torch.cat([step_px, step_px, turned], 1)[own]
+        parameters[own] = pattern_search(level, parameters[own], steps, limits, config)
+        step_px = torch.where(own[:, None], step_px/2, step_px)
     return parameters
-
-def level_factors(
-    alpha: torch.Tensor, # [1,h,w] in 0..1
-    unit: int, # px of the picture that a px of the settings is
-) -> tuple: # of `LEVEL_FACTORS`, coarse to fine
-    "Return the levels of a completion's pyramid, without those on which it is too small."
-    area_px = int((alpha > .5).sum())/unit**2
-    return tuple(f for f in LEVEL_FACTORS if f == 1 or area_px > MIN_LEVEL_PX*f**2)
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s020
 CORRELATION_FLOOR = 1e-3 # added to the product of deviations, so that colours without texture do not correlate
@@ -395,73 +442,59 @@ def is_better_place(
 
 def search_place(
     boxes: CompletionBoxes, # with extrapolated colours
-    levels: list, # of `SearchLevel`, coarse to fine
-    start: torch.Tensor, # [K,5] from `exhaustive_shifts`
+    pyramid: Pyramid, # theirs
+    start: torch.Tensor, # [K,5] from `coarse_shifts`
     config: HarmoniseConfig, # settings
 ) -> Place: # the better of two
     "Search for places, and refine them where that improves the correlation."
-    parameters = search_map(levels, start, config)
-    is_limit = parameters[:, :2].abs().amax(1) > (config.search_reach_px - .5)*levels[0].unit
+    parameters, level = search_map(pyramid, start, config), pyramid.finest
+    is_limit = parameters[:, :2].abs().amax(1) > (config.search_reach_px - .5)*level.unit
     found = search_maps(parameters)
     refined = refine_map(boxes, found, config)
-    before, after = (Place(a, place_fit(levels[-1], a, config), is_limit) for a in (found, refined))
-    is_better = is_better_place(after, replace(before, is_limit=torch.ones_like(is_limit)), levels[-1], config)
+    before, after = (Place(a, place_fit(level, a, config), is_limit) for a in (found, refined))
+    is_better = is_better_place(after, replace(before, is_limit=torch.ones_like(is_limit)), level, config)
     def chosen(one, other): return torch.where(is_better.view(-1, *[1]*(one.ndim - 1)), one, other)
     fit = PlaceFit(*(chosen(getattr(after.fit, f.name), getattr(before.fit, f.name)) for f in fields(PlaceFit)))
     return Place(chosen(refined, found), fit, is_limit)
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s026
 @dataclass
-class VisibleCompletion:
-    "A completion, and where the picture shows it."
-    picture: torch.Tensor # [3,H,W] in 0..1
-    visible: torch.Tensor # [1,H,W] in 0..1: the picture is known, and no completion is in front
-    completion: torch.Tensor # [3,H,W] in 0..1
-    alpha: torch.Tensor # [1,H,W] in 0..1
-    box: tuple # two slices, from `bounding_box`
+class VisibleCompletions:
+    "K completions of one or more scenes, and where the pictures show them."
+    pictures: PictureStack # [3,H,W] in 0..1, of each scene
+    visible: PictureStack # [1,H,W] in 0..1, of each completion: the picture is known, and no completion is in front
+    completions: PictureStack # [3,H,W] in 0..1
+    alphas: PictureStack # [1,H,W] in 0..1
+    scenes: list # K indices into `pictures`
+    index: list # K indices into the others
+    boxes: list # K of two slices each, from `bounding_box`
+
+    def select(self,
+        some: list, # of positions, 0 to K-1
+    ) -> 'VisibleCompletions': # of those
+        "Return some of the completions."
+        rows = ([values[i] for i in some] for values in (self.scenes, self.index, self.boxes))
+        return VisibleCompletions(self.pictures, self.visible, self.completions, self.alphas, *rows)
+    def sizes(self) -> list: # K of (height, width)
+        "Return the sizes of the pictures, in px."
+        return [tuple(self.alphas.sides[i].tolist()) for i in self.index]
 
 def search_unit(
-    alpha: torch.Tensor, # [1,H,W]
+    size: tuple, # (height, width) of a picture, in px
     config: HarmoniseConfig, # settings
 ) -> int: # px of the picture, from 1
     "Return the length of a px of the settings in a picture."
-    return max(1, round(math.prod(alpha.shape)**.5/config.search_side_px))
+    return max(1, round(math.prod(size)**.5/config.search_side_px))
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s704
-def pad_together(
-    pieces: list, # K of [C,h,w], each of its own size
-    size: tuple, # (height, width) of the largest in px
-    beyond: float = 0., # what lies beyond them
-) -> torch.Tensor: # [K,C,*size]
-    "Put pictures into the top left corners of a padded batch; one alone is not copied."
-    if len(pieces) == 1: return pieces[0][None]
-    margins = [(0, size[1] - piece.shape[2], 0, size[0] - piece.shape[1]) for piece in pieces]
-    return torch.stack([F.pad(piece, margin, value=beyond) for piece, margin in zip(pieces, margins)])
-
-def cut_together(
-    pictures: list, # K of [C,H,W]
-    boxes: list, # K of two slices each
-    beyond: float = 0., # what lies beyond the boxes
-) -> torch.Tensor: # [K,C,h,w], the size of the largest box
-    "Cut a box out of each picture, into a padded batch."
-    cuts = [picture[(slice(None), *box)] for picture, box in zip(pictures, boxes)]
-    return pad_together(cuts, tuple(max(cut.shape[axis] for cut in cuts) for axis in (1, 2)), beyond)
-
-def box_sides(
-    boxes: list, # K of two slices each
-    device: torch.device, # of the result
-) -> tuple: # ([K] heights, [K] widths) in px
-    "Return the sides of boxes."
-    return torch.tensor([[s.stop - s.start for s in box] for box in boxes], device=device).unbind(1)
-
 def pack_completions(
-    views: list, # K of `VisibleCompletion`
+    views: VisibleCompletions, # K of them
     boxes: list, # K of two slices each
     colour: torch.Tensor, # [K,3,h,w], extrapolated, of the size of the largest box
     alpha: torch.Tensor, # [K,1,h,w] in 0..1
 ) -> CompletionBoxes: # of that size
     "Put completions together with what the picture shows in their boxes."
-    picture, seen = (cut_together([getattr(view, name) for view in views], boxes) for name in ('picture', 'visible'))
+    picture, seen = views.pictures.cut(views.scenes, boxes), views.visible.cut(views.index, boxes)
     sides = box_sides(boxes, colour.device)
     return CompletionBoxes(picture, seen, colour, alpha, inside_boxes(*sides, colour.shape[2:]), *sides)
 
@@ -472,6 +505,7 @@ class CompletionCorrection:
     box: tuple # two slices
     correction: 'Correction | None' # None: the completion stays as it was given
     is_found: 'bool | None' # whether its place in the picture was found; None: too little is visible to tell
+    evidence_px: int = 0 # px where it is visible
     is_far: bool = False # whether it was found by the search
     fits_exactly: bool = False # whether it equals the picture, as it was given, where it is visible
 
@@ -488,7 +522,7 @@ EXACT_SHARE = .99 # of the visible pixels
 
 def is_confirmed(
     given: Place, # by the first correction
-    start: torch.Tensor, # [K,5] from `exhaustive_shifts`
+    start: torch.Tensor, # [K,5] from `coarse_shifts`
     level: SearchLevel, # the finest
     config: HarmoniseConfig, # settings
 ) -> torch.Tensor: # bool [K], True: no finer search is needed
@@ -501,29 +535,27 @@ def is_confirmed(
 MAX_SEARCHED = 256 # completions that are searched for at once, which bounds the memory: each takes some MB
 
 def correct_completions(
-    views: list, # K of `VisibleCompletion`, of one `search_unit` and one `comparison_step`
+    views: VisibleCompletions, # K, of one `search_unit` and one `comparison_step`
     colours: list, # K of [3,h,w] in 0..1, the completions in their boxes, extrapolated
     config: HarmoniseConfig, # settings
 ) -> list: # K of `CompletionCorrection`
     "Estimate the corrections of completions, and search farther where the first one does not fit."
-    own, alphas = [view.box for view in views], [view.alpha[(slice(None), *view.box)] for view in views]
-    size = tuple(max(alpha.shape[axis] for alpha in alphas) for axis in (1, 2))
-    boxes = pack_completions(views, own, pad_together(colours, size), pad_together(alphas, size))
+    unit, alpha = search_unit(views.sizes()[0], config), views.alphas.cut(views.index, views.boxes)
+    boxes = pack_completions(views, views.boxes, pad_together(colours, alpha.shape[2:]), alpha)
     residuals = residuals_as_given(boxes, config)
-    rows = zip(own, estimate_corrections(boxes, config, residuals), fit_exactly(residuals).tolist())
-    corrected = [CompletionCorrection(box, c, None, fits_exactly=is_exact) for box, c, is_exact in rows]
+    evidence_px = (exceeds(boxes.alpha, .9)*boxes.seen).sum((1, 2, 3), dtype=torch.float64).int().tolist()
+    rows = zip(views.boxes, estimate_corrections(boxes, config, residuals), evidence_px, fit_exactly(residuals).tolist())
+    corrected = [CompletionCorrection(box, c, None, px, fits_exactly=is_exact) for box, c, px, is_exact in rows]
     if not config.use_search: return corrected
-    visible_px = (boxes.alpha*boxes.seen).sum((1, 2, 3))/search_unit(views[0].alpha, config)**2
+    visible_px = (boxes.alpha*boxes.seen).sum((1, 2, 3))/unit**2
     is_shown, are_exact = residuals.px >= config.min_visible_px, residuals.are_exact(EXACT_SHARE)
     can_search = is_shown & ~are_exact & (visible_px >= config.min_search_visible_px)
     for k in (is_shown & are_exact | can_search).nonzero()[:, 0].tolist(): corrected[k].is_found = True
-    unit, groups = search_unit(views[0].alpha, config), {}
-    for k in can_search.nonzero()[:, 0].tolist(): groups.setdefault(level_factors(alphas[k], unit), []).append(k)
-    for factors, members in groups.items():
-        for start in range(0, len(members), MAX_SEARCHED):
-            indices = members[start:start + MAX_SEARCHED]
-            farther = search_farther([views[k] for k in indices], [corrected[k] for k in indices], factors, config)
-            for k, correction in zip(indices, farther): corrected[k] = correction
+    index = can_search.nonzero()[:, 0].tolist()
+    for start in range(0, len(index), MAX_SEARCHED):
+        some = index[start:start + MAX_SEARCHED]
+        farther = search_farther(views.select(some), [corrected[k] for k in some], config)
+        for k, correction in zip(some, farther): corrected[k] = correction
     return corrected
 
 FIRST_REACH_PX = 3 # of the first search; its result is not trusted beyond
@@ -545,29 +577,30 @@ class SearchedCompletions:
         "Return some of the completions."
         if keep.all(): return self
         boxes = self.boxes.select(keep)
-        stack = self.stack[:, :, :boxes.seen.shape[2], :boxes.seen.shape[3]][keep]
+        stack = select_stack(self.stack, keep, boxes)
         first, windows = ([t for t, k in zip(ts, keep.tolist()) if k] for ts in (self.first, self.windows))
         return SearchedCompletions(boxes, stack, first, windows, self.given.select(keep), self.level.select(keep))
 
 def begin_search(
-    views: list, # K of `VisibleCompletion`
+    views: VisibleCompletions, # K of them
     first: list, # K of `CompletionCorrection`, by the search within 3 px
     config: HarmoniseConfig, # settings
 ) -> SearchedCompletions: # with the fits of the first corrections
     "Cut completions with the reach of the search around them."
-    unit, windows, motions = search_unit(views[0].alpha, config), [], []
+    sizes, windows, motions = views.sizes(), [], []
+    unit = search_unit(sizes[0], config)
     margin = math.ceil(config.search_reach_px + 2)*unit
-    for view, correction in zip(views, first):
+    for size, correction in zip(sizes, first):
         (top, bottom), (left, right) = ((s.start, s.stop) for s in correction.box)
-        new = Box(top, left, bottom, right).pad(margin, view.alpha.shape[-2:])
+        new = Box(top, left, bottom, right).pad(margin, size)
         across, down = new.left + new.right - left - right, new.top + new.bottom - top - bottom
         windows.append(new.slices)
         motions.append([across/2, down/2])                           # of the centre
-    def cut(name): return [getattr(v, name)[(slice(None), *w)] for v, w in zip(views, windows)]
-    completions, alphas = cut('completion'), cut('alpha')
-    sides = box_sides(windows, alphas[0].device)
-    inside = inside_boxes(*sides, [int(lengths.max()) for lengths in sides])
-    stack = with_outline_bands(completions, alphas, inside, config.outline_band_px*unit)
+    cuts = zip(views.index, windows)
+    completions = [views.completions.pictures[i][(slice(None), *window)] for i, window in cuts]
+    alpha = views.alphas.cut(views.index, windows)
+    inside = inside_boxes(*box_sides(windows, alpha.device), alpha.shape[2:])
+    stack = with_outline_bands(completions, alpha, inside, config.outline_band_px*unit)
     boxes = pack_completions(views, windows, stack[:, :3], stack[:, 3:4])
     level = search_level(boxes, stack, 1, unit, config)
     device, corrections = stack.device, [c.correction for c in first]
@@ -579,9 +612,8 @@ def begin_search(
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s708
 def search_farther(
-    views: list, # K of `VisibleCompletion`
+    views: VisibleCompletions, # K of them
     first: list, # K of `CompletionCorrection`, by the search within 3 px
-    factors: tuple, # of the levels, coarse to fine, from `level_factors`
     config: HarmoniseConfig, # settings
 ) -> list: # K of `CompletionCorrection`: the first, a better one, or none
     "Keep first corrections that fit, replace them by farther ones that fit better, or do without."
@@ -594,14 +626,13 @@ def search_farther(
     index = (~is_kept).nonzero()[:, 0]
     if len(index) == 0: return result
     searched = searched.select(~is_kept)
-    unit = searched.level.unit
-    coarse = [search_level(searched.boxes, searched.stack, f, unit, config) for f in factors[:-1]]
-    start = exhaustive_shifts([*coarse, searched.level][0], config)
+    pyramid = search_pyramid(searched.boxes, searched.stack, searched.level, config)
+    start = coarse_shifts(pyramid, config)
     is_open = searched.given.is_limit | ~is_confirmed(searched.given, start, searched.level, config)
     index, start = index[is_open].tolist(), start[is_open]
     if not index: return result
-    searched, coarse = searched.select(is_open), [level.select(is_open) for level in coarse]
-    place = search_place(searched.boxes, [*coarse, searched.level], start, config)
+    searched, pyramid = searched.select(is_open), pyramid.select(is_open)
+    place = search_place(searched.boxes, pyramid, start, config)
     for k, correction in zip(index, _decide(searched, place, config)): result[k] = correction
     return result
 

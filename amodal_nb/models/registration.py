@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GAIN_PENALTY', 'BIAS_PENALTY', 'LEVEL_QUANTILE', 'LEVEL_UNKNOWN', 'shift_costs', 'locate_minimum',
-           'geman_mcclure_weight', 'fit_gain_bias', 'inside_boxes', 'CompletionBoxes', 'RegisteredCompletions',
-           'residual_levels', 'register_completions', 'whole_boxes']
+           'geman_mcclure_weight', 'fit_gain_bias', 'CompletionBoxes', 'RegisteredCompletions', 'residual_levels',
+           'register_completions', 'whole_boxes']
 
 # %% ../../nbs/4_models/04_registration.ipynb #c003
 from dataclasses import dataclass
@@ -93,15 +93,6 @@ def fit_gain_bias(
     return gain, bias
 
 # %% ../../nbs/4_models/04_registration.ipynb #c023
-def inside_boxes(
-    heights: torch.Tensor, # [K] px
-    widths: torch.Tensor, # [K] px
-    size: tuple, # (height, width) of the padded batch in px
-) -> torch.Tensor: # bool [K,1,*size]
-    "Return where boxes are that lie in the top left corners of a padded batch."
-    def within(side, lengths): return torch.arange(side, device=lengths.device) < lengths[:, None]
-    return within(size[0], heights)[:, None, :, None] & within(size[1], widths)[:, None, None]
-
 @dataclass
 class CompletionBoxes:
     "K completions, each cropped to its box, in a batch of the size of the largest; all is 0 beyond the boxes."
@@ -188,8 +179,8 @@ def register_completions(
     return RegisteredCompletions(colour, moved_alpha, residual, raw, residual_levels(residual, support), shift)
 
 def whole_boxes(
-    picture: torch.Tensor, # [3,h,w] in 0..1
-    seen: torch.Tensor, # [1,h,w], 1 where the picture is visible
+    picture: torch.Tensor, # [3,h,w] in 0..1, or [K,3,h,w]
+    seen: torch.Tensor, # [1,h,w], 1 where the picture is visible, or [K,1,h,w]
     completions: torch.Tensor, # [K,3,h,w] in 0..1, black where empty
     alphas: torch.Tensor, # [K,1,h,w] in 0..1
 ) -> CompletionBoxes: # of the size of the picture

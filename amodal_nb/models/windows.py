@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np, torch
 
-from ..core.geometry import bounding_boxes, Box, box_of_lines, pairwise_overlap, PictureStack, resize
-from .registration import CompletionBoxes, inside_boxes, register_completions
+from amodal_nb.core.geometry import (bounding_boxes, Box, box_of_lines, inside_boxes, pairwise_overlap, PictureStack, resize,
+    runs_on_cpu)
+from .registration import CompletionBoxes, register_completions
 
 # %% ../../nbs/4_models/06_windows.ipynb #c006
 WORKING_PIXELS = 256**2
@@ -56,7 +57,7 @@ def resize_premultiplied(
     full_size, small_size = alphas.shape[-2:], small_alphas.shape[-2:]
     if full_size == small_size: return completions
     enlarges = small_size > full_size                                # each box is the whole picture then
-    if enlarges or alphas.device.type != 'cpu':                      # elsewhere an operation costs more than its pixels
+    if enlarges or not runs_on_cpu(alphas.device):                      # elsewhere an operation costs more than its pixels
         return resize(completions*alphas, small_size)/small_alphas.clamp(min=1e-3)
     colours = small_alphas.new_zeros(len(small_alphas), 3, *small_size)
     for k, box in enumerate(bounding_boxes(small_alphas[:, 0])):
@@ -111,7 +112,7 @@ def packing_limits(
     device: torch.device, # where boxes are computed
 ) -> PackingLimits: # for `group_boxes`
     "Return limits for a device: on a CPU each pixel costs, on a GPU each operation."
-    return PackingLimits(2**19, 2.) if device.type == 'cpu' else PackingLimits(2**23, math.inf)
+    return PackingLimits(2**19, 2.) if runs_on_cpu(device) else PackingLimits(2**23, math.inf)
 
 def group_boxes(
     heights: np.ndarray, # [K] px
@@ -171,9 +172,9 @@ def crop_completions(
 ) -> CompletionBoxes: # of these completions
     "Cut completions and what the picture shows there into a padded batch."
     top, left, heights, widths = boxes.T
-    heights, widths = (torch.from_numpy(lengths).to(objects.values.device) for lengths in (heights, widths))
+    heights, widths = (torch.from_numpy(lengths).to(objects.device) for lengths in (heights, widths))
     inside = inside_boxes(heights, widths, size)
-    n_slots = objects.shape[0]//canvases.shape[0]
+    n_slots = len(objects.sides)//len(canvases.sides)
     crops = [canvases.crop(slots//n_slots, top, left, size), objects.crop(slots, top, left, size)]
     beyond = ~inside
     parts = [part for crop in crops for part in crop.masked_fill_(beyond, 0).split([3, 1], 1)]
@@ -194,8 +195,8 @@ def scene_features(
     table = np.zeros((len(windows) + 1, 7), dtype=np.int64)
     begin = 2*w                                                      # a window may begin so far before a box
     table[:, 0] = begin
-    canvases = PictureStack(torch.cat([picture, seen], 1))
-    objects = PictureStack(torch.cat([completions, alphas], 2).flatten(0, 1))
+    canvases = PictureStack([torch.cat([picture, seen], 1)])
+    objects = PictureStack([torch.cat([completions, alphas], 2).flatten(0, 1)])
     values = [picture.new_zeros(begin)]
     for group in group_boxes(boxes[:, 2], boxes[:, 3], packing_limits(device)):
         size = tuple(boxes[group, 2:].max(0).tolist())
@@ -342,7 +343,7 @@ def pair_windows(
     misfit = (picture - background).abs().mean(1, keepdim=True)
     misfit = torch.where(has_background.view(-1, 1, 1, 1), misfit, 1.)
     features = scene_features(picture, seen, completions, alphas)
-    context = PictureStack(torch.cat([picture*seen, seen, misfit], 1))
+    context = PictureStack([torch.cat([picture*seen, seen, misfit], 1)])
     working = WorkingScenes(context, seen, features, alphas.shape[1])
     pairs = find_pairs(working.visible(), scenes)
     return pairs, cut_windows(working, pairs, {scene: b for b, scene in enumerate(scenes)})

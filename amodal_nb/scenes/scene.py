@@ -23,9 +23,9 @@ def front_matrix(
     n: int, # number of slots
 ) -> torch.Tensor: # bool [n,n]; [i,j] is True where slot i is in front of slot j
     "Return order pairs as a matrix."
-    front = torch.zeros(n, n, dtype=torch.bool)
+    front = np.zeros((n, n), dtype=bool)
     for f, b in pairs or []: front[f-1, b-1] = True
-    return front
+    return torch.from_numpy(front)
 
 # %% ../../nbs/2_scenes/02_scene.ipynb #c052
 def _is_pair(pair, n):
