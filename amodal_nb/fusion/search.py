@@ -544,7 +544,8 @@ def correct_completions(
     boxes = pack_completions(views, views.boxes, pad_together(colours, alpha.shape[2:]), alpha)
     residuals = residuals_as_given(boxes, config)
     evidence_px = (exceeds(boxes.alpha, .9)*boxes.seen).sum((1, 2, 3), dtype=torch.float64).int().tolist()
-    rows = zip(views.boxes, estimate_corrections(boxes, config, residuals), evidence_px, fit_exactly(residuals).tolist())
+    estimated = estimate_corrections(boxes, config, residuals)
+    rows = zip(views.boxes, estimated, evidence_px, fit_exactly(residuals).tolist())
     corrected = [CompletionCorrection(box, c, None, px, fits_exactly=is_exact) for box, c, px, is_exact in rows]
     if not config.use_search: return corrected
     visible_px = (boxes.alpha*boxes.seen).sum((1, 2, 3))/unit**2

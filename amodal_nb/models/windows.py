@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np, torch
 
-from amodal_nb.core.geometry import (bounding_boxes, Box, box_of_lines, inside_boxes, pairwise_overlap, PictureStack, resize,
-    runs_on_cpu)
+from ..core.geometry import (bounding_boxes, Box, box_of_lines, inside_boxes, pairwise_overlap,
+    PictureStack, resize, runs_on_cpu)
 from .registration import CompletionBoxes, register_completions
 
 # %% ../../nbs/4_models/06_windows.ipynb #c006
