@@ -1,12 +1,15 @@
 "Fusing many scenes: killed, asked to stop, out of room or memory, damaged shards, servers that fail: what is done stays done, and the end is the same bytes."
 import http.server, json, os, random, re, shutil, tarfile, threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-import psutil, pytest
+import numpy as np, psutil, pytest
 from test_bad_input import good_scene, here, leftovers, refused
+from amodal_nb.core import geometry
 from amodal_nb.fusion import bulk, results
-from amodal_nb.scenes.folders import find_scenes
+from amodal_nb.scenes.folders import find_scenes, write_scene
 from amodal_nb.scenes.shards import read_shards, write_shards
+from amodal_nb.synthesis.composer import Composer
 
 N = 6 # scenes
 OPTIONS = ['--model', 'vote', '--no-harmonise', '--uncovered', 'keep']
@@ -30,6 +33,7 @@ import json, os, pathlib, resource, signal, sys, time
 from amodal_nb.app.cli import main
 from amodal_nb.fusion import bulk, results
 how, *args = sys.argv[1:]
+if how.startswith('together '): how, bulk.scenes_at_once = how.removeprefix('together '), lambda *args: 4
 PARENT, fuse_scene, write_fused = os.getpid(), bulk.fuse_scene, bulk.write_fused
 def short_of_memory(scene, *args, **kwargs):
     "Scene s1 has too little memory the first time, s2 each time, and s3 kills its worker."
@@ -115,6 +119,41 @@ def test_a_worker_out_of_memory_costs_the_scenes_that_fail_alone_as_well(many, t
     report = report_of(tmp_path/'out')
     assert {f['id'] for f in report['failed']} == {'s2', 's3'} and report['done'] == ['s0', 's1', 's4', 's5']
     assert fuse_process(forks, 'on', many/'in', tmp_path/'out').returncode == 0 and listing(tmp_path/'out') == listing(many/'folders')
+
+TOGETHER = ['--model', 'vote', '--uncovered', 'keep'] # harmonised, several scenes at a time
+
+def test_of_scenes_that_are_fused_together_those_fail_that_fail_alone(many, tmp_path, forks):
+    "Two lose the memory or the worker of their batch, which is fused scene by scene; the results are those of scenes alone."
+    alone = forks(RUN, 'on', many/'in', '--out', tmp_path/'alone', *TOGETHER)
+    run = forks(RUN, f'together short {tmp_path}', many/'in', '--out', tmp_path/'out', *TOGETHER, '--workers', '2')
+    lines = sorted(run.stderr.splitlines())
+    assert (alone.returncode, run.returncode) == (0, 1) and [str(many/'in'/s) in line for s, line in zip(('s2', 's3'), lines, strict=True)] == [True]*2
+    assert 'MemoryError' in lines[0] and 'lost twice' in lines[1]
+    report = report_of(tmp_path/'out')
+    assert sorted(report['done']) == ['s0', 's1', 's4', 's5'] and {f['id'] for f in report['failed']} == {'s2', 's3'}
+    assert forks(RUN, 'together on', many/'in', '--out', tmp_path/'out', *TOGETHER).returncode == 0
+    assert listing(tmp_path/'out').keys() == listing(tmp_path/'alone').keys()
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_scenes_are_fused_together_as_alone(tmp_path, monkeypatch, workers):
+    "By the operations that a GPU would run; a scene that cannot be read says so."
+    def fused(out, **options): return bulk.fuse_folder(tmp_path/'in', tmp_path/out, 'order', report_line=lines.append, **options)
+    lines = []
+    composers = [Composer('cc0', seed=60 + k, size=size, n_objects=3, noise='noisy') for k, size in enumerate((64, 80))]
+    for k in range(5): write_scene(replace(composers[k % 2][k], id=f's{k}'), tmp_path/'in')
+    (tmp_path/'in'/'s1'/'s1_comp1.png').write_bytes(b'')
+    fused('alone')
+    monkeypatch.setattr(bulk, 'scenes_at_once', lambda *args: 3)
+    monkeypatch.setattr(geometry, 'CPU_DEVICES', ())
+    report = fused('out', workers=workers)
+    assert report['done'] == ['s0', 's2', 's3', 's4'] and len(lines) == 2 and lines[0] == lines[1].replace('/out/', '/alone/')
+    for name in report['done']:
+        ours, theirs = (json.loads((tmp_path/out/name/f'{name}_order.json').read_text()) for out in ('out', 'alone'))
+        assert ours['order'] == theirs['order']
+        ours, theirs = (np.load(tmp_path/out/name/f'{name}_weights.npz')['weights'] for out in ('out', 'alone'))
+        assert np.abs(ours - theirs).max() < 1e-3
+    records = report['scenes']
+    assert fused('out', workers=workers)['scenes'] == records        # nothing is done again
 
 def test_a_disk_without_room_for_a_shard_loses_no_scene(many, tmp_path, forks):
     run = fuse_process(forks, 'full 12000', many/'in', tmp_path/'out', '--workers', '2', '--shards', '4')

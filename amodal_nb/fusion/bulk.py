@@ -17,17 +17,18 @@ from typing import Callable
 
 import amodal_nb
 from ..core.errors import AmodalError, ConfigError, Interrupted, log_warning, Terminated
-from ..core.parallel import check_workers, Outcome, shares_memory, StopSignals, TaskPool
+from ..core.parallel import check_workers, shares_memory, StopSignals, TaskPool
 from ..scenes.batches import UnreachableError
 from ..scenes.folders import check_report, find_scenes, target_taken
 from ..scenes.shards import find_shards, MemoryPath, read_shards, SCENE_FILE_PATTERN, ShardScene
 from ..models.baselines import BASELINES
 from ..models.checkpoint import checkpoint_path, SHIPPED_MODELS
 from ..models.hub import is_pretrained_folder
+from .config import HarmoniseConfig
 from .folder import (check_unique_name, check_weights_format, failure_line, failure_reason, read_scene_guarded,
     remove_fused, REPORT_NAME, write_fused)
 from .memory import format_bytes
-from .predict import DEFAULT_MODEL, as_predictor, check_prior, fuse_scene
+from .predict import DEFAULT_MODEL, as_predictor, check_prior, fuse_scene, prepare_scenes, scenes_at_once
 from .results import (clear_dead_runs, FolderLayout, FuseReport, lock_folder, read_earlier,
     SHARD_NAME, ShardLayout, WAITING_FOLDER)
 from .summary import summarize, summary_line
@@ -80,6 +81,9 @@ class FuseOptions:
     prior: str = 'natural' # what decides pairs that leave no trace
     weights: str = 'npz' # how weights are stored
 
+    def config(self) -> 'HarmoniseConfig | None': # None: nothing is harmonised, unless the model does
+        "Return the settings of harmonising."
+        return HarmoniseConfig() if self.harmonise else None
     def check(self):
         "Raise `ConfigError` for an unknown option."
         if self.on_extra not in ('error', 'largest'):
@@ -104,6 +108,11 @@ class FuseJob:
     place: Path # gets a folder for each scene, see `write_fused`
     def __call__(self): return SceneFuser(self)
 
+def _or_none(f, *args):
+    "Return what a function returns, None if it fails."
+    try: return f(*args)
+    except Exception: return None
+
 class SceneFuser:
     "Fuses scenes with a model that it has loaded."
     def __init__(self,
@@ -111,22 +120,35 @@ class SceneFuser:
     ):
         self.job, self.predictor = job, as_predictor(job.options.model)
     def fetch(self,
-        source: 'Path | ShardScene', # of one scene
-    ) -> tuple: # (folder on disk or in memory, digest)
-        "Read the files of a scene."
-        folder = source.fetch() if hasattr(source, 'fetch') else source
+        task: 'Path | ShardScene | list', # of one scene, or several
+    ) -> 'tuple | list': # (folder on disk or in memory, digest), or a list of these; None for one that fails
+        "Read the files of scenes."
+        if isinstance(task, list): return [_or_none(self.fetch, source) for source in task]
+        folder = task.fetch() if hasattr(task, 'fetch') else task
         return folder, scene_digest(folder)
     def __call__(self,
-        fetched: tuple, # from `fetch`
-    ) -> dict: # 'record': its `FusionSummary` with the digest of the input, 'line': see `summary_line`
-        "Fuse and write a scene. Raises `SceneError` if it cannot be used, `OSError` if it cannot be written."
-        (folder, digest), (options, place) = fetched, (self.job.options, self.job.place)
-        remove_fused(folder.name, place)
-        scene = read_scene_guarded(folder, self.predictor.reads_truth)
+        fetched: 'tuple | list', # from `fetch`
+    ) -> 'dict | list': # 'record': its `FusionSummary` with the digest of the input, 'line': see `summary_line`; of several scenes a list, None for one that fails, which is to be fused alone
+        "Fuse and write scenes. Raises `SceneError` if one alone cannot be used, `OSError` if it cannot be written."
+        if isinstance(fetched, list): return self._fuse_together(fetched)
+        return self._fuse(*fetched, self._read(*fetched))
+    def _read(self, folder, digest):
+        remove_fused(folder.name, self.job.place)
+        return read_scene_guarded(folder, self.predictor.reads_truth)
+    def _fuse(self, folder, digest, scene, prepared=None):
+        options = self.job.options
         fused = fuse_scene(scene, self.predictor, options.on_extra, options.harmonise,
-                           uncovered=options.uncovered, prior=options.prior)
-        write_fused(fused, place, options.weights)
+                           uncovered=options.uncovered, prior=options.prior, prepared=prepared)
+        write_fused(fused, self.job.place, options.weights)
         return {'record': summarize(fused) | {'digest': digest}, 'line': summary_line(fused)}
+    def _fuse_together(self, fetched):
+        values = [None]*len(fetched)
+        scenes = {i: _or_none(self._read, *item) for i, item in enumerate(fetched) if item}
+        scenes = {i: scene for i, scene in scenes.items() if scene}
+        prepared = prepare_scenes([*scenes.values()], self.predictor, self.job.options.config(), self.job.options.on_extra)
+        for (i, scene), own in zip(scenes.items(), prepared):
+            if own: values[i] = _or_none(self._fuse, *fetched[i], scene, own)
+        return values
 
 def prepare_digests() -> Callable: # `scene_digest`
     "Prepare a worker that computes digests."
@@ -244,6 +266,7 @@ class FuseRun:
         self.report = FuseReport(out, names, settings)
         self.report.problems = problems
         self.todo, self.waiting, self.n_unreachable = [], [], 0 # numbers of scenes; see `_check_names`
+        self.tasks = [] # the numbers of the scenes of each task of the pool
     def plan(self,
         pool: Callable, # (prepare) -> `TaskPool`
         again: bool, # whether to do everything again
@@ -322,42 +345,63 @@ class FuseRun:
         self.report.fail(index, failure_reason(error, place))
         self.layout.settle(index, False)
     def take(self,
-        outcome: Outcome, # of a scene, by its number in `todo`
+        index: int, # of a scene
+        value: 'dict | None', # from `SceneFuser`
+        error: 'Exception | None', # why it could not be fused
     ):
         "Note what came of a scene. Raises `UnreachableError` if the storage is gone."
-        index = self.todo[outcome.index]
-        is_unreachable = isinstance(outcome.error, UnreachableError)
-        self.n_unreachable = self.n_unreachable + 1 if is_unreachable else 0
-        if outcome.error is None:
-            self.report.add(index, outcome.value['record'])
+        self.n_unreachable = self.n_unreachable + 1 if isinstance(error, UnreachableError) else 0
+        if error is None:
+            self.report.add(index, value['record'])
             self.layout.settle(index, True)
-            self.summary(outcome.value['line'])
-        else: self.fail(index, outcome.error)
+            self.summary(value['line'])
+        else: self.fail(index, error)
         self.report.save()
-        if self.n_unreachable >= MAX_UNREACHABLE: raise outcome.error
-    def _fuse_todo(self, pool, stop, progress):
-        with closing(pool.run([self.sources[k] for k in self.todo], stop)) as outcomes:
+        if self.n_unreachable >= MAX_UNREACHABLE: raise error
+    def _run(self, pool, stop, tasks):
+        "Yield outcomes of tasks, each one or several scenes."
+        self.tasks = [task if isinstance(task, list) else [task] for task in tasks]
+        sources = [[self.sources[k] for k in task] if isinstance(task, list) else self.sources[task] for task in tasks]
+        with closing(pool.run(sources, stop)) as outcomes: yield from outcomes
+    def _fuse_together(self, pool, stop, progress, at_once):
+        "Fuse several scenes at a time; return those that failed, as all do whose worker was lost."
+        alone, tasks = [], [self.todo[i:i+at_once] for i in range(0, len(self.todo), at_once)]
+        with closing(self._run(pool, stop, tasks)) as outcomes:
             for outcome in outcomes:
-                self.take(outcome)
+                task = tasks[outcome.index]
+                values = [*zip(task, outcome.value or [None]*len(task))]
+                alone += [k for k, value in values if value is None]
+                for k, value in values:
+                    if value is None: continue
+                    self.take(k, value, None)
+                    progress.step(pool.peak_bytes)
+        return alone
+    def _fuse_todo(self, pool, stop, progress, at_once):
+        alone = self.todo if at_once == 1 else self._fuse_together(pool, stop, progress, at_once)
+        if stop.number: return
+        with closing(self._run(pool, stop, alone)) as outcomes:
+            for outcome in outcomes:
+                self.take(alone[outcome.index], outcome.value, outcome.error)
                 progress.step(pool.peak_bytes)
     def fuse(self,
         pool: TaskPool, # of a `FuseJob`
         stop: StopSignals, # see `TaskPool.run`
+        at_once: int = 1, # scenes of a task, see `scenes_at_once`
     ):
         "Fuse what is to be done. Raises `Interrupted` after a signal."
         self.report.begin()
         for k in self.report.done: self.layout.settle(k, True)
         try:
             with FuseProgress(len(self.todo), self.progress_line) as progress:
-                self._fuse_todo(pool, stop, progress)
+                self._fuse_todo(pool, stop, progress, at_once)
                 while not stop.number and self.waiting:
                     self.todo = self._take_waiting()
                     if not self.todo: break
                     progress.extend(len(self.todo))
-                    self._fuse_todo(pool, stop, progress)
+                    self._fuse_todo(pool, stop, progress, at_once)
         except KeyboardInterrupt: stop.number = stop.number or signal.SIGINT
         finally:
-            begun = {self.todo[k] for k, _ in pool.unfinished}
+            begun = {k for index, _ in pool.unfinished for k in self.tasks[index]}
             for k in begun - {*self.report.done}: remove_fused(self.sources[k].name, self.layout.place)
             self.layout.end()
             self.report.end()
@@ -398,8 +442,8 @@ def fuse_folder(
     options.check()
     check_report(out)
     out.mkdir(parents=True, exist_ok=True)
-    is_here = pools is None and not workers
-    is_shared = pools is None and shares_memory(workers)
+    is_local = pools is None
+    is_here, is_shared = is_local and not workers, is_local and shares_memory(workers)
     pools = pools or partial(TaskPool, workers=workers)
     with lock_folder(out), StopSignals(immediate=is_here) as stop:
         clear_dead_runs(out)
@@ -408,5 +452,6 @@ def fuse_folder(
         except KeyboardInterrupt: stop.number = stop.number or signal.SIGINT
         if stop.number: raise _end_of(stop, f'nothing was changed; see {out/REPORT_NAME}')
         job = FuseJob(replace(options, model=predictor) if is_shared else options, run.layout.place)
-        run.fuse(pools(job), stop)
+        at_once = scenes_at_once(predictor, options.config()) if is_local else 1
+        run.fuse(pools(job), stop, at_once)
     return run.report.as_dict()

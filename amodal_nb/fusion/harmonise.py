@@ -25,7 +25,7 @@ from ..core.geometry import (bounding_boxes, box_of_mask, box_sides, cell_grids,
     largest_sides, normalized_convolution, pad_together, PictureStack, runs_on_cpu)
 from ..core.parallel import map_in_threads
 from ..core.progress import report_progress
-from ..scenes.scene import Scene
+from ..scenes.scene import move_scene, Scene
 from ..models.baselines import residual_order
 from ..models.registration import CompletionBoxes, geman_mcclure_weight, whole_boxes
 from ..models.windows import group_boxes, packing_limits, PackingLimits
@@ -619,12 +619,20 @@ class Harmoniser:
     predictor: Callable = residual_order # see `harmonise_and_report`
     then: 'Callable | None' = None # scene -> scene, applied to the harmonised scene
 
+    def apply_together(self,
+        scenes: list, # of `Scene`
+        device: 'str | torch.device' = 'cpu', # where to harmonise them
+    ) -> list: # of (scene, report), see `harmonise_scenes`; the scenes on the CPU
+        "Harmonise scenes, and report what was done."
+        moved = [move_scene(scene, device) for scene in scenes]
+        rows = harmonise_scenes(moved, self.predictor, self.config)
+        back = [(move_scene(scene, 'cpu'), report) for scene, report in rows]
+        return [(self.then(scene) if self.then else scene, report) for scene, report in back]
     def apply(self,
         scene: Scene, # any scene
     ) -> tuple: # (scene, report), see `harmonise_and_report`
         "Harmonise a scene, and report what was done."
-        scene, report = harmonise_and_report(scene, self.predictor, self.config)
-        return self.then(scene) if self.then else scene, report
+        return self.apply_together([scene])[0]
 
     def __call__(self,
         scene: Scene, # any scene
