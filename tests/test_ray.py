@@ -1,7 +1,9 @@
 "Fusing many scenes on a local Ray of two workers: the bytes of `--workers`, also when one is killed in the middle. One Ray for all tests, which are skipped without it."
 import importlib.util, os, signal
 from contextlib import contextmanager, ExitStack
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 import psutil, pytest
 from test_bad_input import good_scene, here
 from test_bulk import fuse_all, listing, OPTIONS
@@ -22,12 +24,15 @@ def many(tmp_path_factory):
     return top
 
 @pytest.fixture(scope='module')
-def pools():
-    "A Ray of two workers. It has a second try: on a busy machine a Ray ends if a process of its own takes more than 15 s to start."
-    with ExitStack() as stack:
+def gpu_pools():
+    "A Ray of two workers, with two GPUs by its book. It has a second try: on a busy machine a Ray ends if a process of its own takes more than 15 s to start."
+    with patch('torch.cuda.device_count', lambda: 2), ExitStack() as stack:
         try: started = stack.enter_context(ray_pool.ray_pools(2))
         except ConfigError: started = stack.enter_context(ray_pool.ray_pools(2))
         yield started
+
+@pytest.fixture
+def pools(gpu_pools): return partial(gpu_pools, gpus=0)
 
 def processes(name=''):
     return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE and name in p.name()]
@@ -35,11 +40,11 @@ def processes(name=''):
 @needs_ray
 def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(many, pools, tmp_path, capfd, monkeypatch):
     killed, take = [], bulk.FuseRun.take
-    def kill_one(run, outcome):
+    def kill_one(run, *outcome):
         if not killed:
             killed.extend(processes('ray::RayActor')[:1])
             killed[0].kill()
-        return take(run, outcome)
+        return take(run, *outcome)
     @contextmanager
     def shared(*args): yield pools
     monkeypatch.setattr(bulk.FuseRun, 'take', kill_one)
@@ -63,6 +68,13 @@ def test_a_task_that_kills_its_worker_twice_is_named_and_a_short_one_is_repeated
     assert [k for k in outcomes if outcomes[k].error] == [1] and 'lost twice' in str(outcomes[1].error)
     assert [outcomes[k].value for k in (0, 2, 3, 4)] == [0, 2, 3, 4]
     assert [(tmp_path/f'{k}').stat().st_size for k in range(5)] == [1, 2, 2, 1, 1] and pool.peak_bytes > 0
+
+@needs_ray
+def test_a_worker_has_a_gpu_of_its_own_where_there_are_some(gpu_pools):
+    def prepare(): return lambda task: os.environ['CUDA_VISIBLE_DEVICES']
+    pool = gpu_pools(prepare)
+    assert (pool.workers, pool.gpus, pool.has_gpu) == (2, 1, True)
+    assert {o.value for o in pool.run(range(8))} == {'0', '1'}
 
 @needs_ray
 def test_ray_listens_on_loopback_only(pools):

@@ -217,6 +217,9 @@ class TaskPool:
         self.peak_bytes = 0 # the most memory that this process and its workers have taken together
         self.unfinished = [] # (index, task) of those that had begun when the batch was stopped
         self._seen, self._backlog, self._aside = set(), deque(), SecondTries()
+    @property
+    def has_gpu(self) -> bool:
+        return torch.cuda.is_available()
     def run(self,
         tasks: Iterable, # anything that pickles, taken when a worker is free
         stop: 'StopSignals | None' = None, # once it has noted a signal, no further task begins
@@ -336,4 +339,3 @@ def map_in_threads(
         with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             yield from threads.map(f, *arguments)
     finally: torch.set_num_threads(n_threads) # here it never changed, but it is what new threads begin with
-

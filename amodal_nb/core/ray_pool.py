@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Callable, Iterable, Iterator
 
-import psutil
+import psutil, torch
 
 from .errors import ConfigError, error_reason, log_warning
 from .parallel import (check_workers, Outcome, POLL_S, SecondTries, SHORTAGES,
@@ -45,12 +45,16 @@ class RayPool:
     def __init__(self,
         prepare: Callable, # see `TaskPool`
         workers: int, # actors, of one core each
+        gpus: int = 0, # of each actor, 0 or 1
     ):
-        self.prepare, self.workers = prepare, workers
+        self.prepare, self.workers, self.gpus = prepare, workers, gpus
         self.peak_bytes = 0 # the most memory that this process and the workers have taken together
         self.unfinished = [] # (index, task) of those that had begun when the batch was stopped
         self._bytes_of, self._seen = {}, set() # memory of an actor; lines that were printed
         self._idle, self._pending, self._aside = [], {}, SecondTries() # actors; ref -> (actor, index, task); failed tasks
+    @property
+    def has_gpu(self) -> bool:
+        return self.gpus > 0
     def run(self,
         tasks: Iterable, # anything that pickles
         stop: 'StopSignals | None' = None, # once it has noted a signal, no further task begins
@@ -74,7 +78,7 @@ class RayPool:
         class RayActor: # Ray changes the class that it is given
             def __init__(self, *args): self.worker = RayWorker(*args)
             def run(self, task): return self.worker.run(task)
-        actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=1)(RayActor)
+        actor = ray.remote(num_cpus=1, num_gpus=self.gpus, max_restarts=-1, max_task_retries=1)(RayActor)
         return actor.remote(self.prepare, os.getcwd())
     def _deal(self, tasks):
         "Give a task to each worker that has none, and at the end those that were put aside, one by one."
@@ -149,11 +153,11 @@ def check_reachable(
 
 @contextmanager
 def ray_pools(
-    workers: int = 0, # actors, of one core each; 0: as many as there are cores
+    workers: int = 0, # actors, of one GPU each, or of one core where there is no GPU; 0: as many as there are
     address: 'str | None' = None, # HOST:PORT of a cluster, or 'auto' on one of its machines; None: a Ray is started here
 ): # a context manager that returns a function (prepare) -> `RayPool`
     """Connect to Ray for the pools of a command. Raises `ConfigError` if Ray is not installed, the cluster cannot be
-    reached or started, or it has fewer cores than workers."""
+    reached or started, or it has fewer GPUs or cores than workers."""
     check_workers(workers)
     check_ray()
     if address: check_reachable(address)
@@ -164,10 +168,11 @@ def ray_pools(
     try:
         if address: _connect(address, quiet)
         else: _start_here(workers or os.cpu_count(), folder, quiet)
-        cores = int(ray.cluster_resources().get('CPU', 0))
-        if workers > cores:
-            raise ConfigError(f'workers {workers}', f'exceed the {cores} cores of the cluster', 'give fewer')
-        yield partial(RayPool, workers=workers or cores)
+        cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ('CPU', 'GPU'))
+        most, kind = (gpus, 'GPUs') if gpus else (cores, 'cores')
+        if workers > most:
+            raise ConfigError(f'workers {workers}', f'exceed the {most} {kind} of the cluster', 'give fewer')
+        yield partial(RayPool, workers=workers or most, gpus=min(gpus, 1))
     finally:
         ray.shutdown()
         if folder: shutil.rmtree(folder, ignore_errors=True)
@@ -215,8 +220,9 @@ def _start_here(cores, folder, quiet):
     import ray
     try:
         with _adapted_start():
-            ray.init('local', num_cpus=cores, num_gpus=0, include_dashboard=False, _node_ip_address=LOOPBACK,
-                     object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder, _system_config=PRIORITY, **quiet)
+            ray.init('local', num_cpus=cores, num_gpus=torch.cuda.device_count(), include_dashboard=False,
+                     _node_ip_address=LOOPBACK, object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder,
+                     _system_config=PRIORITY, **quiet)
     except Exception as e: # Ray raises the base class
         problem = f'cannot be started ({error_reason(e):.200})'
         raise ConfigError('engine ray', problem, 'end other programs, or leave --engine ray out') from None

@@ -442,8 +442,8 @@ def fuse_folder(
     options.check()
     check_report(out)
     out.mkdir(parents=True, exist_ok=True)
-    is_local = pools is None
-    is_here, is_shared = is_local and not workers, is_local and shares_memory(workers)
+    is_here = pools is None and not workers
+    is_shared = pools is None and shares_memory(workers)
     pools = pools or partial(TaskPool, workers=workers)
     with lock_folder(out), StopSignals(immediate=is_here) as stop:
         clear_dead_runs(out)
@@ -452,6 +452,6 @@ def fuse_folder(
         except KeyboardInterrupt: stop.number = stop.number or signal.SIGINT
         if stop.number: raise _end_of(stop, f'nothing was changed; see {out/REPORT_NAME}')
         job = FuseJob(replace(options, model=predictor) if is_shared else options, run.layout.place)
-        at_once = scenes_at_once(predictor, options.config()) if is_local else 1
-        run.fuse(pools(job), stop, at_once)
+        pool = pools(job)
+        run.fuse(pool, stop, scenes_at_once(predictor, options.config(), pool.has_gpu))
     return run.report.as_dict()

@@ -118,9 +118,10 @@ PIXELS_AT_ONCE = 2**24 # px of their completions at most, which bounds the memor
 def scenes_at_once(
     predictor: Predictor, # for which scenes are prepared
     config: 'HarmoniseConfig | None', # see `choose_harmoniser`
+    has_gpu: bool, # of those who prepare them
 ) -> int: # 1 on a CPU, where batches of scenes gain nothing, and where nothing is harmonised
     "Return how many scenes are prepared together."
-    return SCENES_AT_ONCE if default_device() != 'cpu' and choose_harmoniser(predictor, config) else 1
+    return SCENES_AT_ONCE if has_gpu and choose_harmoniser(predictor, config) else 1
 
 def prepare_scenes(
     scenes: list, # of `Scene`
