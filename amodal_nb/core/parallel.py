@@ -218,7 +218,7 @@ class TaskPool:
         self.unfinished = [] # (index, task) of those that had begun when the batch was stopped
         self._seen, self._backlog, self._aside = set(), deque(), SecondTries()
     @property
-    def has_gpu(self) -> bool:
+    def has_gpu(self) -> bool: # whether workers see one
         return torch.cuda.is_available()
     def run(self,
         tasks: Iterable, # anything that pickles, taken when a worker is free

@@ -53,7 +53,7 @@ class RayPool:
         self._bytes_of, self._seen = {}, set() # memory of an actor; lines that were printed
         self._idle, self._pending, self._aside = [], {}, SecondTries() # actors; ref -> (actor, index, task); failed tasks
     @property
-    def has_gpu(self) -> bool:
+    def has_gpu(self) -> bool: # whether workers have one
         return self.gpus > 0
     def run(self,
         tasks: Iterable, # anything that pickles

@@ -145,7 +145,8 @@ class SceneFuser:
         values = [None]*len(fetched)
         scenes = {i: _or_none(self._read, *item) for i, item in enumerate(fetched) if item}
         scenes = {i: scene for i, scene in scenes.items() if scene}
-        prepared = prepare_scenes([*scenes.values()], self.predictor, self.job.options.config(), self.job.options.on_extra)
+        options = self.job.options
+        prepared = prepare_scenes([*scenes.values()], self.predictor, options.config(), options.on_extra)
         for (i, scene), own in zip(scenes.items(), prepared):
             if own: values[i] = _or_none(self._fuse, *fetched[i], scene, own)
         return values
@@ -361,8 +362,8 @@ class FuseRun:
     def _run(self, pool, stop, tasks):
         "Yield outcomes of tasks, each one or several scenes."
         self.tasks = [task if isinstance(task, list) else [task] for task in tasks]
-        sources = [[self.sources[k] for k in task] if isinstance(task, list) else self.sources[task] for task in tasks]
-        with closing(pool.run(sources, stop)) as outcomes: yield from outcomes
+        def source_of(task): return [*map(source_of, task)] if isinstance(task, list) else self.sources[task]
+        with closing(pool.run([*map(source_of, tasks)], stop)) as outcomes: yield from outcomes
     def _fuse_together(self, pool, stop, progress, at_once):
         "Fuse several scenes at a time; return those that failed, as all do whose worker was lost."
         alone, tasks = [], [self.todo[i:i+at_once] for i in range(0, len(self.todo), at_once)]
