@@ -4,23 +4,24 @@
 
 # %% auto #0
 __all__ = ['PICTURE_MODES', 'PNG_COMPRESSION', 'MAX_PIXELS', 'MAX_SCENE_PIXELS', 'PICTURE_SUFFIXES', 'PICTURE_SUFFIX',
-           'MAX_LEVEL_16', 'MAX_GREY_SHARE', 'turn_upright', 'to_tensor', 'to_uint8', 'encode_png', 'write_levels',
-           'write_picture', 'size_mismatch', 'path_exists', 'picture_formats', 'open_picture', 'decode_picture',
-           'read_picture', 'read_pictures', 'read_levels', 'read_rgb', 'read_rgba', 'binary_mask', 'read_mask',
-           'icc_profile', 'same_profile', 'show_pictures']
+           'PLAIN_CHUNKS', 'MAX_PLAIN_BYTES', 'MAX_LEVEL_16', 'MAX_GREY_SHARE', 'turn_upright', 'to_tensor', 'to_uint8',
+           'encode_png', 'write_levels', 'write_picture', 'size_mismatch', 'path_exists', 'picture_formats',
+           'open_picture', 'fast_png_decoder', 'decode_plain_png', 'decode_picture', 'read_picture', 'read_pictures',
+           'read_levels', 'read_rgb', 'read_rgba', 'binary_mask', 'read_mask', 'icc_profile', 'same_profile',
+           'show_pictures']
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c003
-import io, math, os, re, threading, warnings, zlib
+import io, math, os, re, struct, threading, warnings, zlib
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Callable, TYPE_CHECKING
 
 import numpy as np, torch
 from PIL import features, Image
 
 from .errors import AmodalError, SceneError, warn_once
 from .files import atomic_write
-from .integrity import decode_whole
+from .integrity import decode_whole, png_chunks
 from .parallel import map_in_threads
 if TYPE_CHECKING: from importlib.abc import Traversable
 
@@ -254,6 +255,46 @@ def open_picture(
     _check_frames(path, im)
     return im
 
+# %% ../../nbs/1_core/03_pictures.ipynb #pl02
+PLAIN_CHUNKS = {b'IHDR', b'IDAT', b'IEND', b'pHYs', b'tEXt', b'tIME', b'sRGB', b'gAMA', b'cHRM', b'bKGD', b'sBIT'} # of a PNG: none changes how Pillow reads its pixels
+MAX_PLAIN_BYTES = 2**29 # of a file
+_PLAIN_MODES = {0: 'L', 2: 'RGB', 6: 'RGBA'} # of PIL, by the colour type of a PNG
+_PNG_START = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR'
+
+@cache
+def fast_png_decoder() -> 'Callable | None': # bytes -> array; None without imagecodecs
+    "Return the PNG decoder of imagecodecs."
+    try: from imagecodecs import spng_decode
+    except ImportError: return None
+    return spng_decode                                               # libspng; libpng would print warnings
+
+def _is_plain(data, modes, size):
+    "Return whether a PNG has no peculiarity, and mode and size as asked for. Raises `ValueError` if it is damaged."
+    if not data.startswith(_PNG_START): return False
+    width, height, n_bits, kind, _, _, is_interlaced = struct.unpack('>IIBBBBB', data[16:29])
+    is_expected = _PLAIN_MODES.get(kind) in modes and (not size or (height, width) == tuple(size))
+    if n_bits != 8 or is_interlaced or not is_expected or width*height > MAX_PIXELS: return False
+    file = io.BytesIO(data)
+    file.seek(8)
+    names = [name for name, _, _ in png_chunks(file)]
+    return names.count(b'IHDR') == 1 and PLAIN_CHUNKS.issuperset(names)
+
+def decode_plain_png(
+    path: 'Path | Traversable', # any file
+    modes: tuple, # see `read_picture`
+    size: 'tuple | None', # likewise
+) -> 'torch.Tensor | None': # uint8 [C,H,W]; None for any other file, a damaged one, and without imagecodecs
+    "Decode a PNG without peculiarities."
+    decode = fast_png_decoder()
+    if decode is None or not path.is_file(): return None
+    try:
+        with path.open('rb') as f:
+            if f.seek(0, os.SEEK_END) > MAX_PLAIN_BYTES: return None
+            f.seek(0)
+            data = f.read()
+        return _array_to_tensor(decode(data)) if _is_plain(data, modes, size) else None
+    except Exception: return None                                    # Pillow says what is wrong
+
 # %% ../../nbs/1_core/03_pictures.ipynb #c014
 def _has_16_bits(im): # before its pixels are decoded
     return im.mode.startswith('I') or (bool(im.tile) and ';16' in str(im.tile[0][3]))
@@ -305,6 +346,8 @@ def read_picture(
 ) -> torch.Tensor: # float32 [C,H,W] in 0..1, or uint8
     "Read a picture that somebody else wrote. Raises `SceneError` for any other format, mode or size than asked for."
     if isinstance(path, str): path = Path(path)
+    plain = decode_plain_png(path, modes, size)
+    if plain is not None: return to_tensor(plain, raw)
     picture, has_16_bits = _read(path, modes, size, upright)
     if has_16_bits: _warn_of_16_bits(path)
     return to_tensor(_pil_to_tensor(picture), raw)
@@ -316,6 +359,8 @@ def _read_raw(path, modes, size):
     if modes is None:
         open_picture(path, size).close()
         return None, False
+    plain = decode_plain_png(path, modes, size)
+    if plain is not None: return plain, False
     picture, has_16_bits = _read(path, modes, size, True)
     return to_tensor(_pil_to_tensor(picture), raw=True), has_16_bits
 
