@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['SEARCH_PARAMETERS', 'LEVEL_FACTORS', 'MIN_LEVEL_PX', 'MAX_PATTERN_STEPS', 'CORRELATION_FLOOR', 'MIN_CORRELATED_PX',
            'REFINING_SCALES', 'EXACT_SHARE', 'MAX_SEARCHED', 'FIRST_REACH_PX', 'search_maps', 'SearchLevel',
-           'search_level', 'with_outline_bands', 'Pyramid', 'select_stack', 'search_pyramid', 'SearchFit', 'search_fit',
-           'search_costs', 'pattern_search', 'exhaustive_shifts', 'coarse_shifts', 'search_map', 'PlaceFit',
-           'place_fit', 'misfit', 'fits_well', 'correction_maps', 'placing_correction', 'recentre_maps', 'map_distance',
-           'refine_map', 'Place', 'is_better_place', 'search_place', 'VisibleCompletions', 'search_unit',
-           'pack_completions', 'CompletionCorrection', 'is_found', 'is_confirmed', 'correct_completions',
-           'SearchedCompletions', 'begin_search', 'search_farther', 'is_beyond']
+           'search_level', 'with_outline_bands', 'stack_at_unit', 'Pyramid', 'select_stack', 'search_pyramid',
+           'SearchFit', 'search_fit', 'search_costs', 'pattern_search', 'exhaustive_shifts', 'coarse_shifts',
+           'search_map', 'PlaceFit', 'place_fit', 'misfit', 'fits_well', 'correction_maps', 'placing_correction',
+           'recentre_maps', 'map_distance', 'refine_map', 'Place', 'is_better_place', 'search_place',
+           'VisibleCompletions', 'search_unit', 'pack_completions', 'CompletionCorrection', 'is_found', 'is_confirmed',
+           'correct_completions', 'SearchedCompletions', 'extrapolated_boxes', 'begin_search', 'search_farther',
+           'is_beyond']
 
 # %% ../../nbs/5_fusion/07_search.ipynb #s004
 import math
@@ -93,14 +94,14 @@ def _pool_completion(stack, size): # colours where something is, alpha and band:
 
 def search_level(
     boxes: CompletionBoxes, # `seen` is where no completion is in front
-    stack: torch.Tensor, # [K,5,h,w] colour extrapolated, alpha, and the band outside of it
+    stack: torch.Tensor, # [K,5,h,w] colour extrapolated, alpha, and the band outside of it; a px is `unit` px of the boxes
     factor: int, # 4, 2 or 1: how much smaller
     unit: int, # px of the picture that a px of the settings is
     config: HarmoniseConfig, # settings
 ) -> SearchLevel: # with at most `search_pixels` pixels of each
     "Make a level of the pyramid."
     pixel = factor*unit
-    pooled, seen = _pool_completion(stack, pixel), _pool(boxes.seen, pixel)
+    pooled, seen = _pool_completion(stack, factor), _pool(boxes.seen, pixel)
     sample = sample_pixels(exceeds(seen, .3), config.search_pixels)
     visible = sample.read(seen)[:, 0]*sample.counts                  # [K,P]
     shown = sample.read(_pool(boxes.picture*boxes.seen, pixel))
@@ -134,6 +135,19 @@ def with_outline_bands(
     torch.sub(dilate(alpha, band_px), alpha, out=stack[:, 4:]).mul_(inside)
     return stack
 
+# %% ../../nbs/5_fusion/07_search.ipynb #s711
+def stack_at_unit(
+    boxes: CompletionBoxes, # of completions
+    unit: int, # px that become one
+    band_px: int, # of these
+) -> torch.Tensor: # [K,5,h,w] extrapolated colours, alpha, and the band outside of it
+    "Stack completions for `search_level`, averaged down."
+    share = _pool(exceeds(boxes.alpha, 0).float(), unit).clamp(min=1e-3)
+    colour, alpha = _pool(boxes.completion, unit)/share, _pool(boxes.alpha, unit)
+    sides = [-(-lengths//unit) for lengths in (boxes.heights, boxes.widths)]
+    own = [c[:, :h, :w] for c, h, w in zip(colour, *(lengths.tolist() for lengths in sides))]
+    return with_outline_bands(own, alpha, inside_boxes(*sides, alpha.shape[2:]), band_px)
+
 # %% ../../nbs/5_fusion/07_search.ipynb #s702
 LEVEL_FACTORS = 4, 2, 1 # how much smaller the pyramid's levels are
 MIN_LEVEL_PX = 75 # px of a completion's area on a level, below which it is left out of the level
@@ -159,9 +173,12 @@ def select_stack(
     stack: torch.Tensor, # [K,5,h,w] from `with_outline_bands`
     keep: torch.Tensor, # bool [K]
     boxes: CompletionBoxes, # those of `keep`
+    unit: int, # px of the boxes that a px of the stack is
 ) -> torch.Tensor: # in a batch of their size
     "Return the stacks of some completions."
-    return stack if keep.all() else stack[:, :, :boxes.seen.shape[2], :boxes.seen.shape[3]][keep]
+    if keep.all(): return stack
+    height, width = (-(-side//unit) for side in boxes.seen.shape[2:])
+    return stack[:, :, :height, :width][keep]
 
 def search_pyramid(
     boxes: CompletionBoxes, # see `search_level`
@@ -176,7 +193,7 @@ def search_pyramid(
         own = area_px > MIN_LEVEL_PX*factor**2
         if not own.any(): continue
         some = boxes.select(own)
-        levels.append(search_level(some, select_stack(stack, own, some), factor, finest.unit, config))
+        levels.append(search_level(some, select_stack(stack, own, some, finest.unit), factor, finest.unit, config))
         members.append(own)
     return Pyramid([*levels, finest], [*members, torch.ones_like(area_px, dtype=torch.bool)])
 
@@ -565,8 +582,8 @@ FIRST_REACH_PX = 3 # of the first search; its result is not trusted beyond
 @dataclass
 class SearchedCompletions:
     "K completions in boxes that hold the reach of the search."
-    boxes: CompletionBoxes # with extrapolated colours
-    stack: torch.Tensor # [K,5,h,w] colour extrapolated, alpha, and the band outside of it
+    boxes: CompletionBoxes # with the colours as they were given
+    stack: torch.Tensor # [K,5,h,w] from `stack_at_unit`
     first: list # K of `CompletionCorrection`, by the search within 3 px
     windows: list # K of two slices each
     given: Place # by the first correction
@@ -578,9 +595,19 @@ class SearchedCompletions:
         "Return some of the completions."
         if keep.all(): return self
         boxes = self.boxes.select(keep)
-        stack = select_stack(self.stack, keep, boxes)
+        stack = select_stack(self.stack, keep, boxes, self.level.unit)
         first, windows = ([t for t, k in zip(ts, keep.tolist()) if k] for ts in (self.first, self.windows))
         return SearchedCompletions(boxes, stack, first, windows, self.given.select(keep), self.level.select(keep))
+
+def extrapolated_boxes(
+    searched: SearchedCompletions, # K of them
+    config: HarmoniseConfig, # settings
+) -> CompletionBoxes: # theirs, with colours extrapolated as far as the band reaches
+    "Extrapolate the colours at the full size."
+    boxes, unit = searched.boxes, searched.level.unit
+    if unit == 1: return replace(boxes, completion=searched.stack[:, :3])
+    colour = stack_at_unit(boxes, 1, config.outline_band_px*unit)[:, :3]
+    return replace(boxes, completion=colour)
 
 def begin_search(
     views: VisibleCompletions, # K of them
@@ -597,12 +624,9 @@ def begin_search(
         across, down = new.left + new.right - left - right, new.top + new.bottom - top - bottom
         windows.append(new.slices)
         motions.append([across/2, down/2])                           # of the centre
-    cuts = zip(views.index, windows)
-    completions = [views.completions.pictures[i][(slice(None), *window)] for i, window in cuts]
-    alpha = views.alphas.cut(views.index, windows)
-    inside = inside_boxes(*box_sides(windows, alpha.device), alpha.shape[2:])
-    stack = with_outline_bands(completions, alpha, inside, config.outline_band_px*unit)
-    boxes = pack_completions(views, windows, stack[:, :3], stack[:, 3:4])
+    colour, alpha = views.completions.cut(views.index, windows), views.alphas.cut(views.index, windows)
+    boxes = pack_completions(views, windows, colour, alpha)
+    stack = stack_at_unit(boxes, unit, config.outline_band_px)
     level = search_level(boxes, stack, 1, unit, config)
     device, corrections = stack.device, [c.correction for c in first]
     affine = recentre_maps(correction_maps(corrections, device), torch.tensor(motions, device=device))
@@ -633,6 +657,7 @@ def search_farther(
     index, start = index[is_open].tolist(), start[is_open]
     if not index: return result
     searched, pyramid = searched.select(is_open), pyramid.select(is_open)
+    searched.boxes = extrapolated_boxes(searched, config)
     place = search_place(searched.boxes, pyramid, start, config)
     for k, correction in zip(index, _decide(searched, place, config)): result[k] = correction
     return result
