@@ -7,6 +7,7 @@ import numpy as np, psutil, pytest
 from test_bad_input import good_scene, here, leftovers, refused
 from amodal_nb.core import geometry
 from amodal_nb.fusion import bulk, results
+from amodal_nb.fusion.harmonise import Harmoniser
 from amodal_nb.scenes.folders import find_scenes, write_scene
 from amodal_nb.scenes.shards import read_shards, write_shards
 from amodal_nb.synthesis.composer import Composer
@@ -32,6 +33,7 @@ RUN = """
 import json, os, pathlib, resource, signal, sys, time
 from amodal_nb.app.cli import main
 from amodal_nb.fusion import bulk, results
+from amodal_nb.fusion.harmonise import Harmoniser
 how, *args = sys.argv[1:]
 if how.startswith('together '): how, bulk.scenes_at_once = how.removeprefix('together '), lambda *args: 4
 PARENT, fuse_scene, write_fused = os.getpid(), bulk.fuse_scene, bulk.write_fused
@@ -155,6 +157,28 @@ def test_scenes_are_fused_together_as_alone(tmp_path, monkeypatch, workers):
     records = report['scenes']
     assert fused('out', workers=workers)['scenes'] == records        # nothing is done again
 
+def test_a_fault_that_no_scene_causes_is_named_and_costs_no_scene(many, tmp_path, monkeypatch, capfd):
+    def failing(self, scenes, device):
+        if len(scenes) > 1: raise TypeError('on two devices')
+        return harmonise_alone(self, scenes, device)
+    harmonise_alone = Harmoniser.apply_together
+    monkeypatch.setattr(Harmoniser, 'apply_together', failing)
+    monkeypatch.setattr(bulk, 'scenes_at_once', lambda *args: 4)
+    status, lines = here(capfd, 'fuse', many/'in', '--out', tmp_path/'out', *TOGETHER)
+    assert status == 0 and len(report_of(tmp_path/'out')['done']) == N
+    assert [line for line in lines if 'on two devices' in line] == ['scenes are fused one by one, as a batch failed: TypeError: on two devices']
+
+def test_batches_are_small_where_scenes_are_large(many, tmp_path, monkeypatch):
+    "Six scenes of 16 to 36 px in tasks of four, no more at once than the largest has."
+    sizes, together = [], bulk.prepare_scenes
+    def prepare(scenes, *args):
+        sizes.append(len(scenes))
+        return together(scenes, *args)
+    monkeypatch.setattr(bulk, 'scenes_at_once', lambda *args: 4)
+    monkeypatch.setattr(bulk, 'PIXELS_AT_ONCE', 2*36**2)
+    monkeypatch.setattr(bulk, 'prepare_scenes', prepare)
+    assert len(bulk.fuse_folder(many/'in', tmp_path/'out', 'vote')['done']) == N and sizes == [3, 1, 1, 1]
+
 def test_a_disk_without_room_for_a_shard_loses_no_scene(many, tmp_path, forks):
     run = fuse_process(forks, 'full 12000', many/'in', tmp_path/'out', '--workers', '2', '--shards', '4')
     (line,) = run.stderr.splitlines()
@@ -249,7 +273,9 @@ def test_a_url_that_fails_in_the_middle_costs_a_scene_until_the_next_run(many, s
     assert here(capfd, 'fuse', server.shards, '--out', tmp_path/'out', *OPTIONS, '--workers', 1) == (0, [])
     assert listing(tmp_path/'out') == listing(many/'folders')
 
-def test_a_server_that_is_gone_ends_the_run(many, server, tmp_path, capfd, monkeypatch):
+@pytest.mark.parametrize('at_once', [1, 4])
+def test_a_server_that_is_gone_ends_the_run(many, server, tmp_path, capfd, monkeypatch, at_once):
+    monkeypatch.setattr(bulk, 'scenes_at_once', lambda *args: at_once)
     monkeypatch.setattr('amodal_nb.scenes.shards.time.sleep', lambda s: None)
     monkeypatch.setattr(bulk, 'MAX_UNREACHABLE', 2)
     monkeypatch.setattr(bulk, 'read_shards', lambda *args: (read_shards(*args), setattr(server, 'broken', 'all'))[0])

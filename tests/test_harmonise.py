@@ -263,10 +263,12 @@ def test_scenes_that_are_harmonised_together_come_out_as_alone():
             assert [(r['changed'], r['found']) for r in report] == [(r['changed'], r['found']) for r in expected]
     assert harmonising.harmonise_scenes([]) == []
 
-def test_tensors_are_made_where_the_scenes_are():
+@pytest.mark.parametrize('devices', [('cpu',), ()])
+def test_tensors_are_made_where_the_scenes_are(devices, monkeypatch):
     "As on a GPU, where a tensor on another device would stop it: here, every tensor without a device would be on one that holds no values."
     scenes = [Composer('cc0', seed=50 + k, size=96, n_objects=4, noise=noise)[k] for k, noise in enumerate(['noisy', 'wild'])]
-    def on_the_cpu(*args): # predictors make their batches there
+    monkeypatch.setattr(geometry, 'CPU_DEVICES', devices)
+    def on_the_cpu(*args): # batches are made on the CPU, and moved
         with torch.device('cpu'): return estimate_visibilities(*args)
     with patch.object(harmonising, 'estimate_visibilities', on_the_cpu), torch.device('meta'): elsewhere = harmonising.harmonise_scenes(scenes)
     for (a, report), (b, expected) in zip(elsewhere, harmonising.harmonise_scenes(scenes)):

@@ -25,7 +25,7 @@ def many(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def gpu_pools():
-    "A Ray of two workers, with two GPUs by its book. It has a second try: on a busy machine a Ray ends if a process of its own takes more than 15 s to start."
+    "A Ray of two workers, to which two GPUs are declared. It has a second try: on a busy machine a Ray ends if a process of its own takes more than 15 s to start."
     with patch('torch.cuda.device_count', lambda: 2), ExitStack() as stack:
         try: started = stack.enter_context(ray_pool.ray_pools(2))
         except ConfigError: started = stack.enter_context(ray_pool.ray_pools(2))

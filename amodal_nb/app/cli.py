@@ -216,7 +216,7 @@ def fuse(
     shards: int = 0, # write WebDataset shards of so many scenes each, OUT/000000.tar, …, instead of a folder each
     shard_index: int = 0, # number of this job, of --num-shards jobs that fuse a part each, to OUT/part-00000-of-00016/ and so on
     num_shards: int = 1, # number of jobs
-    engine: str = 'processes', # what runs the workers: 'processes' of this machine, or 'ray' (installed with the extra `ray`), with --workers 0 on all of its GPUs, or cores where it has none
+    engine: str = 'processes', # what runs the workers: 'processes' of this machine, or 'ray' (installed with the extra `ray`), with --workers 0 one on each of its GPUs, or cores where it has none
     address: Optional[str] = None, # with --engine ray: HOST:PORT of a cluster whose machines see ROOT, OUT and the model under the same paths; without it, a Ray for this command alone is started
 ):
     """Fuse a photograph and its cut-outs, or every scene of a folder or of shards. Scenes that cannot be used are

@@ -96,7 +96,7 @@ CPU_DEVICES = 'cpu', # types of devices
 
 def runs_on_cpu(
     device: torch.device, # of tensors
-) -> bool: # False: few operations count more than little work
+) -> bool: # False: the number of operations decides, not their size
     "Return whether tensors are computed on a CPU, where NumPy may compute them."
     return device.type in CPU_DEVICES
 
@@ -419,8 +419,8 @@ class PictureStack:
         boxes: list, # K of two slices each
         size: 'tuple | None' = None, # (height, width) of the padded batch in px; None: that of the largest box
         beyond: float = 0., # what lies beyond the boxes
-    ) -> torch.Tensor: # [K,C,height,width], the boxes in the top left corners; one box alone is not copied
-        "Cut boxes of several sizes into a padded batch: on a CPU one by one, elsewhere in few operations."
+    ) -> torch.Tensor: # [K,C,height,width], the boxes in the top left corners; one box of this size alone is a view of its picture
+        "Cut boxes of several sizes into a padded batch: on a CPU one by one, elsewhere at once."
         size = size or largest_sides(boxes)
         if len(boxes) == 1 or runs_on_cpu(self.device):
             return pad_together([self.pictures[i][(slice(None), *box)] for i, box in zip(index, boxes)], size, beyond)

@@ -149,7 +149,7 @@ def _serve(pipe, prepare):
 # %% ../../nbs/1_core/08_parallel.ipynb #w012
 def start_method() -> str: # 'fork' or 'spawn'
     "Return how worker processes are started here."
-    can_fork = sys.platform.startswith('linux') and not torch.cuda.is_initialized()
+    can_fork = sys.platform.startswith('linux') and not torch.cuda.device_count() # CUDA cannot be used after a fork, once it was asked for
     return 'fork' if can_fork else 'spawn'
 
 def shares_memory(
@@ -219,7 +219,7 @@ class TaskPool:
         self._seen, self._backlog, self._aside = set(), deque(), SecondTries()
     @property
     def has_gpu(self) -> bool: # whether workers see one
-        return torch.cuda.is_available()
+        return torch.cuda.device_count() > 0
     def run(self,
         tasks: Iterable, # anything that pickles, taken when a worker is free
         stop: 'StopSignals | None' = None, # once it has noted a signal, no further task begins

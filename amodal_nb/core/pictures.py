@@ -256,7 +256,7 @@ def open_picture(
     return im
 
 # %% ../../nbs/1_core/03_pictures.ipynb #pl02
-PLAIN_CHUNKS = {b'IHDR', b'IDAT', b'IEND', b'pHYs', b'tEXt', b'tIME', b'sRGB', b'gAMA', b'cHRM', b'bKGD', b'sBIT'} # of a PNG: none changes how Pillow reads its pixels
+PLAIN_CHUNKS = {b'IHDR', b'IDAT', b'IEND', b'pHYs', b'tIME', b'sRGB', b'gAMA', b'cHRM', b'bKGD', b'sBIT'} # of a PNG: none changes how Pillow reads its pixels
 MAX_PLAIN_BYTES = 2**29 # of a file
 _PLAIN_MODES = {0: 'L', 2: 'RGB', 6: 'RGBA'} # of PIL, by the colour type of a PNG
 _PNG_START = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR'
@@ -264,9 +264,9 @@ _PNG_START = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR'
 @cache
 def fast_png_decoder() -> 'Callable | None': # bytes -> array; None without imagecodecs
     "Return the PNG decoder of imagecodecs."
-    try: from imagecodecs import spng_decode
+    try: import imagecodecs
     except ImportError: return None
-    return spng_decode                                               # libspng; libpng would print warnings
+    return imagecodecs.spng_decode if imagecodecs.SPNG.available else None # libspng; libpng would print warnings
 
 def _is_plain(data, modes, size):
     "Return whether a PNG has no peculiarity, and mode and size as asked for. Raises `ValueError` if it is damaged."
@@ -286,14 +286,15 @@ def decode_plain_png(
 ) -> 'torch.Tensor | None': # uint8 [C,H,W]; None for any other file, a damaged one, and without imagecodecs
     "Decode a PNG without peculiarities."
     decode = fast_png_decoder()
-    if decode is None or not path.is_file(): return None
+    if decode is None: return None
     try:
+        if not path.is_file(): return None                           # a pipe would never end
         with path.open('rb') as f:
             if f.seek(0, os.SEEK_END) > MAX_PLAIN_BYTES: return None
             f.seek(0)
             data = f.read()
         return _array_to_tensor(decode(data)) if _is_plain(data, modes, size) else None
-    except Exception: return None                                    # Pillow says what is wrong
+    except Exception: return None                                    # Pillow raises the error
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c014
 def _has_16_bits(im): # before its pixels are decoded

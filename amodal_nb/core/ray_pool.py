@@ -45,7 +45,7 @@ class RayPool:
     def __init__(self,
         prepare: Callable, # see `TaskPool`
         workers: int, # actors, of one core each
-        gpus: int = 0, # of each actor, 0 or 1
+        gpus: int = 0, # of each actor beside its core, 0 or 1
     ):
         self.prepare, self.workers, self.gpus = prepare, workers, gpus
         self.peak_bytes = 0 # the most memory that this process and the workers have taken together
@@ -153,11 +153,11 @@ def check_reachable(
 
 @contextmanager
 def ray_pools(
-    workers: int = 0, # actors, of one GPU each, or of one core where there is no GPU; 0: as many as there are
+    workers: int = 0, # actors, of one core each; 0: as many as there are GPUs, without one as there are cores. Up to that many have a GPU each
     address: 'str | None' = None, # HOST:PORT of a cluster, or 'auto' on one of its machines; None: a Ray is started here
 ): # a context manager that returns a function (prepare) -> `RayPool`
     """Connect to Ray for the pools of a command. Raises `ConfigError` if Ray is not installed, the cluster cannot be
-    reached or started, or it has fewer GPUs or cores than workers."""
+    reached or started, or it has fewer cores than workers."""
     check_workers(workers)
     check_ray()
     if address: check_reachable(address)
@@ -169,10 +169,10 @@ def ray_pools(
         if address: _connect(address, quiet)
         else: _start_here(workers or os.cpu_count(), folder, quiet)
         cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ('CPU', 'GPU'))
-        most, kind = (gpus, 'GPUs') if gpus else (cores, 'cores')
-        if workers > most:
-            raise ConfigError(f'workers {workers}', f'exceed the {most} {kind} of the cluster', 'give fewer')
-        yield partial(RayPool, workers=workers or most, gpus=min(gpus, 1))
+        if workers > cores:
+            raise ConfigError(f'workers {workers}', f'exceed the {cores} cores of the cluster', 'give fewer')
+        workers = workers or min(gpus, cores) or cores
+        yield partial(RayPool, workers=workers, gpus=int(workers <= gpus))
     finally:
         ray.shutdown()
         if folder: shutil.rmtree(folder, ignore_errors=True)

@@ -28,7 +28,8 @@ from .config import HarmoniseConfig
 from .folder import (check_unique_name, check_weights_format, failure_line, failure_reason, read_scene_guarded,
     remove_fused, REPORT_NAME, write_fused)
 from .memory import format_bytes
-from .predict import DEFAULT_MODEL, as_predictor, check_prior, fuse_scene, prepare_scenes, scenes_at_once
+from .predict import (as_predictor, check_prior, completion_pixels, DEFAULT_MODEL, fuse_scene, PIXELS_AT_ONCE,
+    prepare_scenes, scenes_at_once, warn_of_batch)
 from .results import (clear_dead_runs, FolderLayout, FuseReport, lock_folder, read_earlier,
     SHARD_NAME, ShardLayout, WAITING_FOLDER)
 from .summary import summarize, summary_line
@@ -109,9 +110,12 @@ class FuseJob:
     def __call__(self): return SceneFuser(self)
 
 def _or_none(f, *args):
-    "Return what a function returns, None if it fails."
+    "Return what a function returns; None if it fails, the exception if a storage cannot be reached."
     try: return f(*args)
-    except Exception: return None
+    except UnreachableError as e: return e
+    except Exception as e:
+        warn_of_batch(e)
+        return None
 
 class SceneFuser:
     "Fuses scenes with a model that it has loaded."
@@ -121,18 +125,18 @@ class SceneFuser:
         self.job, self.predictor = job, as_predictor(job.options.model)
     def fetch(self,
         task: 'Path | ShardScene | list', # of one scene, or several
-    ) -> 'tuple | list': # (folder on disk or in memory, digest), or a list of these; None for one that fails
+    ) -> 'tuple | list': # (folder on disk or in memory, digest), or a list of these, see `__call__` for one that fails
         "Read the files of scenes."
         if isinstance(task, list): return [_or_none(self.fetch, source) for source in task]
         folder = task.fetch() if hasattr(task, 'fetch') else task
         return folder, scene_digest(folder)
     def __call__(self,
         fetched: 'tuple | list', # from `fetch`
-    ) -> 'dict | list': # 'record': its `FusionSummary` with the digest of the input, 'line': see `summary_line`; of several scenes a list, None for one that fails, which is to be fused alone
+    ) -> 'dict | list': # 'record': its `FusionSummary` with the digest of the input, 'line': see `summary_line`; of several scenes a list, with None for one that fails, which is to be fused alone, and `UnreachableError` where a storage cannot be reached
         "Fuse and write scenes. Raises `SceneError` if one alone cannot be used, `OSError` if it cannot be written."
         if isinstance(fetched, list): return self._fuse_together(fetched)
-        return self._fuse(*fetched, self._read(*fetched))
-    def _read(self, folder, digest):
+        return self._fuse(*fetched, self._read(fetched[0]))
+    def _read(self, folder):
         remove_fused(folder.name, self.job.place)
         return read_scene_guarded(folder, self.predictor.reads_truth)
     def _fuse(self, folder, digest, scene, prepared=None):
@@ -142,14 +146,26 @@ class SceneFuser:
         write_fused(fused, self.job.place, options.weights)
         return {'record': summarize(fused) | {'digest': digest}, 'line': summary_line(fused)}
     def _fuse_together(self, fetched):
-        values = [None]*len(fetched)
-        scenes = {i: _or_none(self._read, *item) for i, item in enumerate(fetched) if item}
-        scenes = {i: scene for i, scene in scenes.items() if scene}
-        options = self.job.options
-        prepared = prepare_scenes([*scenes.values()], self.predictor, options.config(), options.on_extra)
-        for (i, scene), own in zip(scenes.items(), prepared):
-            if own: values[i] = _or_none(self._fuse, *fetched[i], scene, own)
+        values = [item if isinstance(item, Exception) else None for item in fetched]
+        for scenes in self._batches(fetched):
+            options = self.job.options
+            prepared = prepare_scenes([*scenes.values()], self.predictor, options.config(), options.on_extra)
+            for (i, scene), own in zip(scenes.items(), prepared):
+                if own: values[i] = _or_none(self._fuse, *fetched[i], scene, own)
         return values
+    def _batches(self, fetched):
+        "Yield {index: scene} of scenes that have no more than `PIXELS_AT_ONCE` together, unless one alone has."
+        scenes, total_px = {}, 0
+        for i, item in enumerate(fetched):
+            scene = _or_none(self._read, item[0]) if isinstance(item, tuple) else None
+            if scene is None: continue
+            own_px = completion_pixels(scene)
+            if scenes and total_px + own_px > PIXELS_AT_ONCE:
+                yield scenes
+                scenes, total_px = {}, 0
+            scenes[i] = scene
+            total_px += own_px
+        if scenes: yield scenes
 
 def prepare_digests() -> Callable: # `scene_digest`
     "Prepare a worker that computes digests."
@@ -374,12 +390,14 @@ class FuseRun:
                 alone += [k for k, value in values if value is None]
                 for k, value in values:
                     if value is None: continue
-                    self.take(k, value, None)
+                    is_error = isinstance(value, Exception)
+                    self.take(k, None if is_error else value, value if is_error else None)
                     progress.step(pool.peak_bytes)
         return alone
     def _fuse_todo(self, pool, stop, progress, at_once):
-        alone = self.todo if at_once == 1 else self._fuse_together(pool, stop, progress, at_once)
-        if stop.number: return
+        at_once = min(at_once, -(-len(self.todo)//max(1, pool.workers))) # every worker gets some
+        alone = self.todo if at_once < 2 else self._fuse_together(pool, stop, progress, at_once)
+        if stop.number or not alone: return
         with closing(self._run(pool, stop, alone)) as outcomes:
             for outcome in outcomes:
                 self.take(alone[outcome.index], outcome.value, outcome.error)

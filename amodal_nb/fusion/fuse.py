@@ -14,7 +14,7 @@ from typing import Callable
 import torch, torch.nn.functional as F
 
 from ..core.geometry import box_of_mask, exceeds, meeting_pairs, pairwise_overlap, runs_on_cpu
-from ..scenes.batches import make_batch, to_device
+from ..scenes.batches import make_batch, MIN_SLOTS, to_device
 from ..scenes.scene import Scene
 from ..models.predictor import Predictor, wrap_predictor
 
@@ -139,10 +139,10 @@ def make_predictor_batch(
     predictor: Predictor, # whose number of slots counts
     on_extra: str = 'error', # more completions than the predictor has slots: 'error', or 'largest' to keep the largest
     device: 'str | torch.device' = 'cpu', # where the tensors shall be
-) -> dict: # a batch of these scenes; without a number of slots of the predictor, it has at least 5
+) -> dict: # a batch of these scenes; without a number of slots of the predictor, it has at least `MIN_SLOTS`
     "Make the batch that a predictor takes. Raises `SceneError` if a scene has too many completions."
     scenes = [scenes] if isinstance(scenes, Scene) else scenes
-    n_slots = predictor.n_slots or max(5, *(scene.n for scene in scenes))
+    n_slots = predictor.n_slots or max(MIN_SLOTS, *(scene.n for scene in scenes))
     return to_device(make_batch(scenes, n_slots, on_extra), device)
 
 def _apply_predictor(predictor, scenes, on_extra='error', device='cpu'):

@@ -8,9 +8,10 @@ __all__ = ['CPU_LIMITS', 'PROPAGATION_TIMES', 'Visibility', 'estimate_visibiliti
            'places_of', 'group_completions', 'cut_from', 'finish_colours', 'view_completions', 'correct_colours',
            'propagation_cell', 'smoothing', 'propagate_residuals', 'propagate_residual', 'group_scenes',
            'estimate_backgrounds', 'correct_backgrounds', 'needs_offset', 'warp_all_alphas', 'transmittance_in_boxes',
-           'all_fronts', 'take_rims', 'correct_alphas', 'second_visibility', 'has_hard_outline', 'given_colours',
-           'propagate_all_residuals', 'CorrectionReport', 'correction_report', 'correct_scenes', 'harmonise_scenes',
-           'collect_harmonised', 'harmonise_and_report', 'harmonise', 'Harmoniser', 'find_harmoniser']
+           'stack_pictures', 'all_fronts', 'take_rims', 'correct_alphas', 'second_visibility', 'has_hard_outline',
+           'given_colours', 'propagate_all_residuals', 'CorrectionReport', 'correction_report', 'correct_scenes',
+           'harmonise_scenes', 'collect_harmonised', 'harmonise_and_report', 'harmonise', 'Harmoniser',
+           'find_harmoniser']
 
 # %% ../../nbs/5_fusion/08_harmonise.ipynb #c2a70b35
 import math
@@ -25,6 +26,7 @@ from ..core.geometry import (bounding_boxes, box_of_mask, box_sides, cell_grids,
     largest_sides, normalized_convolution, pad_together, PictureStack, runs_on_cpu)
 from ..core.parallel import map_in_threads
 from ..core.progress import report_progress
+from ..scenes.batches import group_alike
 from ..scenes.scene import move_scene, Scene
 from ..models.baselines import residual_order
 from ..models.registration import CompletionBoxes, geman_mcclure_weight, whole_boxes
@@ -58,9 +60,8 @@ def estimate_visibilities(
     predictor: Callable, # batch -> (weights, order or None)
 ) -> list: # a `Visibility` of the completions of each
     "Estimate where completions should be visible, by a predictor's orders; it takes scenes of one size together."
-    alike, visibilities = {}, [None]*len(scenes)
-    for s, scene in enumerate(scenes): alike.setdefault((scene.size, max(5, scene.n)), []).append(s)
-    for some in alike.values():
+    visibilities = [None]*len(scenes)
+    for some in group_alike(scenes):
         for s, own in zip(some, _visibilities_of([scenes[s] for s in some], predictor)): visibilities[s] = own
     return visibilities
 
@@ -191,7 +192,8 @@ def correct_colours(
     colours = [[None]*scene.n for scene in scenes]
     corrections = [[CompletionCorrection(box, None, None) for box in seen.boxes] for seen in visibilities]
     kinds = [*map(kind, views.sizes(), views.boxes)]
-    groups, done, total = group_completions(views.boxes, kinds, scenes[0].partial.device), 0, len(views.boxes)
+    groups = group_completions(views.boxes, kinds, scenes[0].partial.device)
+    done, total = 0, len(views.boxes)
     report_progress('harmonising completions', 0, total)
     for some, results in zip(groups, map_in_threads(partial(_correct_together, views, config), groups)):
         for i, colour, correction in zip(some, *results):
@@ -264,10 +266,10 @@ def estimate_backgrounds(
     behind = [scene.background for scene in scenes]
     for group in group_scenes(scenes, [s for s, own in enumerate(behind) if own is None]):
         own, size = [scenes[s] for s in group], scenes[group[0]].size
-        partial, mask = (pad_together([getattr(scene, name) for scene in own], size) for name in ('partial', 'mask'))
+        picture, mask = (pad_together([getattr(scene, name) for scene in own], size) for name in ('partial', 'mask'))
         covered = pad_together([scene.alphas.amax(0) for scene in own], size)
         free = (1 - mask)*(dilate(covered, 3) < .02)
-        for s, colour in zip(group, normalized_convolution(partial, free, cell=8)): behind[s] = colour
+        for s, colour in zip(group, normalized_convolution(picture, free, cell=8)): behind[s] = colour
     return behind
 
 def _correct_backgrounds(scenes, config): # of one size
@@ -317,7 +319,8 @@ def warp_all_alphas(
     alphas, levels = [scene.alphas.clone() for scene in scenes], [[None]*scene.n for scene in scenes]
     every, places = [c for row in corrected for c in row], places_of(scenes)
     index = [i for i, c in enumerate(every) if c.correction or needs_offset(c, config)]
-    some, stack, own_alphas = [every[i] for i in index], PictureStack([s.alphas for s in scenes]), PictureStack(alphas)
+    some = [every[i] for i in index]
+    stack, own_alphas = PictureStack([scene.alphas for scene in scenes]), PictureStack(alphas)
     def kind(c): return needs_offset(c, config), c.correction and c.correction.affine is None
     groups = group_completions([c.box for c in some], [kind(c) for c in some], scenes[0].partial.device)
     def warped(group):
@@ -348,10 +351,16 @@ def transmittance_in_boxes(
     light = alphas.stacks[0].new_ones(len(boxes), 1, *size)
     for depth in range(max(map(len, fronts))):
         rows = [k for k, front in enumerate(fronts) if len(front) > depth]
-        covers = alphas.cut([fronts[k][depth] for k in rows], [boxes[k] for k in rows], size)
-        if len(rows) == len(boxes): light.mul_(1 - covers)
-        else: light[rows] *= 1 - covers
+        before = alphas.cut([fronts[k][depth] for k in rows], [boxes[k] for k in rows], size)
+        if len(rows) == len(boxes): light.mul_(1 - before)
+        else: light[rows] *= 1 - before
     return light
+
+def stack_pictures(
+    scenes: list, # of `Scene`
+) -> tuple: # (`PictureStack` of the partials, `PictureStack` of the masks)
+    "Put the pictures of scenes together, to cut boxes out of them."
+    return tuple(PictureStack([getattr(scene, name)[None] for scene in scenes]) for name in ('partial', 'mask'))
 
 def all_fronts(
     visibilities: list, # of `Visibility`
@@ -378,13 +387,13 @@ def take_rims(
     index = [i for i, (s, k) in enumerate(every) if levels[s][k] is not None]
     places = [every[i] for i in index]
     boxes = [visibilities[s].boxes[k] for s, k in places]
-    pictures, masks = (PictureStack([getattr(scene, name)[None] for scene in scenes]) for name in ('partial', 'mask'))
-    covers = PictureStack(alphas)
+    pictures, masks = stack_pictures(scenes)
+    warped = PictureStack(alphas)
     def taken(group):
         own, windows = [places[i] for i in group], [boxes[i] for i in group]
         numbers = [s for s, _ in own]
         picture, hidden = pictures.cut(numbers, windows), masks.cut(numbers, windows, beyond=1.)
-        seen = transmittance_in_boxes(covers, [fronts[index[i]] for i in group], windows).mul_(1 - hidden)
+        seen = transmittance_in_boxes(warped, [fronts[index[i]] for i in group], windows).mul_(1 - hidden)
         def padded(parts): return pad_together([parts[s][k] for s, k in own], picture.shape[2:])
         colour, packed = padded(colours), padded(levels)
         sides = box_sides(windows, picture.device)
@@ -447,7 +456,8 @@ def given_colours(
 ) -> list: # for each scene bool [N,1,H,W]
     "Return where corrected colours come from given ones, not from extrapolation or from a doubtful rim."
     given = [exceeds(alphas, .5) for alphas in warped]
-    stack, own_given, index, windows, distances = PictureStack(warped), PictureStack(given), [], [], []
+    stack, own_given = PictureStack(warped), PictureStack(given)
+    index, windows, distances = [], [], []
     rows = zip(places_of(scenes), (c for row in corrected for c in row))
     for i, ((s, k), own) in enumerate(rows):
         px = int(own.correction is not None) + int(has_hard_outline(scenes[s].alphas[k]))
@@ -479,16 +489,16 @@ def propagate_all_residuals(
     is_open = [corrections[s][k] is not None and hides(s, k) for s, k in every] # elsewhere nothing is hidden in the box
     index = [i for i, counts in enumerate(is_open) if counts]
     places = [every[i] for i in index]
-    pictures, masks = (PictureStack([getattr(scene, name)[None] for scene in scenes]) for name in ('partial', 'mask'))
-    covers = PictureStack(alphas)
+    pictures, masks = stack_pictures(scenes)
+    shown = PictureStack(alphas)
     boxes, cells = [visibilities[s].boxes[k] for s, k in places], [propagation_cell(scenes[s]) for s, _ in places]
     def propagated(group):
         own, windows, cell = [places[i] for i in group], [boxes[i] for i in group], cells[group[0]]
         numbers = [s for s, _ in own]
         picture, mask = pictures.cut(numbers, windows), masks.cut(numbers, windows)
         colour = pad_together([colours[s][k] for s, k in own], picture.shape[2:])
-        light = transmittance_in_boxes(covers, [fronts[index[i]] for i in group], windows)
-        visible = light.mul_(exceeds(covers.cut([index[i] for i in group], windows), .9))
+        light = transmittance_in_boxes(shown, [fronts[index[i]] for i in group], windows)
+        visible = light.mul_(exceeds(shown.cut([index[i] for i in group], windows), .9))
         smooth = smoothing(*box_sides(windows, mask.device), tuple(picture.shape[2:]), cell)
         return cut_from(propagate_residuals(picture, mask, colour, visible, smooth), windows)
     groups = group_completions(boxes, cells, scenes[0].partial.device)
@@ -621,18 +631,18 @@ class Harmoniser:
 
     def apply_together(self,
         scenes: list, # of `Scene`
-        device: 'str | torch.device' = 'cpu', # where to harmonise them
-    ) -> list: # of (scene, report), see `harmonise_scenes`; the scenes on the CPU
+        device: 'str | torch.device', # where to harmonise them
+    ) -> list: # of (scene, report), see `harmonise_scenes`; the scenes where they were
         "Harmonise scenes, and report what was done."
         moved = [move_scene(scene, device) for scene in scenes]
         rows = harmonise_scenes(moved, self.predictor, self.config)
-        back = [(move_scene(scene, 'cpu'), report) for scene, report in rows]
+        back = [(move_scene(own, scene.partial.device), report) for scene, (own, report) in zip(scenes, rows)]
         return [(self.then(scene) if self.then else scene, report) for scene, report in back]
     def apply(self,
         scene: Scene, # any scene
     ) -> tuple: # (scene, report), see `harmonise_and_report`
         "Harmonise a scene, and report what was done."
-        return self.apply_together([scene])[0]
+        return self.apply_together([scene], scene.partial.device)[0]
 
     def __call__(self,
         scene: Scene, # any scene

@@ -126,11 +126,11 @@ def with_outline_bands(
 ) -> torch.Tensor: # [K,5,H,W] extrapolated colours, alpha, and 1 in the band outside of it
     "Stack completions' colours, their alphas and the bands along their outlines."
     stack = alpha.new_zeros(len(alpha), 5, *alpha.shape[2:])
-    for own, completion, covers, shape in zip(stack[:, :3], completions, exceeds(alpha[:, 0], 0), alpha):
+    for own, completion, covers, own_alpha in zip(stack[:, :3], completions, exceeds(alpha[:, 0], 0), alpha):
         box = box_of_mask(covers)
         if box is None: continue
         window = (slice(None), *box.pad(band_px, completion.shape[1:]).slices) # beyond it, all is 0
-        own[window] = extrapolate_colours(completion[window], shape[window], band_px)
+        own[window] = extrapolate_colours(completion[window], own_alpha[window], band_px)
     stack[:, 3:4] = alpha
     torch.sub(dilate(alpha, band_px), alpha, out=stack[:, 4:]).mul_(inside)
     return stack
@@ -557,7 +557,8 @@ def correct_completions(
     config: HarmoniseConfig, # settings
 ) -> list: # K of `CompletionCorrection`
     "Estimate the corrections of completions, and search farther where the first one does not fit."
-    unit, alpha = search_unit(views.sizes()[0], config), views.alphas.cut(views.index, views.boxes)
+    unit = search_unit(views.sizes()[0], config)
+    alpha = views.alphas.cut(views.index, views.boxes)
     boxes = pack_completions(views, views.boxes, pad_together(colours, alpha.shape[2:]), alpha)
     residuals = residuals_as_given(boxes, config)
     evidence_px = (exceeds(boxes.alpha, .9)*boxes.seen).sum((1, 2, 3), dtype=torch.float64).int().tolist()
