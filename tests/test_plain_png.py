@@ -89,3 +89,9 @@ def test_what_is_damaged_is_left_to_pillow_unless_the_pixels_are_the_same(kind, 
     chance = random.Random(kind)
     n_plain = sum(compare(tmp_path/'a.png', damaged(KINDS[kind][0], chance)) for _ in range(n))
     assert 0 < n_plain < n/2                                         # data behind a moved `IEND`
+
+@pytest.mark.parametrize('name', [b'pHYs', b'gAMA', b'cHRM', b'sRGB'])
+def test_a_short_chunk_is_left_to_pillow(name, tmp_path):
+    first, *rest = chunks_of(KINDS['RGB'][0])
+    (tmp_path/'a.png').write_bytes(file_of([first, (name, b''), *rest]))
+    assert pictures.decode_plain_png(tmp_path/'a.png', MODES, None) is None

@@ -256,7 +256,7 @@ def open_picture(
     return im
 
 # %% ../../nbs/1_core/03_pictures.ipynb #pl02
-PLAIN_CHUNKS = {b'IHDR', b'IDAT', b'IEND', b'pHYs', b'tIME', b'sRGB', b'gAMA', b'cHRM', b'bKGD', b'sBIT'} # of a PNG: none changes how Pillow reads its pixels
+PLAIN_CHUNKS = {b'IHDR': 13, b'IDAT': 0, b'IEND': 0, b'pHYs': 9, b'tIME': 0, b'sRGB': 1, b'gAMA': 4, b'cHRM': 32, b'bKGD': 0, b'sBIT': 0} # of a PNG, with their least bytes: none changes how Pillow reads its pixels
 MAX_PLAIN_BYTES = 2**29 # of a file
 _PLAIN_MODES = {0: 'L', 2: 'RGB', 6: 'RGBA'} # of PIL, by the colour type of a PNG
 _PNG_START = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR'
@@ -268,16 +268,20 @@ def fast_png_decoder() -> 'Callable | None': # bytes -> array; None without imag
     except ImportError: return None
     return imagecodecs.spng_decode if imagecodecs.SPNG.available else None # libspng; libpng would print warnings
 
-def _is_plain(data, modes, size):
-    "Return whether a PNG has no peculiarity, and mode and size as asked for. Raises `ValueError` if it is damaged."
-    if not data.startswith(_PNG_START): return False
-    width, height, n_bits, kind, _, _, is_interlaced = struct.unpack('>IIBBBBB', data[16:29])
+def _has_plain_header(start, modes, size):
+    "Return whether the first bytes of a file are those of a PNG of 8 bits, with mode and size as asked for."
+    if not start.startswith(_PNG_START): return False
+    width, height, n_bits, kind, _, _, is_interlaced = struct.unpack('>IIBBBBB', start[16:29])
     is_expected = _PLAIN_MODES.get(kind) in modes and (not size or (height, width) == tuple(size))
-    if n_bits != 8 or is_interlaced or not is_expected or width*height > MAX_PIXELS: return False
+    return n_bits == 8 and not is_interlaced and is_expected and width*height <= MAX_PIXELS
+
+def _has_plain_chunks(data):
+    "Return whether a PNG has plain chunks alone. Raises `ValueError` if it is damaged."
     file = io.BytesIO(data)
     file.seek(8)
-    names = [name for name, _, _ in png_chunks(file)]
-    return names.count(b'IHDR') == 1 and PLAIN_CHUNKS.issuperset(names)
+    chunks = [(name, length) for name, _, length in png_chunks(file)]
+    is_plain = all(length >= PLAIN_CHUNKS.get(name, math.inf) for name, length in chunks)
+    return is_plain and sum(name == b'IHDR' for name, _ in chunks) == 1
 
 def decode_plain_png(
     path: 'Path | Traversable', # any file
@@ -290,10 +294,12 @@ def decode_plain_png(
     try:
         if not path.is_file(): return None                           # a pipe would never end
         with path.open('rb') as f:
-            if f.seek(0, os.SEEK_END) > MAX_PLAIN_BYTES: return None
-            f.seek(0)
-            data = f.read()
-        return _array_to_tensor(decode(data)) if _is_plain(data, modes, size) else None
+            start = f.read(29)
+            n_bytes = f.seek(0, os.SEEK_END)
+            if not _has_plain_header(start, modes, size) or n_bytes > MAX_PLAIN_BYTES: return None
+            f.seek(len(start))
+            data = start + f.read(n_bytes)
+        return _array_to_tensor(decode(data)) if _has_plain_chunks(data) else None
     except Exception: return None                                    # Pillow raises the error
 
 # %% ../../nbs/1_core/03_pictures.ipynb #c014

@@ -388,7 +388,7 @@ class FuseRun:
                 task = tasks[outcome.index]
                 values = [*zip(task, outcome.value or [None]*len(task))]
                 alone += [k for k, value in values if value is None]
-                for k, value in values:
+                for k, value in sorted(values, key=lambda own: isinstance(own[1], Exception)): # an error may end the run
                     if value is None: continue
                     is_error = isinstance(value, Exception)
                     self.take(k, None if is_error else value, value if is_error else None)
@@ -397,6 +397,8 @@ class FuseRun:
     def _fuse_todo(self, pool, stop, progress, at_once):
         at_once = min(at_once, -(-len(self.todo)//max(1, pool.workers))) # every worker gets some
         alone = self.todo if at_once < 2 else self._fuse_together(pool, stop, progress, at_once)
+        if stop.number and at_once > 1:
+            for k in alone: remove_fused(self.sources[k].name, self.layout.place) # of a worker that was lost
         if stop.number or not alone: return
         with closing(self._run(pool, stop, alone)) as outcomes:
             for outcome in outcomes:
