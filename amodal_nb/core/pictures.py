@@ -256,7 +256,8 @@ def open_picture(
     return im
 
 # %% ../../nbs/1_core/03_pictures.ipynb #pl02
-PLAIN_CHUNKS = {b'IHDR': 13, b'IDAT': 0, b'IEND': 0, b'pHYs': 9, b'tIME': 0, b'sRGB': 1, b'gAMA': 4, b'cHRM': 32, b'bKGD': 0, b'sBIT': 0} # of a PNG, with their least bytes: none changes how Pillow reads its pixels
+PLAIN_CHUNKS = {b'IHDR': 13, b'IDAT': 0, b'IEND': 0, b'pHYs': 9, b'tIME': 0, b'sRGB': 1, b'gAMA': 4, b'cHRM': 32,
+                b'bKGD': 0, b'sBIT': 0} # of a PNG, with their least bytes: none changes how Pillow reads its pixels
 MAX_PLAIN_BYTES = 2**29 # of a file
 _PLAIN_MODES = {0: 'L', 2: 'RGB', 6: 'RGBA'} # of PIL, by the colour type of a PNG
 _PNG_START = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR'
