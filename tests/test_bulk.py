@@ -147,7 +147,13 @@ def test_scenes_are_fused_together_as_alone(tmp_path, monkeypatch, workers):
     fused('alone')
     monkeypatch.setattr(bulk, 'scenes_at_once', lambda *args: 3)
     monkeypatch.setattr(geometry, 'CPU_DEVICES', ())
+    were_together, real = [], bulk.fuse_scene
+    def fuse_scene(*args, prepared=None, **options):
+        were_together.append(prepared is not None and prepared.prediction is not None)
+        return real(*args, prepared=prepared, **options)
+    monkeypatch.setattr(bulk, 'fuse_scene', fuse_scene)
     report = fused('out', workers=workers)
+    assert were_together == ([] if workers else [True]*4)            # a worker is another process
     assert report['done'] == ['s0', 's2', 's3', 's4'] and len(lines) == 2 and lines[0] == lines[1].replace('/out/', '/alone/')
     for name in report['done']:
         ours, theirs = (json.loads((tmp_path/out/name/f'{name}_order.json').read_text()) for out in ('out', 'alone'))

@@ -57,7 +57,7 @@ def resize_premultiplied(
     full_size, small_size = alphas.shape[-2:], small_alphas.shape[-2:]
     if full_size == small_size: return completions
     enlarges = small_size > full_size                                # each box is the whole picture then
-    if enlarges or not runs_on_cpu(alphas.device):                      # elsewhere an operation costs more than its pixels
+    if enlarges or not runs_on_cpu(alphas.device):                  # elsewhere an operation costs more than its pixels
         return resize(completions*alphas, small_size)/small_alphas.clamp(min=1e-3)
     colours = small_alphas.new_zeros(len(small_alphas), 3, *small_size)
     for k, box in enumerate(bounding_boxes(small_alphas[:, 0])):
